@@ -1,0 +1,48 @@
+# Everything a person or a CI job runs. Recipes stand in scripts/; build results live outside the clone
+# (~/.cache/quiver, or $QUIVER_CACHE), so a second clone is warm.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo stop clean-demo test lint fmt oracle crash bench
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+setup: ## Install what is missing to build and test (Debian and Ubuntu: apt)
+	@scripts/setup build python node
+
+build: ## Build the release binary
+	@scripts/setup build
+	@scripts/build
+
+demo: ## Build, start a server, load 395,000 word vectors, search them, leave the server running
+	@scripts/setup build python
+	@scripts/demo
+
+stop: ## Stop the demo's server
+	@scripts/stop
+
+clean-demo: ## Stop the demo's server and delete its data folder
+	@scripts/stop --delete
+
+test: ## Run everything that gates a change
+	@scripts/setup build python node
+	@scripts/test
+
+lint: ## Check formatting and lints, change nothing
+	@scripts/setup build
+	@scripts/lint
+
+fmt: ## Format the Rust code
+	@cargo fmt
+
+oracle: ## Compare long random request sequences with the Python client's local mode
+	@scripts/setup build python
+	@scripts/oracle
+
+crash: ## Kill the server at random moments under load and check what it acknowledged
+	@scripts/setup build python
+	@scripts/crash
+
+bench: ## Measure the demo's collection beside hnswlib on the same vectors
+	@scripts/setup build python python-headers
+	@scripts/bench

@@ -1,0 +1,153 @@
+//! The `Points` service.
+
+use tonic::{Request, Response, Status};
+
+use super::call::{Call, Calls};
+use super::pb::{self, points_server::Points};
+use super::point::{wire_from_hit, wire_from_id, wire_from_record};
+use super::query::{self, Get};
+use super::status::{checked, failed};
+use super::write::{self, Write, wire_from_ack};
+use crate::model::{PointOp, ScoredPoint};
+use crate::service::Service;
+
+/// Points over gRPC. Methods that are missing here are not built; the gate answers them.
+pub(super) struct PointsRpc {
+    pub(super) service: Service,
+    pub(super) calls: Calls,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl PointsRpc {
+    async fn write(&self, write: Write<PointOp>, call: &Call) -> Answer<pb::PointsOperationResponse> {
+        let ack = call.within_limit(self.service.write(&write.collection, write.change, write.options)).await?;
+        let result = Some(wire_from_ack(ack));
+        Ok(Response::new(pb::PointsOperationResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+}
+
+#[tonic::async_trait]
+impl Points for PointsRpc {
+    async fn upsert(&self, request: Request<pb::UpsertPoints>) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        self.write(checked(|found| write::upsert(found, request.into_inner(), call.times))?, &call).await
+    }
+
+    async fn delete(&self, request: Request<pb::DeletePoints>) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        self.write(checked(|found| write::delete(found, request.into_inner(), call.times))?, &call).await
+    }
+
+    async fn update_vectors(&self, request: Request<pb::UpdatePointVectors>) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        self.write(checked(|found| write::update_vectors(found, request.into_inner(), call.times))?, &call).await
+    }
+
+    async fn delete_vectors(&self, request: Request<pb::DeletePointVectors>) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        self.write(checked(|found| write::delete_vectors(found, request.into_inner(), call.times))?, &call).await
+    }
+
+    async fn set_payload(&self, request: Request<pb::SetPayloadPoints>) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        self.write(checked(|found| write::set_payload(found, request.into_inner(), call.times))?, &call).await
+    }
+
+    async fn overwrite_payload(&self, request: Request<pb::SetPayloadPoints>) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        self.write(checked(|found| write::overwrite_payload(found, request.into_inner(), call.times))?, &call).await
+    }
+
+    async fn delete_payload(&self, request: Request<pb::DeletePayloadPoints>) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        self.write(checked(|found| write::delete_payload(found, request.into_inner(), call.times))?, &call).await
+    }
+
+    async fn clear_payload(&self, request: Request<pb::ClearPayloadPoints>) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        self.write(checked(|found| write::clear_payload(found, request.into_inner(), call.times))?, &call).await
+    }
+
+    async fn update_batch(&self, request: Request<pb::UpdateBatchPoints>) -> Answer<pb::UpdateBatchResponse> {
+        let call = self.calls.begin()?;
+        let batch = checked(|found| write::update_batch(found, request.into_inner(), call.times))?;
+        let write = self.service.write_batch(&batch.collection, batch.change, batch.options);
+        let acks = call.within_limit(write).await?;
+        let result = acks.into_iter().map(wire_from_ack).collect();
+        Ok(Response::new(pb::UpdateBatchResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn get(&self, request: Request<pb::GetPoints>) -> Answer<pb::GetResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::get(found, request.into_inner(), call.times))?;
+        let Get { ids, with_payload, with_vectors } = read.request;
+        let records = self
+            .service
+            .retrieve(&read.collection, ids, with_payload, with_vectors, read.options)
+            .await
+            .map_err(failed)?;
+        let result = records.into_iter().map(wire_from_record).collect();
+        Ok(Response::new(pb::GetResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn scroll(&self, request: Request<pb::ScrollPoints>) -> Answer<pb::ScrollResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::scroll(found, request.into_inner(), call.times))?;
+        let page = self.service.scroll(&read.collection, read.request, read.options).await.map_err(failed)?;
+        Ok(Response::new(pb::ScrollResponse {
+            next_page_offset: page.next_offset.map(wire_from_id),
+            result: page.points.into_iter().map(wire_from_record).collect(),
+            time: call.elapsed_s(),
+            usage: None,
+        }))
+    }
+
+    async fn count(&self, request: Request<pb::CountPoints>) -> Answer<pb::CountResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::count(found, request.into_inner(), call.times))?;
+        let count = self.service.count(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let result = Some(pb::CountResult { count });
+        Ok(Response::new(pb::CountResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn query(&self, request: Request<pb::QueryPoints>) -> Answer<pb::QueryResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::query(found, request.into_inner(), call.times))?;
+        let hits = self.service.query(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let result = wire_from_hits(hits);
+        Ok(Response::new(pb::QueryResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn query_batch(&self, request: Request<pb::QueryBatchPoints>) -> Answer<pb::QueryBatchResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::query_batch(found, request.into_inner(), call.times))?;
+        let lists = self.service.query_batch(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let result = wire_from_lists(lists);
+        Ok(Response::new(pb::QueryBatchResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn search(&self, request: Request<pb::SearchPoints>) -> Answer<pb::SearchResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::search(found, request.into_inner(), call.times))?;
+        let hits = self.service.query(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let result = wire_from_hits(hits);
+        Ok(Response::new(pb::SearchResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn search_batch(&self, request: Request<pb::SearchBatchPoints>) -> Answer<pb::SearchBatchResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::search_batch(found, request.into_inner(), call.times))?;
+        let lists = self.service.query_batch(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let result = wire_from_lists(lists);
+        Ok(Response::new(pb::SearchBatchResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+}
+
+fn wire_from_hits(hits: Vec<ScoredPoint>) -> Vec<pb::ScoredPoint> {
+    hits.into_iter().map(wire_from_hit).collect()
+}
+
+fn wire_from_lists(lists: Vec<Vec<ScoredPoint>>) -> Vec<pb::BatchResult> {
+    lists.into_iter().map(|hits| pb::BatchResult { result: wire_from_hits(hits) }).collect()
+}

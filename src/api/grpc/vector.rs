@@ -1,0 +1,229 @@
+//! Vectors in and out (PROTOCOL section 2.1). Dimensions, names and finiteness are the service's to check.
+
+// The flat form of vectors is deprecated, and clients still send it.
+#![allow(deprecated)]
+
+use std::collections::BTreeMap;
+
+use super::pb::{self, vector::Vector as Form, vector_input::Variant, vector_output, vectors, vectors_output};
+use super::point::id_from_wire;
+use crate::api::checks::{At, Checked, Findings, dense, multi, sparse};
+use crate::api::status::ApiError;
+use crate::model::query::Target;
+use crate::model::{NamedVectors, Vector};
+
+/// What is refused, by name.
+const INFERENCE: &str = "inference objects";
+
+/// The name of the unnamed vector.
+const UNNAMED: &str = "";
+
+/// A point's vectors; absent ones are vectors the point lacks.
+pub(super) fn vectors_from_wire(found: &mut Findings, at: At<'_>, wire: Option<pb::Vectors>) -> Checked<NamedVectors> {
+    match wire.and_then(|vectors| vectors.vectors_options) {
+        None => Ok(NamedVectors::new()),
+        Some(vectors::VectorsOptions::Vector(vector)) => {
+            let vector = vector_from_wire(found, at.field("vector"), vector)?;
+            Ok(NamedVectors::from([(UNNAMED.to_owned(), vector)]))
+        }
+        Some(vectors::VectorsOptions::Vectors(named)) => {
+            let (at, mut vectors, mut noted) = (at.field("vectors"), NamedVectors::new(), Ok(()));
+            for (name, vector) in named.vectors {
+                match vector_from_wire(found, at.member(), vector) {
+                    Ok(vector) => drop(vectors.insert(name, vector)),
+                    Err(note) => noted = Err(note),
+                }
+            }
+            noted.map(|()| vectors)
+        }
+    }
+}
+
+/// One vector: the oneof, or else the old flat form.
+fn vector_from_wire(found: &mut Findings, at: At<'_>, wire: pb::Vector) -> Checked<Vector> {
+    match wire.vector {
+        Some(Form::Dense(vector)) => dense(found, at.field("data"), vector.data),
+        Some(Form::Sparse(vector)) => sparse(found, at, &vector.indices, vector.values.len()),
+        Some(Form::MultiDense(vectors)) => multi(found, at, &row_lengths(&vectors)),
+        Some(Form::Document(_) | Form::Image(_) | Form::Object(_)) => found.unimplemented(INFERENCE),
+        None => match (wire.indices, wire.vectors_count) {
+            (Some(indices), _) => sparse(found, at, &indices.data, wire.data.len()),
+            (None, Some(_)) => multi(found, at, &[wire.data.len()]),
+            (None, None) => dense(found, at.field("data"), wire.data),
+        },
+    }
+}
+
+fn row_lengths(vectors: &pb::MultiDenseVector) -> Vec<usize> {
+    vectors.vectors.iter().map(|row| row.data.len()).collect()
+}
+
+/// What a query searches near.
+pub(super) fn target_from_wire(found: &mut Findings, at: At<'_>, wire: pb::VectorInput) -> Checked<Target> {
+    let vector = match wire.variant {
+        Some(Variant::Id(id)) => return id_from_wire(found, Some(id)).map(Target::Point),
+        Some(Variant::Dense(vector)) => dense(found, at.field("data"), vector.data),
+        Some(Variant::Sparse(vector)) => sparse(found, at, &vector.indices, vector.values.len()),
+        Some(Variant::MultiDense(vectors)) => multi(found, at, &row_lengths(&vectors)),
+        Some(Variant::Document(_) | Variant::Image(_) | Variant::Object(_)) => found.unimplemented(INFERENCE),
+        None => found.refuse(ApiError::wrong_input(format_args!("`{at}` holds no vector and no point id"))),
+    };
+    vector.map(Target::Vector)
+}
+
+/// The vectors of an answer: bare when the only one is the unnamed one, else by name.
+pub(super) fn wire_from_vectors(mut vectors: NamedVectors) -> pb::VectorsOutput {
+    let options = match vectors.remove(UNNAMED) {
+        Some(unnamed) if vectors.is_empty() => vectors_output::VectorsOptions::Vector(wire_from_vector(unnamed)),
+        unnamed => {
+            let mut named: BTreeMap<String, pb::VectorOutput> =
+                vectors.into_iter().map(|(name, vector)| (name, wire_from_vector(vector))).collect();
+            if let Some(unnamed) = unnamed {
+                named.insert(UNNAMED.to_owned(), wire_from_vector(unnamed));
+            }
+            vectors_output::VectorsOptions::Vectors(pb::NamedVectorsOutput { vectors: named })
+        }
+    };
+    pb::VectorsOutput { vectors_options: Some(options) }
+}
+
+fn wire_from_vector(vector: Vector) -> pb::VectorOutput {
+    let Vector::Dense(data) = vector;
+    pb::VectorOutput { vector: Some(vector_output::Vector::Dense(pb::DenseVector { data })), ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::checks::At;
+    use crate::model::PointId;
+
+    fn form(form: Form) -> pb::Vector {
+        pb::Vector { vector: Some(form), ..Default::default() }
+    }
+
+    fn flat(data: &[f32]) -> pb::Vector {
+        pb::Vector { data: data.to_vec(), ..Default::default() }
+    }
+
+    fn bare(vector: pb::Vector) -> Option<pb::Vectors> {
+        Some(pb::Vectors { vectors_options: Some(vectors::VectorsOptions::Vector(vector)) })
+    }
+
+    fn named(vectors: impl IntoIterator<Item = (&'static str, pb::Vector)>) -> Option<pb::Vectors> {
+        let vectors = vectors.into_iter().map(|(name, vector)| (name.to_owned(), vector)).collect();
+        Some(pb::Vectors { vectors_options: Some(vectors::VectorsOptions::Vectors(pb::NamedVectors { vectors })) })
+    }
+
+    fn read(wire: Option<pb::Vectors>) -> Result<NamedVectors, String> {
+        let mut found = Findings::new();
+        let value = vectors_from_wire(&mut found, At::Root.field("vectors"), wire);
+        found.finish("body", value).map_err(|error| error.text)
+    }
+
+    fn model<const N: usize>(vectors: [(&str, &[f32]); N]) -> NamedVectors {
+        vectors.into_iter().map(|(name, values)| (name.to_owned(), Vector::Dense(values.to_vec()))).collect()
+    }
+
+    #[test]
+    fn protocol_2_1_all_dense_forms_are_read() {
+        let dense = || form(Form::Dense(pb::DenseVector { data: vec![1.0, 2.0] }));
+        assert_eq!(read(None), Ok(model([])));
+        assert_eq!(read(Some(pb::Vectors { vectors_options: None })), Ok(model([])));
+        assert_eq!(read(bare(dense())), Ok(model([("", &[1.0, 2.0])])));
+        assert_eq!(read(bare(flat(&[3.0]))), Ok(model([("", &[3.0])])));
+        assert_eq!(read(named([])), Ok(model([])));
+        assert_eq!(read(named([("", flat(&[3.0])), ("b", dense())])), Ok(model([("", &[3.0]), ("b", &[1.0, 2.0])])));
+    }
+
+    #[test]
+    fn all_bad_siblings_are_reported_together() {
+        let want = "Validation error in body: [vectors.vectors.?.data: dense vector must not be empty; \
+                    vectors.vectors.?.data: dense vector must not be empty]";
+        let empty = form(Form::Dense(pb::DenseVector { data: vec![] }));
+        assert_eq!(read(named([("a", flat(&[])), ("b", flat(&[1.0])), ("c", empty)])), Err(want.to_owned()));
+        let want = "Validation error in body: [vectors.vector.data: dense vector must not be empty]";
+        assert_eq!(read(bare(flat(&[]))), Err(want.to_owned()));
+    }
+
+    fn row(data: &[f32]) -> pb::DenseVector {
+        pb::DenseVector { data: data.to_vec() }
+    }
+
+    #[test]
+    fn what_is_not_built_is_named() {
+        let sparse = pb::SparseVector { values: vec![1.0], indices: vec![0] };
+        let flat_sparse = pb::Vector { indices: Some(pb::SparseIndices { data: vec![0] }), ..flat(&[1.0]) };
+        let multi = pb::MultiDenseVector { vectors: vec![row(&[1.0]), row(&[2.0])] };
+        let cases = [
+            (form(Form::Sparse(sparse)), "sparse vectors"),
+            (flat_sparse, "sparse vectors"),
+            (form(Form::MultiDense(multi)), "multivectors"),
+            (pb::Vector { vectors_count: Some(2), ..flat(&[1.0, 2.0]) }, "multivectors"),
+            (form(Form::Document(pb::Document::default())), "inference objects"),
+            (form(Form::Image(pb::Image::default())), "inference objects"),
+            (form(Form::Object(pb::InferenceObject::default())), "inference objects"),
+        ];
+        for (vector, what) in cases {
+            assert_eq!(read(bare(vector)), Err(format!("Not implemented: {what}")));
+        }
+    }
+
+    #[test]
+    fn protocol_2_2_what_is_wrong_goes_before_what_is_not_built() {
+        let sparse = pb::SparseVector { values: vec![1.0, 2.0, 3.0], indices: vec![4, 4] };
+        let uneven = pb::MultiDenseVector { vectors: vec![row(&[1.0]), row(&[2.0, 3.0])] };
+        let empty = pb::MultiDenseVector { vectors: vec![row(&[1.0]), row(&[])] };
+        let at = "vectors.vector";
+        let cases = [
+            (
+                form(Form::Sparse(sparse)),
+                format!(
+                    "{at}.indices: Validation error: must be unique [{{}}]; \
+                     {at}.values: Validation error: must be the same length as indices [{{}}]"
+                ),
+            ),
+            (
+                form(Form::MultiDense(uneven)),
+                format!("{at}.data: all vectors must have the same dimension, found vector with dimension 2"),
+            ),
+            (form(Form::MultiDense(empty)), format!("{at}.data: all vectors must be non-empty")),
+        ];
+        for (vector, text) in cases {
+            assert_eq!(read(bare(vector)), Err(format!("Validation error in body: [{text}]")));
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_vector_or_an_id() {
+        let read = |variant| {
+            let mut found = Findings::new();
+            let value = target_from_wire(&mut found, At::Root.field("nearest"), pb::VectorInput { variant });
+            found.finish("body", value).map_err(|error| error.text)
+        };
+        let id = pb::PointId { point_id_options: Some(pb::point_id::PointIdOptions::Num(7)) };
+        assert_eq!(read(Some(Variant::Id(id))), Ok(Target::Point(PointId::Num(7))));
+        let dense = pb::DenseVector { data: vec![0.5] };
+        assert_eq!(read(Some(Variant::Dense(dense))), Ok(Target::Vector(Vector::Dense(vec![0.5]))));
+        let none = "Wrong input: `nearest` holds no vector and no point id";
+        assert_eq!(read(None), Err(none.to_owned()));
+        let sparse = pb::SparseVector::default();
+        assert_eq!(read(Some(Variant::Sparse(sparse))), Err("Not implemented: sparse vectors".to_owned()));
+    }
+
+    #[test]
+    fn protocol_2_1_the_unnamed_vector_alone_is_bare() {
+        let options = |vectors| wire_from_vectors(vectors).vectors_options.unwrap();
+        let vectors_output::VectorsOptions::Vector(vector) = options(model([("", &[1.0])])) else { panic!("named") };
+        assert_eq!(vector.vector, Some(vector_output::Vector::Dense(pb::DenseVector { data: vec![1.0] })));
+        assert!(vector.data.is_empty(), "the flat form is no longer sent");
+        for (vectors, names) in [
+            (model([]), vec![]),
+            (model([("a", &[1.0])]), vec!["a"]),
+            (model([("", &[1.0]), ("a", &[2.0])]), vec!["", "a"]),
+        ] {
+            let vectors_output::VectorsOptions::Vectors(named) = options(vectors) else { panic!("bare") };
+            assert_eq!(named.vectors.keys().collect::<Vec<_>>(), names);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The wire: REST (axum) and gRPC (tonic), converted to and from `model` once, here and nowhere else.
+
+pub mod auth;
+pub mod checks;
+pub mod grpc;
+pub mod rest;
+pub mod status;

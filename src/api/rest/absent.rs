@@ -1,0 +1,85 @@
+//! The operations of the protocol that this version lacks: each answers 501 with its name (CLIENTS section 1.1).
+
+use axum::Router;
+use axum::http::Method;
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use super::Rest;
+use crate::api::status::ApiError;
+
+/// Path, and per method the operation's name.
+type AbsentRoute = (&'static str, &'static [(Method, &'static str)]);
+
+const GET: Method = Method::GET;
+const PUT: Method = Method::PUT;
+const POST: Method = Method::POST;
+const DELETE: Method = Method::DELETE;
+
+const ABSENT: &[AbsentRoute] = &[
+    ("/issues", &[(GET, "get issues"), (DELETE, "clear issues")]),
+    ("/quotas", &[(GET, "get quotas"), (PUT, "update quotas")]),
+    ("/logger", &[(GET, "get logger configuration"), (POST, "update logger configuration")]),
+    ("/stacktrace", &[(GET, "get stack trace")]),
+    ("/profiler/slow_requests", &[(GET, "get slow requests")]),
+    ("/audit/logs", &[(GET, "get audit log")]),
+    ("/dashboard", &[(GET, "dashboard")]),
+    ("/dashboard/{*file}", &[(GET, "dashboard")]),
+    ("/snapshots", &[(GET, "list full snapshots"), (POST, "create full snapshot")]),
+    ("/snapshots/{snapshot}", &[(GET, "get full snapshot"), (DELETE, "delete full snapshot")]),
+    ("/cluster", &[(GET, "cluster status")]),
+    ("/cluster/recover", &[(POST, "recover current peer")]),
+    ("/cluster/peer/{id}", &[(DELETE, "remove peer")]),
+    ("/cluster/telemetry", &[(GET, "cluster telemetry")]),
+    ("/collections/{name}/optimizations", &[(GET, "get optimizations")]),
+    ("/collections/{name}/memory", &[(GET, "get memory report")]),
+    ("/collections/{name}/debugger", &[(GET, "get debug state"), (PUT, "update debug state")]),
+    ("/collections/{name}/vectors/{vector}", &[(PUT, "create vector name"), (DELETE, "delete vector name")]),
+    ("/collections/{name}/index", &[(PUT, "create field index")]),
+    ("/collections/{name}/index/{field}", &[(DELETE, "delete field index")]),
+    ("/collections/{name}/facet", &[(POST, "facet")]),
+    ("/collections/{name}/points/query/groups", &[(POST, "query groups")]),
+    ("/collections/{name}/points/search/groups", &[(POST, "search groups")]),
+    ("/collections/{name}/points/search/matrix/pairs", &[(POST, "search matrix pairs")]),
+    ("/collections/{name}/points/search/matrix/offsets", &[(POST, "search matrix offsets")]),
+    ("/collections/{name}/points/recommend", &[(POST, "recommend")]),
+    ("/collections/{name}/points/recommend/batch", &[(POST, "recommend batch")]),
+    ("/collections/{name}/points/recommend/groups", &[(POST, "recommend groups")]),
+    ("/collections/{name}/points/discover", &[(POST, "discover")]),
+    ("/collections/{name}/points/discover/batch", &[(POST, "discover batch")]),
+    ("/collections/{name}/snapshots", &[(GET, "list snapshots"), (POST, "create snapshot")]),
+    ("/collections/{name}/snapshots/{snapshot}", &[(GET, "get snapshot"), (DELETE, "delete snapshot")]),
+    ("/collections/{name}/snapshots/recover", &[(PUT, "recover from snapshot")]),
+    ("/collections/{name}/snapshots/upload", &[(POST, "recover from uploaded snapshot")]),
+    ("/collections/{name}/cluster", &[(GET, "collection cluster info"), (POST, "update collection cluster")]),
+    ("/collections/{name}/shards", &[(GET, "list shard keys"), (PUT, "create shard key")]),
+    ("/collections/{name}/shards/delete", &[(POST, "delete shard key")]),
+    ("/collections/{name}/shards/{shard}/snapshot", &[(GET, "stream shard snapshot")]),
+    ("/collections/{name}/shards/{shard}/snapshots", &[(GET, "list shard snapshots"), (POST, "create shard snapshot")]),
+    (
+        "/collections/{name}/shards/{shard}/snapshots/{snapshot}",
+        &[(GET, "get shard snapshot"), (DELETE, "delete shard snapshot")],
+    ),
+    ("/collections/{name}/shards/{shard}/snapshots/recover", &[(PUT, "recover shard from snapshot")]),
+    ("/collections/{name}/shards/{shard}/snapshots/upload", &[(POST, "recover shard from uploaded snapshot")]),
+    ("/collections/{name}/shards/{shard}/snapshot/partial/create", &[(POST, "create partial shard snapshot")]),
+    ("/collections/{name}/shards/{shard}/snapshot/partial/recover", &[(POST, "recover partial shard snapshot")]),
+    (
+        "/collections/{name}/shards/{shard}/snapshot/partial/recover_from",
+        &[(POST, "recover partial shard snapshot from peer")],
+    ),
+    ("/collections/{name}/shards/{shard}/snapshot/partial/manifest", &[(GET, "get partial shard snapshot manifest")]),
+];
+
+/// `routes` and those that answer 501.
+pub(super) fn add_routes(routes: Router<Rest>) -> Router<Rest> {
+    ABSENT.iter().fold(routes, |routes, (path, operations)| {
+        let methods = operations.iter().fold(MethodRouter::new(), |methods, (method, operation)| {
+            let refuse = move || async move { ApiError::unimplemented(operation) };
+            match MethodFilter::try_from(method.clone()) {
+                Ok(filter) => methods.merge(on(filter, refuse)),
+                Err(_) => methods,
+            }
+        });
+        routes.route(path, methods)
+    })
+}

@@ -1,0 +1,424 @@
+//! Settings of collections on the wire: as they are given, and as `info` echoes them (PROTOCOL section 18, CLIENTS
+//! sections 3.6 and 3.7).
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value, json};
+
+use crate::api::checks::{self, At, Checked, Findings};
+use crate::model::collection::{
+    CollectionConfig, CollectionConfigDiff, HnswConfigDiff, OptimizersConfigDiff, VectorParams, VectorParamsDiff,
+    VectorsConfig, WalConfigDiff, defaults,
+};
+use crate::model::{Metric, Payload};
+use crate::service::{CollectionReport, CollectionStatus};
+
+/// Settings of a new collection.
+#[derive(Deserialize)]
+pub(super) struct CreateCollection {
+    vectors: Option<Map<String, Value>>,
+    sparse_vectors: Option<BTreeMap<String, IgnoredAny>>,
+    shard_number: Option<u32>,
+    sharding_method: Option<ShardingMethod>,
+    replication_factor: Option<u32>,
+    write_consistency_factor: Option<u32>,
+    on_disk_payload: Option<bool>,
+    payload: Option<IgnoredAny>,
+    hnsw_config: Option<HnswConfig>,
+    wal_config: Option<WalConfig>,
+    #[serde(alias = "optimizer_config")]
+    optimizers_config: Option<OptimizersConfig>,
+    quantization_config: Option<IgnoredAny>,
+    strict_mode_config: Option<StrictModeConfig>,
+    init_from: Option<IgnoredAny>,
+    metadata: Option<Map<String, Value>>,
+}
+
+/// A change of a collection's settings.
+#[derive(Deserialize)]
+pub(super) struct UpdateCollection {
+    vectors: Option<BTreeMap<String, VectorDiff>>,
+    sparse_vectors: Option<BTreeMap<String, IgnoredAny>>,
+    params: Option<ParamsDiff>,
+    hnsw_config: Option<HnswConfig>,
+    #[serde(alias = "optimizer_config")]
+    optimizers_config: Option<OptimizersConfig>,
+    quantization_config: Option<IgnoredAny>,
+    strict_mode_config: Option<StrictModeConfig>,
+    metadata: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+struct ParamsDiff {
+    replication_factor: Option<u32>,
+    write_consistency_factor: Option<u32>,
+    read_fan_out_factor: Option<u32>,
+    on_disk_payload: Option<bool>,
+    payload: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct VectorBody {
+    size: u64,
+    distance: Distance,
+    hnsw_config: Option<HnswConfig>,
+    quantization_config: Option<IgnoredAny>,
+    on_disk: Option<bool>,
+    memory: Option<String>,
+    datatype: Option<String>,
+    multivector_config: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct VectorDiff {
+    hnsw_config: Option<HnswConfig>,
+    quantization_config: Option<IgnoredAny>,
+    on_disk: Option<bool>,
+    memory: Option<String>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+enum Distance {
+    Cosine,
+    Dot,
+    Euclid,
+    Manhattan,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ShardingMethod {
+    Auto,
+    Custom,
+}
+
+#[derive(Default, Deserialize)]
+struct HnswConfig {
+    m: Option<u64>,
+    ef_construct: Option<u64>,
+    full_scan_threshold: Option<u64>,
+    max_indexing_threads: Option<u64>,
+    on_disk: Option<bool>,
+    payload_m: Option<u64>,
+    inline_storage: Option<bool>,
+    memory: Option<IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+struct OptimizersConfig {
+    deleted_threshold: Option<f64>,
+    vacuum_min_vector_number: Option<u64>,
+    default_segment_number: Option<u64>,
+    max_segment_size: Option<u64>,
+    memmap_threshold: Option<u64>,
+    indexing_threshold: Option<u64>,
+    flush_interval_sec: Option<u64>,
+    max_optimization_threads: Option<Threads>,
+}
+
+/// A number, or `auto`.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a number of threads or \"auto\"")]
+enum Threads {
+    Number(u64),
+    Word(AutoWord),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AutoWord {
+    Auto,
+}
+
+#[derive(Default, Deserialize)]
+struct WalConfig {
+    wal_capacity_mb: Option<u64>,
+    wal_segments_ahead: Option<u64>,
+    wal_retain_closed: Option<u64>,
+}
+
+/// Its limits mean something only when it is enabled.
+#[derive(Deserialize)]
+struct StrictModeConfig {
+    enabled: Option<bool>,
+}
+
+impl CreateCollection {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<CollectionConfig> {
+        let root = At::Root;
+        absent_map(found, self.sparse_vectors, "sparse vectors")?;
+        found.absent(&self.payload, "payload.memory")?;
+        found.absent(&self.quantization_config, "quantization_config")?;
+        found.absent(&self.init_from, "init_from")?;
+        strict_mode_off(found, self.strict_mode_config)?;
+        if let Some(ShardingMethod::Custom) = self.sharding_method {
+            return found.unimplemented("sharding_method: custom");
+        }
+        let vectors = vectors_config(found, root.field("vectors"), self.vectors);
+        let hnsw = self.hnsw_config.unwrap_or_default().convert(found);
+        let config = CollectionConfig {
+            vectors: vectors?,
+            shard_number: self.shard_number.unwrap_or(1),
+            replication_factor: self.replication_factor.unwrap_or(1),
+            write_consistency_factor: self.write_consistency_factor.unwrap_or(1),
+            read_fan_out_factor: None,
+            on_disk_payload: self.on_disk_payload.unwrap_or(true),
+            hnsw: hnsw?,
+            optimizers: self.optimizers_config.unwrap_or_default().convert(),
+            wal: self.wal_config.unwrap_or_default().convert(),
+            metadata: self.metadata.map(Payload),
+        };
+        checks::collection_config(found, &config)?;
+        Ok(config)
+    }
+}
+
+impl UpdateCollection {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<CollectionConfigDiff> {
+        absent_map(found, self.sparse_vectors, "sparse vectors")?;
+        found.absent(&self.quantization_config, "quantization_config")?;
+        strict_mode_off(found, self.strict_mode_config)?;
+        let vectors =
+            checks::each(self.vectors.unwrap_or_default(), |_, (name, diff)| Ok((name, diff.convert(found)?)))?;
+        let mut diff = CollectionConfigDiff {
+            vectors: vectors.into_iter().collect(),
+            hnsw: self.hnsw_config.unwrap_or_default().convert(found)?,
+            optimizers: self.optimizers_config.unwrap_or_default().convert(),
+            metadata: self.metadata.map(Payload),
+            ..CollectionConfigDiff::default()
+        };
+        if let Some(params) = self.params {
+            found.absent(&params.payload, "payload.memory")?;
+            diff.replication_factor = params.replication_factor;
+            diff.write_consistency_factor = params.write_consistency_factor;
+            diff.read_fan_out_factor = params.read_fan_out_factor;
+            diff.on_disk_payload = params.on_disk_payload;
+        }
+        checks::collection_config_diff(found, &diff)?;
+        Ok(diff)
+    }
+}
+
+fn absent_map(found: &mut Findings, given: Option<BTreeMap<String, IgnoredAny>>, what: &str) -> Checked<()> {
+    found.absent(&given.filter(|members| !members.is_empty()), what)
+}
+
+fn strict_mode_off(found: &mut Findings, given: Option<StrictModeConfig>) -> Checked<()> {
+    found.absent(&given.filter(|config| config.enabled == Some(true)), "strict_mode_config")
+}
+
+/// One vector, if the object has a vector's own keys, else a map of them. Null members are absent.
+fn vectors_config(found: &mut Findings, at: At<'_>, given: Option<Map<String, Value>>) -> Checked<VectorsConfig> {
+    let given = given.unwrap_or_default();
+    let is_own = |key: &str| given.get(key).is_some_and(|value| !value.is_object() && !value.is_null());
+    if is_own("size") || is_own("distance") {
+        let params = vector_params(found, at, Value::Object(given))?;
+        return Ok(VectorsConfig { is_single: true, by_name: BTreeMap::from([(String::new(), params)]) });
+    }
+    let members = given.into_iter().filter(|(_, params)| !params.is_null());
+    let members = checks::each(members, |_, (name, params)| Ok((name, vector_params(found, at.member(), params)?)))?;
+    Ok(VectorsConfig { is_single: false, by_name: members.into_iter().collect() })
+}
+
+fn vector_params(found: &mut Findings, at: At<'_>, given: Value) -> Checked<VectorParams> {
+    let body: VectorBody = match serde_json::from_value(given) {
+        Ok(body) => body,
+        Err(error) => return found.malformed(format_args!("{at}: {error}")),
+    };
+    found.absent(&body.quantization_config, "quantization_config")?;
+    found.absent(&body.multivector_config, "multivectors")?;
+    if let Some(datatype) = body.datatype.filter(|datatype| datatype != "float32") {
+        return found.unimplemented(format_args!("datatype: {datatype}"));
+    }
+    memory(found, at.field("memory"), body.memory)?;
+    Ok(VectorParams {
+        dim: body.size,
+        metric: match body.distance {
+            Distance::Cosine => Metric::Cosine,
+            Distance::Dot => Metric::Dot,
+            Distance::Euclid => Metric::Euclid,
+            Distance::Manhattan => Metric::Manhattan,
+        },
+        hnsw: body.hnsw_config.map(|hnsw| hnsw.convert(found)).transpose()?,
+        on_disk: body.on_disk,
+    })
+}
+
+impl VectorDiff {
+    fn convert(self, found: &mut Findings) -> Checked<VectorParamsDiff> {
+        let root = At::Root;
+        found.absent(&self.quantization_config, "quantization_config")?;
+        memory(found, root.field("vectors").member().field("memory"), self.memory)?;
+        let hnsw = self.hnsw_config.unwrap_or_default().convert(found)?;
+        Ok(VectorParamsDiff { hnsw, on_disk: self.on_disk })
+    }
+}
+
+/// Where dense vectors are kept cannot be chosen in this version; pinned it never can.
+fn memory(found: &mut Findings, at: At<'_>, given: Option<String>) -> Checked<()> {
+    match given.as_deref() {
+        Some("pinned") => found.invalid(at, "`pinned` is not supported for dense vectors"),
+        _ => found.absent(&given, "memory"),
+    }
+}
+
+impl HnswConfig {
+    fn convert(self, found: &mut Findings) -> Checked<HnswConfigDiff> {
+        found.absent(&self.memory, "hnsw_config.memory")?;
+        Ok(HnswConfigDiff {
+            m: self.m,
+            ef_construct: self.ef_construct,
+            full_scan_threshold: self.full_scan_threshold,
+            max_indexing_threads: self.max_indexing_threads,
+            on_disk: self.on_disk,
+            payload_m: self.payload_m,
+            inline_storage: self.inline_storage,
+        })
+    }
+}
+
+impl OptimizersConfig {
+    fn convert(self) -> OptimizersConfigDiff {
+        OptimizersConfigDiff {
+            deleted_threshold: self.deleted_threshold,
+            vacuum_min_vector_number: self.vacuum_min_vector_number,
+            default_segment_number: self.default_segment_number,
+            max_segment_size: self.max_segment_size,
+            memmap_threshold: self.memmap_threshold,
+            indexing_threshold: self.indexing_threshold,
+            flush_interval_sec: self.flush_interval_sec,
+            max_optimization_threads: self.max_optimization_threads.and_then(|threads| match threads {
+                Threads::Number(count) => Some(count),
+                Threads::Word(AutoWord::Auto) => None,
+            }),
+        }
+    }
+}
+
+impl WalConfig {
+    fn convert(self) -> WalConfigDiff {
+        WalConfigDiff {
+            wal_capacity_mb: self.wal_capacity_mb,
+            wal_segments_ahead: self.wal_segments_ahead,
+            wal_retain_closed: self.wal_retain_closed,
+        }
+    }
+}
+
+/// A collection as `info` shows it: settings of a vector as they were given, those of the collection in full.
+pub(super) fn info(report: &CollectionReport) -> Value {
+    let (status, optimizer_status) = match report.status {
+        CollectionStatus::Green => ("green", json!("ok")),
+        CollectionStatus::Yellow => ("yellow", json!("ok")),
+        CollectionStatus::Red => ("red", json!({ "error": "a shard failed" })),
+    };
+    let warnings: Vec<Value> = report.warnings.iter().map(|message| json!({ "message": message })).collect();
+    object([
+        ("status", some(status)),
+        ("optimizer_status", some(optimizer_status)),
+        ("warnings", (!warnings.is_empty()).then(|| json!(warnings))),
+        ("indexed_vectors_count", some(report.indexed_vector_count)),
+        ("points_count", some(report.point_count)),
+        ("segments_count", some(report.shards.len())),
+        ("config", some(config(&report.config))),
+        ("payload_schema", some(json!({}))),
+        ("update_queue", some(json!({ "length": report.tail_vector_count }))),
+    ])
+}
+
+fn config(config: &CollectionConfig) -> Value {
+    let hnsw = HnswConfigDiff {
+        m: Some(defaults::HNSW_M),
+        ef_construct: Some(defaults::HNSW_EF_CONSTRUCT),
+        full_scan_threshold: Some(defaults::HNSW_FULL_SCAN_THRESHOLD_KB),
+        max_indexing_threads: Some(defaults::HNSW_MAX_INDEXING_THREADS),
+        ..HnswConfigDiff::default()
+    };
+    let (optimizers, wal) = (&config.optimizers, &config.wal);
+    object([
+        ("params", some(params(config))),
+        ("hnsw_config", some(hnsw_config(&hnsw.merged(config.hnsw)))),
+        (
+            "optimizer_config",
+            some(json!({
+                "deleted_threshold": optimizers.deleted_threshold.unwrap_or(defaults::DELETED_THRESHOLD),
+                "vacuum_min_vector_number":
+                    optimizers.vacuum_min_vector_number.unwrap_or(defaults::VACUUM_MIN_VECTOR_NUMBER),
+                "default_segment_number": optimizers.default_segment_number.unwrap_or(defaults::DEFAULT_SEGMENT_NUMBER),
+                "max_segment_size": optimizers.max_segment_size,
+                "memmap_threshold": optimizers.memmap_threshold,
+                "indexing_threshold": optimizers.indexing_threshold.unwrap_or(defaults::INDEXING_THRESHOLD_KB),
+                "flush_interval_sec": optimizers.flush_interval_sec.unwrap_or(defaults::FLUSH_INTERVAL_SEC),
+                "max_optimization_threads": optimizers.max_optimization_threads,
+            })),
+        ),
+        (
+            "wal_config",
+            some(json!({
+                "wal_capacity_mb": wal.wal_capacity_mb.unwrap_or(defaults::WAL_CAPACITY_MB),
+                "wal_segments_ahead": wal.wal_segments_ahead.unwrap_or(defaults::WAL_SEGMENTS_AHEAD),
+                "wal_retain_closed": wal.wal_retain_closed.unwrap_or(defaults::WAL_RETAIN_CLOSED),
+            })),
+        ),
+        ("quantization_config", some(Value::Null)),
+        ("metadata", config.metadata.as_ref().map(|metadata| Value::Object(metadata.0.clone()))),
+    ])
+}
+
+/// The `params` of a collection's configuration.
+pub(super) fn params(config: &CollectionConfig) -> Value {
+    let vectors = match config.vectors.by_name.get("") {
+        Some(params) if config.vectors.is_single => vector_out(params),
+        _ => config.vectors.by_name.iter().map(|(name, params)| (name.clone(), vector_out(params))).collect(),
+    };
+    object([
+        ("vectors", some(vectors)),
+        ("shard_number", some(config.shard_number)),
+        ("replication_factor", some(config.replication_factor)),
+        ("write_consistency_factor", some(config.write_consistency_factor)),
+        ("read_fan_out_factor", config.read_fan_out_factor.map(Value::from)),
+        ("on_disk_payload", some(config.on_disk_payload)),
+    ])
+}
+
+fn vector_out(params: &VectorParams) -> Value {
+    let distance = match params.metric {
+        Metric::Cosine => "Cosine",
+        Metric::Dot => "Dot",
+        Metric::Euclid => "Euclid",
+        Metric::Manhattan => "Manhattan",
+    };
+    object([
+        ("size", some(params.dim)),
+        ("distance", some(distance)),
+        ("hnsw_config", params.hnsw.as_ref().map(hnsw_config)),
+        ("on_disk", params.on_disk.map(Value::from)),
+    ])
+}
+
+fn hnsw_config(diff: &HnswConfigDiff) -> Value {
+    object([
+        ("m", diff.m.map(Value::from)),
+        ("ef_construct", diff.ef_construct.map(Value::from)),
+        ("full_scan_threshold", diff.full_scan_threshold.map(Value::from)),
+        ("max_indexing_threads", diff.max_indexing_threads.map(Value::from)),
+        ("on_disk", diff.on_disk.map(Value::from)),
+        ("payload_m", diff.payload_m.map(Value::from)),
+        ("inline_storage", diff.inline_storage.map(Value::from)),
+    ])
+}
+
+/// An object of the members that are there.
+fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+fn some(value: impl Into<Value>) -> Option<Value> {
+    Some(value.into())
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

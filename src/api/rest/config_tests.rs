@@ -1,0 +1,282 @@
+//! Collection settings in JSON, each against its exact error or its model form.
+
+use super::*;
+use crate::api::rest::call::parse;
+use crate::api::status::ApiError;
+use crate::service::ShardReport;
+
+fn create(json: &str) -> Result<CollectionConfig, ApiError> {
+    let body: CreateCollection = parse(json.as_bytes())?;
+    let mut found = Findings::new();
+    let config = body.convert(&mut found);
+    found.finish("JSON body", config)
+}
+
+fn update(json: &str) -> Result<CollectionConfigDiff, ApiError> {
+    let body: UpdateCollection = parse(json.as_bytes())?;
+    let mut found = Findings::new();
+    let diff = body.convert(&mut found);
+    found.finish("JSON body", diff)
+}
+
+fn refusal(json: &str) -> (u16, String) {
+    let error = create(json).expect_err(json);
+    (error.http_status(), error.text)
+}
+
+fn shown(config: CollectionConfig) -> Value {
+    info(&CollectionReport {
+        name: "c".to_owned(),
+        status: CollectionStatus::Green,
+        config,
+        point_count: 6,
+        indexed_vector_count: 4,
+        tail_vector_count: 2,
+        shards: vec![ShardReport { id: 1, point_count: 6, applied_index: 9 }],
+        warnings: vec![],
+    })
+}
+
+/// CLIENTS 3.7, PROTOCOL 18: what was not given shows its default, or does not show.
+#[test]
+fn info_of_a_collection_with_nothing_but_a_size() {
+    let config = create(r#"{"vectors": {"size": 4, "distance": "Cosine"}}"#).unwrap();
+    assert_eq!(
+        shown(config),
+        json!({
+            "status": "green",
+            "optimizer_status": "ok",
+            "indexed_vectors_count": 4,
+            "points_count": 6,
+            "segments_count": 1,
+            "config": {
+                "params": {
+                    "vectors": {"size": 4, "distance": "Cosine"},
+                    "shard_number": 1,
+                    "replication_factor": 1,
+                    "write_consistency_factor": 1,
+                    "on_disk_payload": true,
+                },
+                "hnsw_config": {
+                    "m": 16, "ef_construct": 100, "full_scan_threshold": 10000, "max_indexing_threads": 0,
+                },
+                "optimizer_config": {
+                    "deleted_threshold": 0.2, "vacuum_min_vector_number": 1000, "default_segment_number": 0,
+                    "max_segment_size": null, "memmap_threshold": null, "indexing_threshold": 10000,
+                    "flush_interval_sec": 5, "max_optimization_threads": null,
+                },
+                "wal_config": {"wal_capacity_mb": 32, "wal_segments_ahead": 0, "wal_retain_closed": 1},
+                "quantization_config": null,
+            },
+            "payload_schema": {},
+            "update_queue": {"length": 2},
+        })
+    );
+}
+
+#[test]
+fn protocol_18_info_echoes_what_was_given() {
+    let config = create(
+        r#"{
+            "vectors": {
+                "": {"size": 4, "distance": "Dot", "on_disk": true, "hnsw_config": {"m": 0, "payload_m": null}},
+                "b": {"size": 65536, "distance": "Manhattan", "datatype": "float32", "multivector_config": null},
+                "gone": null
+            },
+            "sparse_vectors": {}, "shard_number": 3, "sharding_method": "auto", "replication_factor": 2,
+            "write_consistency_factor": 2, "on_disk_payload": false, "quantization_config": null,
+            "hnsw_config": {"ef_construct": 4, "on_disk": false},
+            "optimizers_config": {"indexing_threshold": 0, "max_optimization_threads": "auto"},
+            "wal_config": {"wal_capacity_mb": null, "wal_segments_ahead": 2},
+            "strict_mode_config": {"enabled": false, "max_query_limit": 3},
+            "metadata": {"a": {"b": 1}}, "unknown": 1
+        }"#,
+    )
+    .unwrap();
+    let info = shown(config);
+    assert_eq!(
+        info["config"]["params"],
+        json!({
+            "vectors": {
+                "": {"size": 4, "distance": "Dot", "on_disk": true, "hnsw_config": {"m": 0}},
+                "b": {"size": 65536, "distance": "Manhattan"},
+            },
+            "shard_number": 3,
+            "replication_factor": 2,
+            "write_consistency_factor": 2,
+            "on_disk_payload": false,
+        })
+    );
+    assert_eq!(info["config"]["metadata"], json!({"a": {"b": 1}}));
+    assert_eq!(info["config"]["hnsw_config"]["ef_construct"], 4);
+    assert_eq!(info["config"]["hnsw_config"]["on_disk"], false);
+    assert_eq!(info["config"]["hnsw_config"]["m"], 16);
+    assert_eq!(info["config"]["optimizer_config"]["indexing_threshold"], 0);
+    assert_eq!(info["config"]["wal_config"]["wal_capacity_mb"], 32);
+    assert_eq!(info["config"]["wal_config"]["wal_segments_ahead"], 2);
+}
+
+#[test]
+fn protocol_2_1_no_vectors_and_the_map_form_of_the_unnamed_one() {
+    for json in ["{}", r#"{"vectors": {}}"#, r#"{"vectors": null}"#] {
+        assert_eq!(shown(create(json).unwrap())["config"]["params"]["vectors"], json!({}), "{json}");
+    }
+    let mapped = r#"{"vectors": {"": {"size": 4, "distance": "Dot"}}}"#;
+    assert_eq!(
+        shown(create(mapped).unwrap())["config"]["params"]["vectors"],
+        json!({"": {"size": 4, "distance": "Dot"}})
+    );
+    // Names that are also keys of a single vector.
+    let named = r#"{"vectors": {"size": {"size": 4, "distance": "Dot"}, "distance": {"size": 5, "distance": "Dot"}}}"#;
+    assert_eq!(create(named).unwrap().vectors.by_name.len(), 2);
+}
+
+#[test]
+fn status_and_warnings_show() {
+    let config = create("{}").unwrap();
+    let mut report = CollectionReport {
+        name: "c".to_owned(),
+        status: CollectionStatus::Red,
+        config,
+        point_count: 0,
+        indexed_vector_count: 0,
+        tail_vector_count: 0,
+        shards: vec![],
+        warnings: vec!["on_disk has no effect".to_owned()],
+    };
+    let red = info(&report);
+    assert_eq!((&red["status"], &red["optimizer_status"]), (&json!("red"), &json!({"error": "a shard failed"})));
+    assert_eq!(red["warnings"], json!([{"message": "on_disk has no effect"}]));
+    report.status = CollectionStatus::Yellow;
+    assert_eq!(info(&report)["status"], "yellow");
+}
+
+#[test]
+fn protocol_18_validation_of_a_new_collection() {
+    let of = |field: &str, message: &str| (422, format!("Validation error in JSON body: [{field}: {message}]"));
+    let cases = [
+        (r#"{"vectors": {"size": 0, "distance": "Dot"}}"#, "vectors.size", "value 0 invalid, must be from 1 to 65536"),
+        (
+            r#"{"vectors": {"size": 65537, "distance": "Dot"}}"#,
+            "vectors.size",
+            "value 65537 invalid, must be from 1 to 65536",
+        ),
+        (
+            r#"{"vectors": {"a": {"size": 0, "distance": "Dot"}}}"#,
+            "vectors.?.size",
+            "value 0 invalid, must be from 1 to 65536",
+        ),
+        (r#"{"hnsw_config": {"ef_construct": 3}}"#, "hnsw_config.ef_construct", "value 3 invalid, must be 4 or larger"),
+        (r#"{"hnsw_config": {"m": 513}}"#, "hnsw_config.m", "value 513 invalid, must be 512 or smaller"),
+        (r#"{"shard_number": 0}"#, "shard_number", "value 0 invalid, must be from 1 to 256"),
+        (r#"{"replication_factor": 0}"#, "replication_factor", "value 0 invalid, must be 1 or larger"),
+        (r#"{"write_consistency_factor": 0}"#, "write_consistency_factor", "value 0 invalid, must be 1 or larger"),
+        (
+            r#"{"wal_config": {"wal_capacity_mb": 0}}"#,
+            "wal_config.wal_capacity_mb",
+            "value 0 invalid, must be 1 or larger",
+        ),
+        (
+            r#"{"optimizers_config": {"deleted_threshold": 1.5}}"#,
+            "optimizers_config.deleted_threshold",
+            "value 1.5 invalid, must be from 0.0 to 1.0",
+        ),
+        (
+            r#"{"optimizers_config": {"vacuum_min_vector_number": 99}}"#,
+            "optimizers_config.vacuum_min_vector_number",
+            "value 99 invalid, must be 100 or larger",
+        ),
+        (
+            r#"{"vectors": {"size": 4, "distance": "Dot", "memory": "pinned"}}"#,
+            "vectors.memory",
+            "`pinned` is not supported for dense vectors",
+        ),
+        (
+            r#"{"vectors": {"a:b": {"size": 4, "distance": "Dot"}}}"#,
+            "vectors.?",
+            "vector name cannot contain ':' character",
+        ),
+    ];
+    for (json, field, message) in cases {
+        assert_eq!(refusal(json), of(field, message), "{json}");
+    }
+    assert_eq!(
+        refusal(r#"{"vectors": {"a": {"size": 0, "distance": "Dot"}, "b": {"size": 0, "distance": "Dot"}}, "shard_number": 0}"#).1,
+        "Validation error in JSON body: [shard_number: value 0 invalid, must be from 1 to 256; vectors.?.size: value 0 \
+         invalid, must be from 1 to 65536; vectors.?.size: value 0 invalid, must be from 1 to 65536]"
+    );
+    for json in [
+        r#"{"shard_number": -1}"#,
+        r#"{"replication_factor": -1}"#,
+        r#"{"vectors": {"size": 4, "distance": "Sine"}}"#,
+        r#"{"vectors": {"size": 4}}"#,
+        r#"{"vectors": {"size": -4, "distance": "Dot"}}"#,
+        r#"{"vectors": {"a": 3}}"#,
+        r#"{"vectors": 3}"#,
+        r#"{"hnsw_config": {"m": "many"}}"#,
+        r#"{"optimizers_config": {"max_optimization_threads": "some"}}"#,
+        r#"{"metadata": 3}"#,
+    ] {
+        let (status, text) = refusal(json);
+        assert_eq!(status, 400, "{json}");
+        assert!(text.starts_with("Format error in JSON body: "), "{json}: {text}");
+    }
+}
+
+#[test]
+fn settings_not_built_are_named() {
+    let cases = [
+        (r#"{"sparse_vectors": {"a": {}}}"#, "sparse vectors"),
+        (r#"{"quantization_config": {"scalar": {"type": "int8"}}}"#, "quantization_config"),
+        (r#"{"vectors": {"size": 4, "distance": "Dot", "quantization_config": {}}}"#, "quantization_config"),
+        (
+            r#"{"vectors": {"size": 4, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}}}"#,
+            "multivectors",
+        ),
+        (r#"{"vectors": {"size": 4, "distance": "Dot", "datatype": "uint8"}}"#, "datatype: uint8"),
+        (r#"{"vectors": {"size": 4, "distance": "Dot", "memory": "cold"}}"#, "memory"),
+        (r#"{"payload": {"memory": "cold"}}"#, "payload.memory"),
+        (r#"{"hnsw_config": {"memory": "cold"}}"#, "hnsw_config.memory"),
+        (r#"{"strict_mode_config": {"enabled": true}}"#, "strict_mode_config"),
+        (r#"{"sharding_method": "custom"}"#, "sharding_method: custom"),
+        (r#"{"init_from": {"collection": "c"}}"#, "init_from"),
+    ];
+    for (json, what) in cases {
+        assert_eq!(refusal(json), (501, format!("Not implemented: {what}")), "{json}");
+    }
+}
+
+#[test]
+fn protocol_18_update() {
+    let diff = update(
+        r#"{"vectors": {"": {"hnsw_config": {"m": 32}, "on_disk": null}}, "hnsw_config": {"ef_construct": 200},
+            "optimizer_config": {"indexing_threshold": 5}, "metadata": {"a": null},
+            "params": {"replication_factor": 2, "read_fan_out_factor": 3, "on_disk_payload": false}}"#,
+    )
+    .unwrap();
+    let hnsw = |m, ef_construct| HnswConfigDiff { m, ef_construct, ..HnswConfigDiff::default() };
+    assert_eq!(
+        diff,
+        CollectionConfigDiff {
+            vectors: [(String::new(), VectorParamsDiff { hnsw: hnsw(Some(32), None), on_disk: None })].into(),
+            hnsw: hnsw(None, Some(200)),
+            optimizers: OptimizersConfigDiff { indexing_threshold: Some(5), ..OptimizersConfigDiff::default() },
+            replication_factor: Some(2),
+            write_consistency_factor: None,
+            read_fan_out_factor: Some(3),
+            on_disk_payload: Some(false),
+            metadata: Some(Payload([("a".to_owned(), Value::Null)].into_iter().collect())),
+        }
+    );
+    assert_eq!(update("{}").unwrap(), CollectionConfigDiff::default());
+    assert_eq!(
+        update(r#"{"params": {"replication_factor": 0}, "vectors": {"a": {"hnsw_config": {"ef_construct": 1}}}}"#)
+            .unwrap_err()
+            .text,
+        "Validation error in JSON body: [params.replication_factor: value 0 invalid, must be 1 or larger; \
+         vectors.?.hnsw_config.ef_construct: value 1 invalid, must be 4 or larger]"
+    );
+    assert_eq!(update(r#"{"vectors": {"size": 4}}"#).unwrap_err().http_status(), 400, "only maps here");
+    let error = update(r#"{"quantization_config": "Disabled"}"#).unwrap_err();
+    assert_eq!(error.text, "Not implemented: quantization_config");
+}

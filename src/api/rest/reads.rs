@@ -1,0 +1,347 @@
+//! Reads of points: retrieve, scroll, count, query, and the old search (PROTOCOL sections 9, 10 and 17).
+
+use std::fmt;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::call::{BodyCall, Call};
+use super::envelope::{Answer, success};
+use super::filter::{self, FilterBody};
+use super::records::{IdOut, RecordOut, ScoredPointOut};
+use super::selectors::{self, SearchParams, WithPayload, WithVector};
+use super::shapes::{Id, OneOrMany, ids};
+use super::vectors::{OneVector, Query, VectorOrId};
+use crate::api::checks::{self, At, Checked, Findings, QuerySetting, RankingParts};
+use crate::api::status::ApiError;
+use crate::model::query::{LookupFrom, QueryRequest, ScrollRequest};
+use crate::model::{Filter, PayloadSelector, PointId, ScoredPoint, VectorSelector};
+
+/// Results of a query, a scroll page, when no `limit` is given.
+const LIMIT_DEFAULT: u64 = 10;
+
+/// Converts a whole body; failed fields are named from its root.
+fn from_body<T>(convert: impl FnOnce(&mut Findings) -> Checked<T>) -> Result<T, ApiError> {
+    let mut found = Findings::new();
+    let value = convert(&mut found);
+    found.finish("JSON body", value)
+}
+
+pub(super) async fn retrieve_one(call: Call<(String, String)>) -> Answer {
+    let options = call.read_options()?;
+    let (collection, id) = &call.path;
+    let id: PointId =
+        id.parse().map_err(|_| ApiError::wrong_input(format_args!("Can not recognize \"{id}\" as point id")))?;
+    let service = &call.rest.service;
+    let found = service.retrieve(collection, vec![id], PayloadSelector::All, VectorSelector::All, options).await?;
+    match found.into_iter().next() {
+        Some(record) => success(call.started, &RecordOut(record)),
+        None => Err(ApiError::not_found(format_args!("Point with id {id} does not exists!"))),
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Retrieve {
+    ids: Vec<Id>,
+    with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
+    with_vector: Option<WithVector>,
+    shard_key: Option<IgnoredAny>,
+}
+
+pub(super) async fn retrieve(BodyCall { call, body }: BodyCall<String, Retrieve>) -> Answer {
+    let options = call.read_options()?;
+    let with_payload = from_body(|found| {
+        found.absent(&body.shard_key, "shard_key")?;
+        selectors::payload(found, body.with_payload, PayloadSelector::All)
+    })?;
+    let with_vectors = selectors::vectors(body.with_vector);
+    let service = &call.rest.service;
+    let records = service.retrieve(&call.path, ids(body.ids), with_payload, with_vectors, options).await?;
+    success(call.started, &records.into_iter().map(RecordOut).collect::<Vec<_>>())
+}
+
+#[derive(Deserialize)]
+pub(super) struct Scroll {
+    offset: Option<Id>,
+    limit: Option<u64>,
+    filter: Option<FilterBody>,
+    with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
+    with_vector: Option<WithVector>,
+    order_by: Option<IgnoredAny>,
+    shard_key: Option<IgnoredAny>,
+}
+
+impl Scroll {
+    fn convert(self, found: &mut Findings) -> Checked<ScrollRequest> {
+        let root = At::Root;
+        let at = root.field("scroll_request");
+        found.absent(&self.shard_key, "shard_key")?;
+        found.absent(&self.order_by, "order_by")?;
+        let limit = checks::limit(found, at.field("limit"), self.limit.unwrap_or(LIMIT_DEFAULT));
+        let filter = filter::filter(found, at.field("filter"), self.filter);
+        let with_payload = selectors::payload(found, self.with_payload, PayloadSelector::All);
+        Ok(ScrollRequest {
+            offset: self.offset.map(|Id(id)| id),
+            limit: limit?,
+            filter: filter?,
+            with_payload: with_payload?,
+            with_vectors: selectors::vectors(self.with_vector),
+        })
+    }
+}
+
+pub(super) async fn scroll(BodyCall { call, body }: BodyCall<String, Scroll>) -> Answer {
+    #[derive(Serialize)]
+    struct Page {
+        points: Vec<RecordOut>,
+        next_page_offset: Option<IdOut>,
+    }
+    let options = call.read_options()?;
+    let request = from_body(|found| body.convert(found))?;
+    let page = call.rest.service.scroll(&call.path, request, options).await?;
+    let points = page.points.into_iter().map(RecordOut).collect();
+    success(call.started, &Page { points, next_page_offset: page.next_offset.map(IdOut) })
+}
+
+#[derive(Deserialize)]
+pub(super) struct Count {
+    filter: Option<FilterBody>,
+    /// Accepted: counts are always exact.
+    #[serde(rename = "exact")]
+    _exact: Option<bool>,
+    shard_key: Option<IgnoredAny>,
+}
+
+impl Count {
+    fn convert(self, found: &mut Findings) -> Checked<Option<Filter>> {
+        let root = At::Root;
+        found.absent(&self.shard_key, "shard_key")?;
+        filter::filter(found, root.field("count_request").field("filter"), self.filter)
+    }
+}
+
+pub(super) async fn count(BodyCall { call, body }: BodyCall<String, Count>) -> Answer {
+    let options = call.read_options()?;
+    let filter = from_body(|found| body.convert(found))?;
+    let count = call.rest.service.count(&call.path, filter, options).await?;
+    success(call.started, &json!({ "count": count }))
+}
+
+#[derive(Deserialize)]
+pub(super) struct QueryBody {
+    prefetch: Option<OneOrMany<Prefetch>>,
+    query: Option<Query>,
+    using: Option<String>,
+    filter: Option<FilterBody>,
+    params: Option<SearchParams>,
+    score_threshold: Option<f32>,
+    limit: Option<u64>,
+    offset: Option<u64>,
+    with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
+    with_vector: Option<WithVector>,
+    lookup_from: Option<LookupBody>,
+    shard_key: Option<IgnoredAny>,
+}
+
+/// Looked at only for its depth.
+#[derive(Deserialize)]
+struct Prefetch {
+    prefetch: Option<OneOrMany<Prefetch>>,
+}
+
+/// Levels of prefetches inside each other; 0 when there are none.
+fn depth(prefetches: Option<&OneOrMany<Prefetch>>) -> usize {
+    let prefetches = prefetches.map_or(&[][..], |OneOrMany(prefetches)| prefetches);
+    prefetches.iter().map(|one| 1 + depth(one.prefetch.as_ref())).max().unwrap_or(0)
+}
+
+#[derive(Deserialize)]
+struct LookupBody {
+    collection: String,
+    vector: Option<String>,
+    shard_key: Option<IgnoredAny>,
+}
+
+impl LookupBody {
+    fn convert(self, found: &mut Findings) -> Checked<LookupFrom> {
+        found.absent(&self.shard_key, "lookup_from.shard_key")?;
+        Ok(LookupFrom { collection: self.collection, vector: self.vector })
+    }
+}
+
+impl QueryBody {
+    /// The checked request. `at` is where the body stands.
+    fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<QueryRequest> {
+        found.absent(&self.shard_key, "shard_key")?;
+        let depth = depth(self.prefetch.as_ref());
+        checks::prefetch_depth(found, depth)?;
+        let target = match self.query {
+            Some(Query::Kind(kind)) => {
+                let setting = QuerySetting {
+                    has_prefetch: depth > 0,
+                    using: self.using.as_deref(),
+                    has_score_threshold: self.score_threshold.is_some(),
+                };
+                checks::query_kind(found, kind, setting)
+            }
+            query if depth > 0 => checks::prefetch(found, query.is_some()),
+            Some(Query::Nearest(target)) => target.convert(found, at.field("query")).map(Some),
+            None => Ok(None),
+        };
+        let lookup_from = self.lookup_from.map(|lookup| lookup.convert(found)).transpose();
+        let filter = filter::filter(found, at.field("filter"), self.filter);
+        let options = self.params.unwrap_or_default().convert(found, at.field("params"));
+        let limit = checks::limit(found, at.field("limit"), self.limit.unwrap_or(LIMIT_DEFAULT));
+        let with_payload = selectors::payload(found, self.with_payload, PayloadSelector::None);
+        let parts = RankingParts {
+            target: target?,
+            using: self.using,
+            lookup_from: lookup_from?,
+            score_threshold: self.score_threshold,
+        };
+        Ok(QueryRequest {
+            ranking: checks::ranking(found, parts)?,
+            filter: filter?,
+            options: options?,
+            limit: limit?,
+            offset: checks::count_from_u64(self.offset.unwrap_or(0)),
+            score_threshold: self.score_threshold,
+            with_payload: with_payload?,
+            with_vectors: selectors::vectors(self.with_vector),
+        })
+    }
+}
+
+/// A body of the old search: one vector, a limit that must be given.
+#[derive(Deserialize)]
+pub(super) struct Search {
+    vector: SearchVector,
+    #[serde(alias = "top")]
+    limit: u64,
+    filter: Option<FilterBody>,
+    params: Option<SearchParams>,
+    score_threshold: Option<f32>,
+    offset: Option<u64>,
+    with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
+    with_vector: Option<WithVector>,
+    shard_key: Option<IgnoredAny>,
+}
+
+/// A bare list of numbers, or a vector with the name to search it under.
+struct SearchVector {
+    name: Option<String>,
+    vector: OneVector,
+}
+
+impl<'de> Deserialize<'de> for SearchVector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct VectorVisitor;
+        impl<'de> Visitor<'de> for VectorVisitor {
+            type Value = SearchVector;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of numbers, or an object with `name` and `vector`")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<SearchVector, A::Error> {
+                let vector = OneVector::deserialize(SeqAccessDeserializer::new(seq))?;
+                Ok(SearchVector { name: None, vector })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SearchVector, A::Error> {
+                #[derive(Deserialize)]
+                struct Named {
+                    name: String,
+                    vector: OneVector,
+                }
+                let Named { name, vector } = Named::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(SearchVector { name: Some(name), vector })
+            }
+        }
+        deserializer.deserialize_any(VectorVisitor)
+    }
+}
+
+impl From<Search> for QueryBody {
+    fn from(search: Search) -> QueryBody {
+        QueryBody {
+            prefetch: None,
+            query: Some(Query::Nearest(VectorOrId::Vector(search.vector.vector))),
+            using: search.vector.name,
+            filter: search.filter,
+            params: search.params,
+            score_threshold: search.score_threshold,
+            limit: Some(search.limit),
+            offset: search.offset,
+            with_payload: search.with_payload,
+            with_vector: search.with_vector,
+            lookup_from: None,
+            shard_key: search.shard_key,
+        }
+    }
+}
+
+/// Several requests in one body.
+#[derive(Deserialize)]
+pub(super) struct Searches<B> {
+    searches: Vec<B>,
+}
+
+/// What a query answers with.
+#[derive(Serialize)]
+struct Hits {
+    points: Vec<ScoredPointOut>,
+}
+
+fn hits(points: Vec<ScoredPoint>) -> Vec<ScoredPointOut> {
+    points.into_iter().map(ScoredPointOut).collect()
+}
+
+pub(super) async fn query(BodyCall { call, body }: BodyCall<String, QueryBody>) -> Answer {
+    let points = run(&call, body, "internal").await?;
+    success(call.started, &Hits { points: hits(points) })
+}
+
+pub(super) async fn query_batch(BodyCall { call, body }: BodyCall<String, Searches<QueryBody>>) -> Answer {
+    let results = run_batch(&call, body.searches, "internal").await?;
+    let results: Vec<Hits> = results.into_iter().map(|points| Hits { points: hits(points) }).collect();
+    success(call.started, &results)
+}
+
+pub(super) async fn search(BodyCall { call, body }: BodyCall<String, Search>) -> Answer {
+    let points = run(&call, body.into(), "search_request").await?;
+    success(call.started, &hits(points))
+}
+
+pub(super) async fn search_batch(BodyCall { call, body }: BodyCall<String, Searches<Search>>) -> Answer {
+    let searches = body.searches.into_iter().map(QueryBody::from).collect();
+    let results = run_batch(&call, searches, "search_request").await?;
+    let results: Vec<_> = results.into_iter().map(hits).collect();
+    success(call.started, &results)
+}
+
+async fn run(call: &Call<String>, body: QueryBody, place: &'static str) -> Result<Vec<ScoredPoint>, ApiError> {
+    let options = call.read_options()?;
+    let root = At::Root;
+    let request = from_body(|found| body.convert(found, root.field(place)))?;
+    Ok(call.rest.service.query(&call.path, request, options).await?)
+}
+
+async fn run_batch(
+    call: &Call<String>,
+    bodies: Vec<QueryBody>,
+    place: &'static str,
+) -> Result<Vec<Vec<ScoredPoint>>, ApiError> {
+    let options = call.read_options()?;
+    let root = At::Root;
+    let at = root.field("searches");
+    let requests = from_body(|found| checks::each(bodies, |i, body| body.convert(found, at.item(i).field(place))))?;
+    Ok(call.rest.service.query_batch(&call.path, requests, options).await?)
+}
+
+#[cfg(test)]
+#[path = "reads_tests.rs"]
+mod tests;

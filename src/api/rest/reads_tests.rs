@@ -1,0 +1,263 @@
+//! Bodies of reads, each against its exact error or its model form.
+
+use super::*;
+use crate::api::rest::call::parse;
+use crate::model::Vector;
+use crate::model::query::{Ranking, SearchOptions, Target};
+
+fn read_as<B: Into<QueryBody> + serde::de::DeserializeOwned>(
+    json: &str,
+    place: &'static str,
+) -> Result<QueryRequest, ApiError> {
+    let body: B = parse(json.as_bytes())?;
+    let root = At::Root;
+    from_body(|found| body.into().convert(found, root.field(place)))
+}
+
+fn read(json: &str) -> Result<QueryRequest, ApiError> {
+    read_as::<QueryBody>(json, "internal")
+}
+
+fn read_old(json: &str) -> Result<QueryRequest, ApiError> {
+    read_as::<Search>(json, "search_request")
+}
+
+fn refusal(json: &str) -> (u16, String) {
+    let error = read(json).expect_err(json);
+    (error.http_status(), error.text)
+}
+
+fn nearest(values: &[f32], using: &str) -> Ranking {
+    let target = Target::Vector(Vector::Dense(values.to_vec()));
+    Ranking::Nearest { target, using: using.to_owned(), lookup_from: None }
+}
+
+#[test]
+fn protocol_10_2_defaults() {
+    let nulls = r#"{"prefetch": null, "query": null, "using": null, "filter": null, "params": null, "limit": null,
+        "score_threshold": null, "offset": null, "with_payload": null, "with_vector": null, "lookup_from": null,
+        "shard_key": null, "unknown": 1}"#;
+    for json in ["{}", nulls, r#"{"prefetch": []}"#] {
+        let want = QueryRequest {
+            ranking: Ranking::ById,
+            filter: None,
+            options: SearchOptions::default(),
+            limit: 10,
+            offset: 0,
+            score_threshold: None,
+            with_payload: PayloadSelector::None,
+            with_vectors: VectorSelector::None,
+        };
+        assert_eq!(read(json).unwrap(), want, "{json}");
+    }
+}
+
+#[test]
+fn protocol_10_1_forms_of_nearest() {
+    let ranking = |query: &str| read(&format!(r#"{{"query": {query}}}"#)).unwrap().ranking;
+    assert_eq!(ranking("[1, 2.5]"), nearest(&[1.0, 2.5], ""));
+    assert_eq!(ranking(r#"{"nearest": [1, 2.5], "mmr": null}"#), nearest(&[1.0, 2.5], ""));
+    let by_id = |id| Ranking::Nearest { target: Target::Point(id), using: String::new(), lookup_from: None };
+    assert_eq!(ranking("7"), by_id(PointId::Num(7)));
+    assert_eq!(ranking(r#"{"nearest": 7}"#), by_id(PointId::Num(7)));
+    let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+    assert_eq!(ranking(&format!("\"{uuid}\"")), by_id(PointId::from_uuid_text(uuid).unwrap()));
+    let request = read(
+        r#"{"query": 1, "using": "a", "lookup_from": {"collection": "c", "vector": "b"}, "score_threshold": 0.5,
+            "params": {"hnsw_ef": 64, "exact": true, "indexed_only": null}, "limit": 18446744073709551615,
+            "offset": 3, "with_payload": ["x.y"], "with_vectors": ["a"]}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        request.ranking,
+        Ranking::Nearest {
+            target: Target::Point(PointId::Num(1)),
+            using: "a".into(),
+            lookup_from: Some(LookupFrom { collection: "c".into(), vector: Some("b".into()) })
+        }
+    );
+    assert_eq!(request.options, SearchOptions { ef: Some(64), exact: true, indexed_only: false });
+    assert_eq!((request.limit, request.offset, request.score_threshold), (usize::MAX, 3, Some(0.5)));
+    assert_eq!(request.with_payload, PayloadSelector::Include(vec!["x.y".parse().unwrap()]));
+    assert_eq!(request.with_vectors, VectorSelector::Names(vec!["a".into()]));
+}
+
+#[test]
+fn protocol_10_2_validation() {
+    assert_eq!(
+        refusal(r#"{"limit": 0}"#),
+        (422, "Validation error in JSON body: [internal.limit: value 0 invalid, must be 1 or larger]".to_owned())
+    );
+    assert_eq!(
+        refusal(r#"{"query": [], "limit": 0, "params": {"hnsw_ef": 0}}"#),
+        (
+            422,
+            "Validation error in JSON body: [internal.query: dense vector must not be empty; \
+             internal.params.hnsw_ef: value 0 invalid, must be 1 or larger; internal.limit: value 0 invalid, must be \
+             1 or larger]"
+                .to_owned()
+        ),
+        "several bad siblings make one answer"
+    );
+    assert_eq!(
+        refusal(r#"{"prefetch": [{}]}"#),
+        (
+            400,
+            "Bad request: A query is needed to merge the prefetches. Can't have prefetches without defining a query."
+                .to_owned()
+        )
+    );
+    assert_eq!(
+        refusal(r#"{"score_threshold": 0.1}"#),
+        (
+            400,
+            "Bad request: A query is needed to use the score_threshold. Can't have score_threshold without defining \
+             a query."
+                .to_owned()
+        )
+    );
+    for json in [
+        r#"{"query": [1], "score_threshold": 1e39}"#,
+        r#"{"query": [1e39]}"#,
+        r#"{"query": [1, -1e39]}"#,
+        r#"{"query": "x"}"#,
+        r#"{"query": -1}"#,
+        r#"{"query": 1.5}"#,
+        r#"{"query": true}"#,
+        r#"{"query": {}}"#,
+        r#"{"query": {"closest": 1}}"#,
+        r#"{"query": {"nearest": true}}"#,
+        r#"{"query": ["a"]}"#,
+        r#"{"limit": -1}"#,
+        r#"{"limit": 1.0}"#,
+        r#"{"limit": 18446744073709551616}"#,
+        r#"{"with_payload": 3}"#,
+        r#"{"with_payload": {}}"#,
+        r#"{"with_payload": {"include": [], "exclude": []}}"#,
+        r#"{"with_vector": "a"}"#,
+        r#"{"lookup_from": {}}"#,
+    ] {
+        let (status, text) = refusal(json);
+        assert_eq!(status, 400, "{json}");
+        assert!(text.starts_with("Format error in JSON body: "), "{json}: {text}");
+    }
+    assert_eq!(
+        refusal(r#"{"with_payload": ["a..b"]}"#),
+        (400, "Format error in JSON body: Invalid JSON path: `a..b`".to_owned())
+    );
+}
+
+#[test]
+fn protocol_10_2_queries_that_are_wrong_whatever_is_built() {
+    let needs = |kind: &str| (400, format!("Bad request: A query of kind {kind} needs prefetches to work on."));
+    assert_eq!(refusal(r#"{"query": {"fusion": "rrf"}}"#), needs("fusion"));
+    assert_eq!(refusal(r#"{"query": {"rrf": {}}, "prefetch": []}"#), needs("fusion"));
+    assert_eq!(refusal(r#"{"query": {"formula": "$score"}}"#), needs("formula"));
+    assert_eq!(
+        refusal(r#"{"query": {"fusion": "dbsf"}, "using": "a", "prefetch": {}}"#),
+        (400, "Bad request: Fusion queries cannot be combined with the 'using' field.".to_owned())
+    );
+    assert_eq!(
+        refusal(r#"{"query": {"order_by": "a"}, "score_threshold": 1}"#),
+        (400, "Bad request: Can't use score_threshold with an order_by query.".to_owned())
+    );
+    let nested = |levels: usize| {
+        format!(
+            r#"{{"query": [1], "prefetch": {}{{}}{}}}"#,
+            r#"{"prefetch": "#.repeat(levels - 1),
+            "}".repeat(levels - 1)
+        )
+    };
+    assert_eq!(refusal(&nested(64)), (501, "Not implemented: prefetch".to_owned()));
+    assert_eq!(refusal(&nested(65)), (400, "Bad request: prefetches depth 65 exceeds max depth 64".to_owned()));
+    assert_eq!(
+        refusal(r#"{"query": {"indices": [1, 1], "values": [1]}}"#),
+        (
+            422,
+            "Validation error in JSON body: [internal.query.indices: Validation error: must be unique [{}]; \
+             internal.query.values: Validation error: must be the same length as indices [{}]]"
+                .to_owned()
+        )
+    );
+}
+
+#[test]
+fn what_is_not_built_is_named() {
+    let cases = [
+        (r#"{"query": [1], "prefetch": {"query": [1]}}"#, "prefetch"),
+        (r#"{"query": {"fusion": "rrf"}, "prefetch": [{"query": [1]}], "using": ""}"#, "query: fusion"),
+        (r#"{"query": {"rrf": {}}, "prefetch": {"query": [1]}}"#, "query: fusion"),
+        (r#"{"query": {"recommend": {"positive": [1]}}}"#, "query: recommend"),
+        (r#"{"query": {"discover": {"target": 1, "context": []}}}"#, "query: discover"),
+        (r#"{"query": {"context": []}}"#, "query: context"),
+        (r#"{"query": {"relevance_feedback": {}}}"#, "query: relevance_feedback"),
+        (r#"{"query": {"order_by": "a"}}"#, "query: order_by"),
+        (r#"{"query": {"sample": "random"}}"#, "query: sample"),
+        (r#"{"query": {"formula": {"sum": []}}, "prefetch": {}}"#, "query: formula"),
+        (r#"{"query": {"nearest": [1], "mmr": {}}}"#, "query: mmr"),
+        (r#"{"query": {"indices": [1], "values": [1]}}"#, "sparse vectors"),
+        (r#"{"query": {"nearest": {"indices": [1], "values": [1]}}}"#, "sparse vectors"),
+        (r#"{"query": [[1]]}"#, "multivectors"),
+        (r#"{"query": {"nearest": [[1]]}}"#, "multivectors"),
+        (r#"{"query": {"text": "a", "model": "m"}}"#, "inference objects"),
+        (r#"{"query": [1], "params": {"quantization": {"rescore": true}}}"#, "params.quantization"),
+        (r#"{"query": [1], "params": {"acorn": {"enable": true}}}"#, "params.acorn"),
+        (r#"{"query": [1], "params": {"idf": "global"}}"#, "params.idf"),
+        (r#"{"query": [1], "shard_key": "a"}"#, "shard_key"),
+        (r#"{"query": 1, "lookup_from": {"collection": "c", "shard_key": 1}}"#, "lookup_from.shard_key"),
+    ];
+    for (json, what) in cases {
+        assert_eq!(refusal(json), (501, format!("Not implemented: {what}")), "{json}");
+    }
+}
+
+#[test]
+fn protocol_17_old_search() {
+    let request = read_old(r#"{"vector": [1, 2], "top": 5, "with_payload": true}"#).unwrap();
+    assert_eq!((request.ranking, request.limit), (nearest(&[1.0, 2.0], ""), 5));
+    assert_eq!(request.with_payload, PayloadSelector::All);
+    let request = read_old(r#"{"vector": {"name": "a", "vector": [1]}, "limit": 5, "score_threshold": 0.0}"#).unwrap();
+    assert_eq!((request.ranking, request.score_threshold), (nearest(&[1.0], "a"), Some(0.0)));
+    let refused = |json: &str| {
+        let error = read_old(json).expect_err(json);
+        (error.http_status(), error.text)
+    };
+    assert_eq!(
+        refused(r#"{"vector": [1], "limit": 0}"#),
+        (422, "Validation error in JSON body: [search_request.limit: value 0 invalid, must be 1 or larger]".to_owned())
+    );
+    assert_eq!(
+        refused(r#"{"vector": {"name": "a", "vector": {"indices": [1], "values": [1]}}, "limit": 1}"#),
+        (501, "Not implemented: sparse vectors".to_owned())
+    );
+    for json in [r#"{"vector": [1]}"#, r#"{"limit": 1}"#, r#"{"vector": {"vector": [1]}, "limit": 1}"#] {
+        assert_eq!(refused(json).0, 400, "a missing field: {json}");
+    }
+    assert_eq!(refused(r#"{"vector": [1], "limit": 1, "top": 2}"#).0, 400, "given twice");
+}
+
+#[test]
+fn protocol_9_2_scroll() {
+    let read = |json: &str| {
+        let body: Scroll = parse(json.as_bytes())?;
+        from_body(|found| body.convert(found))
+    };
+    assert_eq!(
+        read(r#"{"offset": null}"#).unwrap(),
+        ScrollRequest {
+            offset: None,
+            limit: 10,
+            filter: None,
+            with_payload: PayloadSelector::All,
+            with_vectors: VectorSelector::None
+        }
+    );
+    let request = read(r#"{"offset": 5, "limit": 7, "filter": {}, "with_payload": {"exclude": ["a"]}}"#).unwrap();
+    assert_eq!((request.offset, request.limit), (Some(PointId::Num(5)), 7));
+    assert_eq!(request.with_payload, PayloadSelector::Exclude(vec!["a".parse().unwrap()]));
+    assert_eq!(
+        read(r#"{"limit": 0}"#).unwrap_err().text,
+        "Validation error in JSON body: [scroll_request.limit: value 0 invalid, must be 1 or larger]"
+    );
+    assert_eq!(read(r#"{"order_by": "a"}"#).unwrap_err().text, "Not implemented: order_by");
+}

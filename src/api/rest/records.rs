@@ -1,0 +1,96 @@
+//! Points as answers show them (PROTOCOL sections 2.1 and 5).
+
+use serde::ser::{SerializeMap, SerializeStruct};
+use serde::{Serialize, Serializer};
+
+use crate::model::{NamedVectors, Payload, PointId, Record, ScoredPoint};
+use crate::service::{WriteAck, WriteStatus};
+
+/// A number, or a UUID as lowercase hyphenated text.
+pub(super) struct IdOut(pub PointId);
+
+impl Serialize for IdOut {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            PointId::Num(num) => serializer.serialize_u64(num),
+            PointId::Uuid(_) => serializer.collect_str(&self.0),
+        }
+    }
+}
+
+/// A bare list when the unnamed vector is the only one, else a map.
+struct VectorsOut<'a>(&'a NamedVectors);
+
+impl Serialize for VectorsOut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.len() == 1
+            && let Some(vector) = self.0.get("")
+        {
+            return vector.as_dense().serialize(serializer);
+        }
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, vector) in self.0 {
+            map.serialize_entry(name, vector.as_dense())?;
+        }
+        map.end()
+    }
+}
+
+/// A record; what was not asked for is left out.
+pub(super) struct RecordOut(pub Record);
+
+impl Serialize for RecordOut {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct("Record", 3)?;
+        out.serialize_field("id", &IdOut(self.0.id))?;
+        serialize_selected::<S>(&mut out, &self.0.payload, &self.0.vectors)?;
+        out.end()
+    }
+}
+
+/// A hit; what was not asked for is left out.
+pub(super) struct ScoredPointOut(pub ScoredPoint);
+
+impl Serialize for ScoredPointOut {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct("ScoredPoint", 5)?;
+        out.serialize_field("id", &IdOut(self.0.id))?;
+        out.serialize_field("version", &self.0.version)?;
+        out.serialize_field("score", &self.0.score)?;
+        serialize_selected::<S>(&mut out, &self.0.payload, &self.0.vectors)?;
+        out.end()
+    }
+}
+
+fn serialize_selected<S: Serializer>(
+    out: &mut S::SerializeStruct,
+    payload: &Option<Payload>,
+    vectors: &Option<NamedVectors>,
+) -> Result<(), S::Error> {
+    match payload {
+        Some(payload) => out.serialize_field("payload", &payload.0)?,
+        None => out.skip_field("payload")?,
+    }
+    match vectors {
+        Some(vectors) => out.serialize_field("vector", &VectorsOut(vectors)),
+        None => out.skip_field("vector"),
+    }
+}
+
+/// The answer to a write.
+#[derive(Serialize)]
+pub(super) struct UpdateOut {
+    operation_id: u64,
+    status: &'static str,
+}
+
+impl From<WriteAck> for UpdateOut {
+    fn from(ack: WriteAck) -> UpdateOut {
+        let status = match ack.status {
+            WriteStatus::Completed => "completed",
+            WriteStatus::Acknowledged => "acknowledged",
+            WriteStatus::WaitTimeout => "wait_timeout",
+        };
+        UpdateOut { operation_id: ack.operation_id, status }
+    }
+}

@@ -1,0 +1,400 @@
+//! Vectors on the wire (PROTOCOL section 2.1). Dense numbers are parsed straight into their `Vec<f32>`.
+
+use std::fmt;
+
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::shapes::Id;
+use crate::api::checks::{self, At, Checked, Findings, QueryKind};
+use crate::model::query::Target;
+use crate::model::{NamedVectors, Vector};
+
+/// One vector, as far as it had to be looked at.
+#[derive(Debug, PartialEq)]
+pub(super) enum OneVector {
+    Dense(Vec<f32>),
+    /// The length of each row.
+    Multi(Vec<usize>),
+    Sparse {
+        indices: Vec<u32>,
+        value_count: usize,
+    },
+    /// An object a vector is to be computed from.
+    Inference,
+    /// An object that is none of these: not in the protocol at all.
+    UnknownObject,
+}
+
+impl OneVector {
+    /// The checked vector. `at` is where it stands.
+    pub(super) fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<Vector> {
+        match self {
+            OneVector::Dense(values) => checks::dense(found, at, values),
+            OneVector::Multi(row_lengths) => checks::multi(found, at, &row_lengths),
+            OneVector::Sparse { indices, value_count } => checks::sparse(found, at, &indices, value_count),
+            OneVector::Inference => found.unimplemented("inference objects"),
+            OneVector::UnknownObject => {
+                found.malformed(format_args!("{at}: an object that is neither a sparse vector nor to be inferred"))
+            }
+        }
+    }
+
+    fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<OneVector, A::Error> {
+        let mut values = match seq.next_element()? {
+            None => return Ok(OneVector::Dense(Vec::new())),
+            Some(Component::Number(first)) => vec![first],
+            Some(Component::Row(Row(length))) => {
+                let mut row_lengths = vec![length];
+                while let Some(Row(length)) = seq.next_element()? {
+                    row_lengths.push(length);
+                }
+                return Ok(OneVector::Multi(row_lengths));
+            }
+        };
+        while let Some(value) = seq.next_element()? {
+            values.push(value);
+        }
+        Ok(OneVector::Dense(values))
+    }
+
+    fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<OneVector, A::Error> {
+        let mut members = ObjectMembers::default();
+        while let Some(key) = map.next_key::<String>()? {
+            if !members.read(&key, &mut map)? {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(members.into_vector().unwrap_or(OneVector::UnknownObject))
+    }
+}
+
+/// The members by which an object shows itself to be a vector.
+#[derive(Default)]
+struct ObjectMembers {
+    indices: Option<Vec<u32>>,
+    values: Option<Row>,
+    is_inference: bool,
+}
+
+/// Whether an object with this member is one a vector is to be computed from.
+fn is_inference_key(key: &str) -> bool {
+    matches!(key, "text" | "image" | "object" | "model")
+}
+
+impl ObjectMembers {
+    /// Reads the value of `key`, if it is one of them.
+    fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+        match key {
+            "indices" => self.indices = map.next_value()?,
+            "values" => self.values = map.next_value()?,
+            _ if is_inference_key(key) => self.is_inference |= map.next_value::<Option<IgnoredAny>>()?.is_some(),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn into_vector(self) -> Option<OneVector> {
+        match (self.indices, self.values) {
+            (None, None) => self.is_inference.then_some(OneVector::Inference),
+            (indices, values) => Some(OneVector::Sparse {
+                indices: indices.unwrap_or_default(),
+                value_count: values.map_or(0, |Row(length)| length),
+            }),
+        }
+    }
+}
+
+/// A list of numbers of which only the length matters.
+struct Row(usize);
+
+impl Row {
+    fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Row, A::Error> {
+        let mut length = 0;
+        while seq.next_element::<f32>()?.is_some() {
+            length += 1;
+        }
+        Ok(Row(length))
+    }
+}
+
+impl<'de> Deserialize<'de> for Row {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RowVisitor;
+        impl<'de> Visitor<'de> for RowVisitor {
+            type Value = Row;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of numbers")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Row, A::Error> {
+                Row::from_seq(seq)
+            }
+        }
+        deserializer.deserialize_seq(RowVisitor)
+    }
+}
+
+/// The first element of a vector tells its kind.
+enum Component {
+    Number(f32),
+    Row(Row),
+}
+
+impl<'de> Deserialize<'de> for Component {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ComponentVisitor;
+        impl<'de> Visitor<'de> for ComponentVisitor {
+            type Value = Component;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number or a list of numbers")
+            }
+            fn visit_f64<E: Error>(self, value: f64) -> Result<Component, E> {
+                // As the parser says of the other components.
+                let value = value as f32;
+                if value.is_finite() { Ok(Component::Number(value)) } else { Err(E::custom("number out of range")) }
+            }
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Component, E> {
+                Ok(Component::Number(value as f32))
+            }
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Component, E> {
+                Ok(Component::Number(value as f32))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Component, A::Error> {
+                Row::from_seq(seq).map(Component::Row)
+            }
+        }
+        deserializer.deserialize_any(ComponentVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for OneVector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct VectorVisitor;
+        impl<'de> Visitor<'de> for VectorVisitor {
+            type Value = OneVector;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a vector: a list of numbers")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<OneVector, A::Error> {
+                OneVector::from_seq(seq)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneVector, A::Error> {
+                OneVector::from_map(map)
+            }
+        }
+        deserializer.deserialize_any(VectorVisitor)
+    }
+}
+
+/// The vectors of a point: one bare value for the unnamed vector, or a map from names to values. Null members are
+/// absent.
+#[derive(Debug, PartialEq)]
+pub(super) enum PointVectors {
+    Bare(OneVector),
+    Named(Vec<(String, OneVector)>),
+}
+
+impl PointVectors {
+    /// The checked vectors. `at` is where they stand.
+    pub(super) fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<NamedVectors> {
+        match self {
+            PointVectors::Bare(vector) => Ok(NamedVectors::from([(String::new(), vector.convert(found, at)?)])),
+            PointVectors::Named(members) => {
+                let members = checks::each(members, |_, (name, vector)| {
+                    let vector = vector.convert(found, at.member())?;
+                    Ok((name, vector))
+                })?;
+                Ok(members.into_iter().collect())
+            }
+        }
+    }
+}
+
+/// A value in a map of vectors.
+enum Member {
+    Vector(OneVector),
+    Null,
+    /// A text or the like: the map is no map of vectors but an object to be inferred.
+    Scalar,
+}
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MemberVisitor;
+        impl<'de> Visitor<'de> for MemberVisitor {
+            type Value = Member;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a vector: a list of numbers")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Member, A::Error> {
+                OneVector::from_seq(seq).map(Member::Vector)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Member, A::Error> {
+                OneVector::from_map(map).map(Member::Vector)
+            }
+            fn visit_unit<E: Error>(self) -> Result<Member, E> {
+                Ok(Member::Null)
+            }
+            fn visit_str<E: Error>(self, _: &str) -> Result<Member, E> {
+                Ok(Member::Scalar)
+            }
+        }
+        deserializer.deserialize_any(MemberVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for PointVectors {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct VectorsVisitor;
+        impl<'de> Visitor<'de> for VectorsVisitor {
+            type Value = PointVectors;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a vector or a map from names to vectors")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<PointVectors, A::Error> {
+                OneVector::from_seq(seq).map(PointVectors::Bare)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PointVectors, A::Error> {
+                let mut members = Vec::new();
+                let mut scalar_at = None;
+                while let Some((name, member)) = map.next_entry::<String, Member>()? {
+                    match member {
+                        Member::Vector(vector) => members.push((name, vector)),
+                        Member::Null => {}
+                        Member::Scalar => scalar_at = Some(name),
+                    }
+                }
+                match scalar_at {
+                    None => Ok(PointVectors::Named(members)),
+                    Some(name) if is_inference_key(&name) => Ok(PointVectors::Bare(OneVector::Inference)),
+                    Some(name) => Err(A::Error::custom(format_args!("vector `{name}` is not a list of numbers"))),
+                }
+            }
+        }
+        deserializer.deserialize_any(VectorsVisitor)
+    }
+}
+
+/// The vectors of many points: a list for the unnamed vector, or a list per name.
+#[derive(Debug)]
+pub(super) enum VectorLists {
+    Bare(Vec<OneVector>),
+    Named(Vec<(String, Vec<OneVector>)>),
+}
+
+impl<'de> Deserialize<'de> for VectorLists {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListsVisitor;
+        impl<'de> Visitor<'de> for ListsVisitor {
+            type Value = VectorLists;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of vectors or a map from names to lists of vectors")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<VectorLists, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(VectorLists::Bare)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VectorLists, A::Error> {
+                let mut lists = Vec::new();
+                while let Some((name, list)) = map.next_entry::<_, Option<_>>()? {
+                    lists.extend(list.map(|list| (name, list)));
+                }
+                Ok(VectorLists::Named(lists))
+            }
+        }
+        deserializer.deserialize_any(ListsVisitor)
+    }
+}
+
+/// What a query looks for: a vector or the id of a point.
+#[derive(Debug, PartialEq)]
+pub(super) enum VectorOrId {
+    Vector(OneVector),
+    Id(Id),
+}
+
+impl VectorOrId {
+    /// The checked target. `at` is where it stands.
+    pub(super) fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<Target> {
+        match self {
+            VectorOrId::Vector(vector) => vector.convert(found, at).map(Target::Vector),
+            VectorOrId::Id(Id(id)) => Ok(Target::Point(id)),
+        }
+    }
+}
+
+/// The `query` of a query request (PROTOCOL section 10.1).
+#[derive(Debug, PartialEq)]
+pub(super) enum Query {
+    Nearest(VectorOrId),
+    /// A kind of query this version lacks.
+    Kind(QueryKind),
+}
+
+/// The kind of query an object with this member is; `nearest` apart.
+fn kind_of_key(key: &str) -> Option<QueryKind> {
+    Some(match key {
+        "mmr" => QueryKind::Mmr,
+        "recommend" => QueryKind::Recommend,
+        "discover" => QueryKind::Discover,
+        "context" => QueryKind::Context,
+        "relevance_feedback" => QueryKind::RelevanceFeedback,
+        "order_by" => QueryKind::OrderBy,
+        "fusion" | "rrf" => QueryKind::Fusion,
+        "sample" => QueryKind::Sample,
+        "formula" => QueryKind::Formula,
+        _ => return None,
+    })
+}
+
+/// Reads a bare vector or id, and with `OBJECTS` the query objects too.
+struct QueryVisitor<const OBJECTS: bool>;
+
+impl<'de, const OBJECTS: bool> Visitor<'de> for QueryVisitor<OBJECTS> {
+    type Value = Query;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a vector, a point id or a query object")
+    }
+    fn visit_u64<E: Error>(self, num: u64) -> Result<Query, E> {
+        Id::deserialize(serde::de::value::U64Deserializer::new(num)).map(|id| Query::Nearest(VectorOrId::Id(id)))
+    }
+    fn visit_str<E: Error>(self, text: &str) -> Result<Query, E> {
+        Id::deserialize(serde::de::value::StrDeserializer::new(text)).map(|id| Query::Nearest(VectorOrId::Id(id)))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Query, A::Error> {
+        OneVector::from_seq(seq).map(|vector| Query::Nearest(VectorOrId::Vector(vector)))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Query, A::Error> {
+        if !OBJECTS {
+            return OneVector::from_map(map).map(|vector| Query::Nearest(VectorOrId::Vector(vector)));
+        }
+        let (mut nearest, mut kind, mut members) = (None, None, ObjectMembers::default());
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "nearest" {
+                nearest = map.next_value::<Option<VectorOrId>>()?;
+            } else if !members.read(&key, &mut map)? && map.next_value::<Option<IgnoredAny>>()?.is_some() {
+                kind = kind.or(kind_of_key(&key));
+            }
+        }
+        let unknown = || A::Error::custom("unknown kind of query");
+        match (kind, nearest) {
+            (Some(kind), _) => Ok(Query::Kind(kind)),
+            (None, Some(target)) => Ok(Query::Nearest(target)),
+            (None, None) => members.into_vector().map(|it| Query::Nearest(VectorOrId::Vector(it))).ok_or_else(unknown),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Query {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(QueryVisitor::<true>)
+    }
+}
+
+impl<'de> Deserialize<'de> for VectorOrId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_any(QueryVisitor::<false>)? {
+            Query::Nearest(target) => Ok(target),
+            Query::Kind(_) => Err(D::Error::custom("a vector or a point id is expected")),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Errors as the wire shows them: one table of kinds to HTTP statuses and gRPC codes, and every text, written once.
+
+use super::auth::Denied;
+use crate::service;
+
+/// The title both transports report; clients compare it.
+pub const TITLE: &str = "qdrant - vector search engine";
+/// The protocol version both transports report. Clients 1.18 to 1.20 accept it silently.
+pub const PROTOCOL_VERSION: &str = "1.19.0";
+
+/// Seconds after which a shed request may be tried again.
+pub type RetryAfterS = u32;
+
+/// Kinds of failure (CLIENTS: status codes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// 400, INVALID_ARGUMENT.
+    BadInput,
+    /// 422, INVALID_ARGUMENT.
+    Validation,
+    /// 404, NOT_FOUND.
+    NotFound,
+    /// 409, ALREADY_EXISTS.
+    AlreadyExists,
+    /// 401, UNAUTHENTICATED.
+    Unauthenticated,
+    /// 403, PERMISSION_DENIED.
+    Forbidden,
+    /// 408, DEADLINE_EXCEEDED.
+    Timeout,
+    /// 413, RESOURCE_EXHAUSTED.
+    TooLarge,
+    /// 429, RESOURCE_EXHAUSTED, with a retry hint.
+    Overloaded,
+    /// 500, INTERNAL.
+    Unexpected,
+    /// 501, UNIMPLEMENTED.
+    Unimplemented,
+    /// 503, UNAVAILABLE.
+    Unavailable,
+    /// 507, RESOURCE_EXHAUSTED.
+    OutOfDisk,
+}
+
+/// A failure on its way to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// Decides the status code.
+    pub kind: Kind,
+    /// Complete, with the protocol's prefix.
+    pub text: String,
+    /// When a refusal of load may be tried again.
+    pub retry_after_s: Option<RetryAfterS>,
+}
+
+impl ApiError {
+    fn new(kind: Kind, text: String) -> ApiError {
+        ApiError { kind, text, retry_after_s: None }
+    }
+    /// `Wrong input: ...`.
+    pub fn wrong_input(text: impl std::fmt::Display) -> ApiError {
+        ApiError::new(Kind::BadInput, format!("Wrong input: {text}"))
+    }
+    /// `Bad request: ...`.
+    pub fn bad_request(text: impl std::fmt::Display) -> ApiError {
+        ApiError::new(Kind::BadInput, format!("Bad request: {text}"))
+    }
+    /// Text as it is, class bad input (`Format error in JSON body: ...`, `Deserialize error in ...`).
+    pub fn malformed(text: impl std::fmt::Display) -> ApiError {
+        ApiError::new(Kind::BadInput, text.to_string())
+    }
+    /// Field validation. `place` is `JSON body`, `body` (gRPC), `path parameters` or `query parameters`.
+    pub fn validation(place: &str, failures: &[Failure]) -> ApiError {
+        let list: Vec<String> = failures.iter().map(|f| format!("{}: {}", f.path, f.message)).collect();
+        ApiError::new(Kind::Validation, format!("Validation error in {place}: [{}]", list.join("; ")))
+    }
+    /// `Not found: ...`.
+    pub fn not_found(text: impl std::fmt::Display) -> ApiError {
+        ApiError::new(Kind::NotFound, format!("Not found: {text}"))
+    }
+    /// A part of the protocol this version lacks, by name.
+    pub fn unimplemented(what: impl std::fmt::Display) -> ApiError {
+        ApiError::new(Kind::Unimplemented, format!("Not implemented: {what}"))
+    }
+    /// `Timeout: ...`.
+    pub fn timeout(text: impl std::fmt::Display) -> ApiError {
+        ApiError::new(Kind::Timeout, format!("Timeout: {text}"))
+    }
+    /// `Service internal error: ...`.
+    pub fn internal(text: impl std::fmt::Display) -> ApiError {
+        ApiError::new(Kind::Unexpected, format!("Service internal error: {text}"))
+    }
+    /// 413.
+    pub fn too_large(bytes_max: usize) -> ApiError {
+        ApiError::new(Kind::TooLarge, format!("Payload too large: a request may have up to {bytes_max} bytes"))
+    }
+
+    /// The HTTP status code.
+    pub fn http_status(&self) -> u16 {
+        match self.kind {
+            Kind::BadInput => 400,
+            Kind::Validation => 422,
+            Kind::NotFound => 404,
+            Kind::AlreadyExists => 409,
+            Kind::Unauthenticated => 401,
+            Kind::Forbidden => 403,
+            Kind::Timeout => 408,
+            Kind::TooLarge => 413,
+            Kind::Overloaded => 429,
+            Kind::Unexpected => 500,
+            Kind::Unimplemented => 501,
+            Kind::Unavailable => 503,
+            Kind::OutOfDisk => 507,
+        }
+    }
+}
+
+/// One failed field: path with dots and `[i]`, `?` for a map member; message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Where the field stands.
+    pub path: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of the field at `path`.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Failure {
+        Failure { path: path.into(), message: message.into() }
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> ApiError {
+        match denied {
+            Denied::KeyMissing => ApiError::new(
+                Kind::Unauthenticated,
+                "Must provide an API key or an Authorization bearer token".to_owned(),
+            ),
+            Denied::KeyUnknown => ApiError::new(Kind::Unauthenticated, "Invalid API key or JWT".to_owned()),
+            Denied::ReadOnly => {
+                ApiError::new(Kind::Forbidden, "Forbidden: this key may read, not write or manage".to_owned())
+            }
+        }
+    }
+}
+
+impl From<service::Error> for ApiError {
+    fn from(error: service::Error) -> ApiError {
+        use service::Error as E;
+        match error {
+            E::CollectionNotFound { name } => ApiError::not_found(format_args!("Collection `{name}` doesn't exist!")),
+            E::CollectionExists { name } => {
+                ApiError::new(Kind::AlreadyExists, format!("Wrong input: Collection `{name}` already exists!"))
+            }
+            E::NameTaken { name } => ApiError::wrong_input(format_args!(
+                "Can't use `{name}`: an alias or a collection of this name already exists"
+            )),
+            E::AliasNotFound { alias } => ApiError::not_found(format_args!("Alias {alias} does not exists!")),
+            E::PointNotFound { id } => ApiError::not_found(format_args!("No point with id {id} found")),
+            E::VectorNotFound { id, name } => {
+                ApiError::not_found(format_args!("Vector with name \"{name}\" for point {id} not found"))
+            }
+            E::VectorNameUnknown { name } => {
+                ApiError::wrong_input(format_args!("Not existing vector name error: {name}"))
+            }
+            E::WrongDim { want, got } => {
+                ApiError::wrong_input(format_args!("Vector dimension error: expected dim: {want}, got {got}"))
+            }
+            E::NotFinite { name } => {
+                ApiError::wrong_input(format_args!("Vector `{name}` holds NaN or an infinite number"))
+            }
+            E::Unimplemented { what } => ApiError::unimplemented(what),
+            E::Timeout { what } => ApiError::timeout(what),
+            E::Overloaded { what, retry_after_s } => ApiError {
+                kind: Kind::Overloaded,
+                text: format!("Rate limiting exceeded: {what}. Retry after {retry_after_s}s"),
+                retry_after_s: Some(retry_after_s),
+            },
+            E::OutOfDisk { source } => ApiError::new(
+                Kind::OutOfDisk,
+                format!("No space left on device: writes are refused, reads go on: {source}"),
+            ),
+            E::Unavailable { why } => ApiError::new(Kind::Unavailable, format!("Service unavailable: {why}")),
+            E::OutcomeUnknown { why } => {
+                ApiError::internal(format_args!("the outcome of this write is unknown: {why}"))
+            }
+            E::Storage { source } => ApiError::internal(source),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Where things live: which collections, aliases and shards there are, and which shard an id belongs to.
+//!
+//! Invariants:
+//! - The `meta` group's log decides: two creates of one name, a create against a new alias, a delete against an update.
+//!   Every check that such a race can spoil is made in [`MetaState::apply`], which is pure.
+//! - A shard id is never given out twice, so data of a deleted collection can never be taken for a new one's.
+//! - Readers of the state never wait for a writer.
+//!
+//! What it deliberately does not do: open or remove the shards the state names (the service does), and place replicas
+//! (there is one node so far).
+
+mod meta;
+mod routing;
+mod state;
+
+pub use meta::{Meta, outcome_from_reply};
+pub use routing::shard_of;
+pub use state::{Collection, MetaChange, MetaCommand, MetaOutcome, MetaState, Refusal};
+
+use crate::model::ShardId;
+
+/// The group whose state machine is [`Meta`].
+pub const META_GROUP: ShardId = ShardId(0);

@@ -1,0 +1,42 @@
+//! The vector index of one shard: slots, arenas, the HNSW graph, the exact scan.
+//!
+//! Invariants:
+//! - Derived state: never replicated, always rebuildable from `storage`; nothing is acknowledged because of it.
+//! - Readers are never blocked: not by an insertion, not by a removal, not by a checkpoint.
+//! - A vector is found from the moment [`VectorIndex::put`] returns: until it is linked into the graph it is in the
+//!   tail, which every search scans exactly.
+//! - Smaller distance is closer, everywhere.
+//! - No thread of its own: whoever owns the index lends threads to [`VectorIndex::work`].
+//!
+//! What it deliberately does not do: know point ids' payloads or filters (it takes a bitmap of slots), or the disk
+//! layout of points.
+
+// An `expect` in this room states an invariant between the arenas; no input and no file can break one.
+#![allow(clippy::expect_used)]
+
+mod arena;
+mod bitmap;
+mod checkpoint;
+mod graph;
+mod insert;
+mod nearest;
+mod repair;
+mod scratch;
+mod search;
+mod slots;
+mod stop;
+mod validate;
+mod vector_index;
+mod walk;
+
+pub use bitmap::Bitmap;
+pub use checkpoint::{CheckpointError, Restoring};
+pub use scratch::Scratch;
+pub use search::{Cost, Found, SearchParams};
+pub use slots::{Pin, SLOT_COUNT_MAX, Slots, SlotsFull};
+pub use stop::{Stop, Stopped};
+pub use validate::BrokenIndex;
+pub use vector_index::{IndexParams, VectorIndex};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! What one thread needs while it searches or builds, kept between calls so that neither allocates.
+
+use super::nearest::{Nearest, Pool};
+use crate::model::Slot;
+
+/// One thread's working memory, usable with any index. Grows to what the largest call needed.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// The query, padded to the length of a row.
+    pub(super) query: Vec<f32>,
+    pub(super) visited: Visited,
+    pub(super) pool: Pool,
+    pub(super) nearest: Nearest,
+    /// Slots to be scored together, and their distances.
+    pub(super) fresh: Vec<Slot>,
+    pub(super) distances: Vec<f32>,
+    /// Neighbors chosen for each level of a slot being inserted.
+    pub(super) chosen: Vec<Vec<Slot>>,
+}
+
+impl Scratch {
+    /// Working memory that has not grown yet.
+    pub fn new() -> Scratch {
+        Scratch::default()
+    }
+}
+
+/// The slots a walk has seen. One bit each, and a log of them, so that emptying costs what the walk saw.
+#[derive(Debug, Default)]
+pub(super) struct Visited {
+    words: Vec<u64>,
+    log: Vec<Slot>,
+}
+
+impl Visited {
+    /// Empties the set.
+    pub(super) fn clear(&mut self) {
+        for slot in self.log.drain(..) {
+            self.words[slot.index() / 64] = 0;
+        }
+    }
+
+    /// Makes room for the slots below `bound`, so that `insert` seldom grows.
+    pub(super) fn reserve(&mut self, bound: usize) {
+        if self.words.len() * 64 < bound {
+            self.words.resize(bound.div_ceil(64), 0);
+        }
+    }
+
+    /// Puts `slot` in. Was it absent?
+    #[inline]
+    pub(super) fn insert(&mut self, slot: Slot) -> bool {
+        let at = slot.index() / 64;
+        if at >= self.words.len() {
+            self.words.resize(at + 1, 0);
+        }
+        let bit = 1 << (slot.index() % 64);
+        let is_absent = self.words[at] & bit == 0;
+        if is_absent {
+            self.words[at] |= bit;
+            self.log.push(slot);
+        }
+        is_absent
+    }
+}

@@ -1,0 +1,107 @@
+//! The walk: greedy descent through the upper levels, beam search on one (algorithms 2 and 5 of arXiv 1603.09320).
+//!
+//! Per expanded slot: gather the neighbors not seen yet, ask for their vectors at once so that the cache misses overlap,
+//! score them in one batch, offer them to the pool. Searches and insertions share it.
+
+use super::graph::Graph;
+use super::nearest::Candidate;
+use super::scratch::Scratch;
+use super::search::Cost;
+use super::slots::Pin;
+use super::stop::{Stop, Stopped};
+use super::vector_index::VectorIndex;
+use crate::model::Slot;
+
+/// One query on its way through one graph.
+#[derive(Clone, Copy)]
+pub(super) struct Walk<'a> {
+    pub(super) index: &'a VectorIndex,
+    pub(super) graph: &'a Graph,
+    pub(super) pin: &'a Pin<'a>,
+    /// Padded to the length of a row.
+    pub(super) query: &'a [f32],
+    pub(super) stop: &'a Stop,
+}
+
+/// How a walk over one level ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Nothing nearer can be reached.
+    Nearest,
+    /// More distances than allowed were computed.
+    OverLimit,
+}
+
+impl Walk<'_> {
+    /// Greedily from the entry point to the nearest slot that steps on levels above `level` reach. None if the graph is
+    /// empty.
+    pub(super) fn descend(&self, scratch: &mut Scratch, level: usize, cost: &mut Cost) -> Option<Candidate> {
+        let entry = self.graph.entry()?;
+        let mut nearest = Candidate::new(self.distance(entry.slot), entry.slot, false);
+        cost.distances += 1;
+        for level in (level + 1..=entry.level).rev() {
+            loop {
+                scratch.fresh.clear();
+                for slot in self.graph.neighbors(nearest.slot(), level) {
+                    self.index.prefetch(slot);
+                    scratch.fresh.push(slot);
+                }
+                self.score(scratch, cost);
+                cost.visited += 1;
+                let scored = scratch.fresh.iter().zip(&scratch.distances);
+                let best = scored.map(|(slot, distance)| Candidate::new(*distance, *slot, false)).min();
+                match best.filter(|best| *best < nearest) {
+                    Some(best) => nearest = best,
+                    None => break,
+                }
+            }
+        }
+        Some(nearest)
+    }
+
+    /// Fills the pool with the candidates nearest to the query on `level`, from what the pool holds at the start (all
+    /// of it marked as visited). Computes at most about `distance_max` distances.
+    #[inline]
+    pub(super) fn walk_level(
+        &self,
+        scratch: &mut Scratch,
+        (level, distance_max): (usize, u64),
+        is_eligible: impl Fn(Slot) -> bool,
+        cost: &mut Cost,
+    ) -> Result<Ended, Stopped> {
+        let distance_max = cost.distances.saturating_add(distance_max);
+        scratch.visited.reserve(self.index.slots.bound());
+        while let Some(slot) = scratch.pool.expand() {
+            self.stop.poll()?;
+            cost.visited += 1;
+            scratch.fresh.clear();
+            for neighbor in self.graph.neighbors(slot, level) {
+                if scratch.visited.insert(neighbor) {
+                    self.index.prefetch(neighbor);
+                    scratch.fresh.push(neighbor);
+                }
+            }
+            if let Some(upcoming) = scratch.pool.upcoming() {
+                self.graph.prefetch(upcoming);
+            }
+            self.score(scratch, cost);
+            for (slot, distance) in scratch.fresh.iter().zip(&scratch.distances) {
+                scratch.pool.offer(Candidate::new(*distance, *slot, is_eligible(*slot)));
+            }
+            if cost.distances > distance_max {
+                return Ok(Ended::OverLimit);
+            }
+        }
+        Ok(Ended::Nearest)
+    }
+
+    #[inline]
+    fn score(&self, scratch: &mut Scratch, cost: &mut Cost) {
+        self.index.score(self.pin, self.query, &scratch.fresh, &mut scratch.distances);
+        cost.distances += scratch.fresh.len() as u64;
+    }
+
+    pub(super) fn distance(&self, slot: Slot) -> f32 {
+        self.index.kernel.distance(self.query, self.index.row(self.pin, slot))
+    }
+}

@@ -1,0 +1,12 @@
+//! Quiver: a vector database. Rooms in reading order; a room uses only rooms above it (see ARCHITECTURE.md).
+
+pub mod model;
+pub mod distance;
+pub mod index;
+pub mod storage;
+pub mod shard;
+pub mod raft;
+pub mod cluster;
+pub mod service;
+pub mod api;
+pub mod server;

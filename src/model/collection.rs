@@ -1,0 +1,263 @@
+//! A collection's configuration, as the `meta` group keeps it and as `info` echoes it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::payload::Payload;
+use super::vector::{Metric, VectorName};
+
+/// A collection's checked name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CollectionName(String);
+
+/// The name has a wrong length or a forbidden character.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Not 1 to 255 characters long.
+    #[error("a name has 1 to {max} characters, this one has {length}")]
+    Length { length: usize, max: usize },
+    /// Holds one of `< > : " / \ | ? *`, NUL or 0x1F.
+    #[error("a name may not contain {0:?}")]
+    Character(char),
+}
+
+const NAME_CHARS_MAX: usize = 255;
+const NAME_CHARS_FORBIDDEN: [char; 11] = ['<', '>', ':', '"', '/', '\\', '|', '?', '*', '\0', '\u{1F}'];
+
+impl CollectionName {
+    /// Checks length and characters.
+    pub fn new(name: &str) -> Result<CollectionName, NameError> {
+        let length = name.chars().count();
+        if length == 0 || length > NAME_CHARS_MAX {
+            return Err(NameError::Length { length, max: NAME_CHARS_MAX });
+        }
+        match name.chars().find(|c| NAME_CHARS_FORBIDDEN.contains(c)) {
+            Some(c) => Err(NameError::Character(c)),
+            None => Ok(CollectionName(name.to_owned())),
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CollectionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Smallest and largest dimension of a dense vector.
+pub const DIM_MIN: u64 = 1;
+/// See [`DIM_MIN`].
+pub const DIM_MAX: u64 = 65_536;
+
+/// Graph settings that were given; absent ones fall back to the collection's, then to the defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HnswConfigDiff {
+    /// Neighbors kept per level above 0 (the paper's M); 0 switches the graph off.
+    pub m: Option<u64>,
+    /// Beam width while building.
+    pub ef_construct: Option<u64>,
+    /// Echoed. Kilobytes of vectors under which the peer scans; our planner measures instead.
+    pub full_scan_threshold: Option<u64>,
+    /// Threads that build; 0 means all cores.
+    pub max_indexing_threads: Option<u64>,
+    /// Echoed; the graph lives in memory in this version.
+    pub on_disk: Option<bool>,
+    /// Echoed; per-tenant graphs come with the query-language issue.
+    pub payload_m: Option<u64>,
+    /// Echoed.
+    pub inline_storage: Option<bool>,
+}
+
+/// Optimizer settings that were given. Only `indexing_threshold` has a meaning here; the rest is echoed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OptimizersConfigDiff {
+    pub deleted_threshold: Option<f64>,
+    pub vacuum_min_vector_number: Option<u64>,
+    pub default_segment_number: Option<u64>,
+    pub max_segment_size: Option<u64>,
+    pub memmap_threshold: Option<u64>,
+    /// The status is green while no more than this many kilobytes of vectors wait for the graph.
+    pub indexing_threshold: Option<u64>,
+    pub flush_interval_sec: Option<u64>,
+    pub max_optimization_threads: Option<u64>,
+}
+
+/// Write-ahead log settings that were given; echoed (the Raft log is the write-ahead log).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalConfigDiff {
+    pub wal_capacity_mb: Option<u64>,
+    pub wal_segments_ahead: Option<u64>,
+    pub wal_retain_closed: Option<u64>,
+}
+
+/// One dense vector of a collection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VectorParams {
+    /// [`DIM_MIN`] to [`DIM_MAX`].
+    pub dim: u64,
+    pub metric: Metric,
+    pub hnsw: Option<HnswConfigDiff>,
+    /// Echoed; vectors live in memory in this version.
+    pub on_disk: Option<bool>,
+}
+
+/// The dense vectors of a collection, and in which of the protocol's two forms they were declared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VectorsConfig {
+    /// Declared as one bare object: echoed so.
+    pub is_single: bool,
+    pub by_name: BTreeMap<VectorName, VectorParams>,
+}
+
+/// Settings a collection was created with. `None` means not given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CollectionConfig {
+    pub vectors: VectorsConfig,
+    /// At least 1.
+    pub shard_number: u32,
+    /// At least 1.
+    pub replication_factor: u32,
+    /// At least 1. Echoed: every write is acknowledged by a majority of its shard's voters, whatever this says.
+    pub write_consistency_factor: u32,
+    pub read_fan_out_factor: Option<u32>,
+    pub on_disk_payload: bool,
+    pub hnsw: HnswConfigDiff,
+    pub optimizers: OptimizersConfigDiff,
+    pub wal: WalConfigDiff,
+    pub metadata: Option<Payload>,
+}
+
+/// A change of a collection's settings; `None` leaves a setting as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CollectionConfigDiff {
+    /// Changes per vector, by name.
+    pub vectors: BTreeMap<VectorName, VectorParamsDiff>,
+    pub hnsw: HnswConfigDiff,
+    pub optimizers: OptimizersConfigDiff,
+    pub replication_factor: Option<u32>,
+    pub write_consistency_factor: Option<u32>,
+    pub read_fan_out_factor: Option<u32>,
+    pub on_disk_payload: Option<bool>,
+    /// Merged key by key; null removes a key.
+    pub metadata: Option<Payload>,
+}
+
+/// A change of one vector's settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorParamsDiff {
+    pub hnsw: HnswConfigDiff,
+    pub on_disk: Option<bool>,
+}
+
+/// The graph settings in force for a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HnswParams {
+    /// The paper's M; level 0 keeps 2 M. 0 switches the graph off.
+    pub m: usize,
+    pub ef_construction: usize,
+}
+
+/// Defaults the protocol echoes (CLIENTS: defaults).
+pub mod defaults {
+    pub const HNSW_M: u64 = 16;
+    pub const HNSW_EF_CONSTRUCT: u64 = 100;
+    pub const HNSW_FULL_SCAN_THRESHOLD_KB: u64 = 10_000;
+    pub const HNSW_MAX_INDEXING_THREADS: u64 = 0;
+    pub const DELETED_THRESHOLD: f64 = 0.2;
+    pub const VACUUM_MIN_VECTOR_NUMBER: u64 = 1_000;
+    pub const DEFAULT_SEGMENT_NUMBER: u64 = 0;
+    pub const INDEXING_THRESHOLD_KB: u64 = 10_000;
+    pub const FLUSH_INTERVAL_SEC: u64 = 5;
+    pub const WAL_CAPACITY_MB: u64 = 32;
+    pub const WAL_SEGMENTS_AHEAD: u64 = 0;
+    pub const WAL_RETAIN_CLOSED: u64 = 1;
+}
+
+impl HnswConfigDiff {
+    /// `self` with the fields `newer` gives replaced.
+    pub fn merged(self, newer: HnswConfigDiff) -> HnswConfigDiff {
+        HnswConfigDiff {
+            m: newer.m.or(self.m),
+            ef_construct: newer.ef_construct.or(self.ef_construct),
+            full_scan_threshold: newer.full_scan_threshold.or(self.full_scan_threshold),
+            max_indexing_threads: newer.max_indexing_threads.or(self.max_indexing_threads),
+            on_disk: newer.on_disk.or(self.on_disk),
+            payload_m: newer.payload_m.or(self.payload_m),
+            inline_storage: newer.inline_storage.or(self.inline_storage),
+        }
+    }
+}
+
+impl OptimizersConfigDiff {
+    /// `self` with the fields `newer` gives replaced.
+    pub fn merged(self, newer: OptimizersConfigDiff) -> OptimizersConfigDiff {
+        OptimizersConfigDiff {
+            deleted_threshold: newer.deleted_threshold.or(self.deleted_threshold),
+            vacuum_min_vector_number: newer.vacuum_min_vector_number.or(self.vacuum_min_vector_number),
+            default_segment_number: newer.default_segment_number.or(self.default_segment_number),
+            max_segment_size: newer.max_segment_size.or(self.max_segment_size),
+            memmap_threshold: newer.memmap_threshold.or(self.memmap_threshold),
+            indexing_threshold: newer.indexing_threshold.or(self.indexing_threshold),
+            flush_interval_sec: newer.flush_interval_sec.or(self.flush_interval_sec),
+            max_optimization_threads: newer.max_optimization_threads.or(self.max_optimization_threads),
+        }
+    }
+}
+
+impl CollectionConfig {
+    /// The graph settings in force for `params`: its own, then the collection's, then the defaults.
+    pub fn hnsw_params(&self, params: &VectorParams) -> HnswParams {
+        let diff = self.hnsw.merged(params.hnsw.unwrap_or_default());
+        HnswParams {
+            m: diff.m.unwrap_or(defaults::HNSW_M) as usize,
+            ef_construction: diff.ef_construct.unwrap_or(defaults::HNSW_EF_CONSTRUCT) as usize,
+        }
+    }
+
+    /// Applies `diff`. The names in `diff.vectors` must exist (the caller has checked); others are ignored.
+    pub fn apply(&mut self, diff: &CollectionConfigDiff) {
+        for (name, change) in &diff.vectors {
+            if let Some(params) = self.vectors.by_name.get_mut(name) {
+                if change.hnsw != HnswConfigDiff::default() {
+                    params.hnsw = Some(params.hnsw.unwrap_or_default().merged(change.hnsw));
+                }
+                params.on_disk = change.on_disk.or(params.on_disk);
+            }
+        }
+        self.hnsw = self.hnsw.merged(diff.hnsw);
+        self.optimizers = self.optimizers.merged(diff.optimizers);
+        self.replication_factor = diff.replication_factor.unwrap_or(self.replication_factor);
+        self.write_consistency_factor = diff.write_consistency_factor.unwrap_or(self.write_consistency_factor);
+        self.read_fan_out_factor = diff.read_fan_out_factor.or(self.read_fan_out_factor);
+        self.on_disk_payload = diff.on_disk_payload.unwrap_or(self.on_disk_payload);
+        if let Some(changes) = &diff.metadata {
+            let mut metadata = self.metadata.take().unwrap_or_default();
+            metadata.merge(changes);
+            self.metadata = Some(metadata);
+        }
+    }
+}
+
+/// A change of aliases; a list of them is applied in order, all or nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum AliasAction {
+    /// Points an alias, new or existing, to a collection.
+    Create {
+        alias: String,
+        collection: String,
+    },
+    Delete {
+        alias: String,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+}

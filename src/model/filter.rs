@@ -1,0 +1,187 @@
+//! Filters: a tree of conditions on id, payload and vectors (PROTOCOL section 7).
+//!
+//! These types are already checked: paths parse, ranges hold finite or absent bounds, polygons are closed, a field
+//! condition has a predicate. Evaluation lives in `shard::filter`.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::datetime::Timestamp;
+use super::geo::{GeoBox, GeoPolygon, GeoRadius};
+use super::ids::PointId;
+use super::payload::Path;
+use super::vector::VectorName;
+
+/// All clauses AND together; an empty clause is no constraint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Filter {
+    /// All must hold.
+    pub must: Vec<Condition>,
+    /// At least one must hold, if there are any.
+    pub should: Vec<Condition>,
+    /// None may hold.
+    pub must_not: Vec<Condition>,
+    /// At least `min_count` of `conditions` must hold.
+    pub min_should: Option<MinShould>,
+}
+
+/// See [`Filter::min_should`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MinShould {
+    /// What is counted.
+    pub conditions: Vec<Condition>,
+    /// At least 1.
+    pub min_count: usize,
+}
+
+/// One condition of a filter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Condition {
+    /// A predicate on the values selected by a path.
+    Field(FieldCondition),
+    /// All selected values are null or `[]`, or nothing is selected.
+    IsEmpty(Path),
+    /// Some selected value is null or an array containing null; a missing field is not null.
+    IsNull(Path),
+    /// The id is one of these.
+    HasId(BTreeSet<PointId>),
+    /// The point has this vector.
+    HasVector(VectorName),
+    /// Some object element of the array at `key` passes `filter` alone, paths relative to the element.
+    Nested {
+        /// Leads to an array of objects; a final `[]` makes no difference.
+        key: Path,
+        /// What an element must pass.
+        filter: Box<Filter>,
+    },
+    /// `stable_hash(id) % total == index`.
+    Slice {
+        /// Slices there are, at least 1.
+        total: u64,
+        /// The one meant, below `total`.
+        index: u64,
+    },
+    /// A filter inside a filter.
+    Filter(Box<Filter>),
+}
+
+/// `key` and the predicates given for it, at least one.
+///
+/// With several: `values_count` beats `is_empty` beats `is_null`; the others are OR-ed on the same value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FieldCondition {
+    /// Leads to the values.
+    pub key: Path,
+    /// As given, in any order.
+    pub predicates: Vec<Predicate>,
+}
+
+/// A predicate on one value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Predicate {
+    /// Equality, membership or words.
+    Match(Match),
+    /// Of integers and floats.
+    Range(Range<f64>),
+    /// Of strings that read as a datetime.
+    DatetimeRange(Range<Timestamp>),
+    /// Of objects with numbers `lon` and `lat`.
+    GeoRadius(GeoRadius),
+    /// As [`Predicate::GeoRadius`].
+    GeoBox(GeoBox),
+    /// As [`Predicate::GeoRadius`].
+    GeoPolygon(GeoPolygon),
+    /// Of the value as a whole, arrays not unwrapped.
+    ValuesCount(ValuesCount),
+    /// The field form: compare emptiness with this.
+    IsEmpty(bool),
+    /// The field form: compare nullness with this.
+    IsNull(bool),
+}
+
+/// `match` conditions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Match {
+    /// This bool.
+    Bool(bool),
+    /// This integer; floats never match.
+    Integer(i64),
+    /// This string, byte by byte.
+    Keyword(String),
+    /// One of these integers.
+    AnyInteger(Vec<i64>),
+    /// One of these strings.
+    AnyKeyword(Vec<String>),
+    /// True for a non-null value not in the list; values of another type satisfy it.
+    ExceptInteger(Vec<i64>),
+    /// As [`Match::ExceptInteger`].
+    ExceptKeyword(Vec<String>),
+    /// All word tokens of the query occur (no text index: both sides word-tokenised and lowercased).
+    Text(String),
+    /// At least one word token occurs.
+    TextAny(String),
+    /// The word tokens occur consecutively, in order.
+    Phrase(String),
+    /// Byte-wise, case-sensitive starts-with.
+    Prefix(String),
+    /// Byte-wise, case-sensitive contains.
+    Substring(String),
+}
+
+/// Bounds that must all hold for one value. Absent bounds are no constraint.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Range<T> {
+    /// Below this.
+    pub lt: Option<T>,
+    /// At most this.
+    pub lte: Option<T>,
+    /// Above this.
+    pub gt: Option<T>,
+    /// At least this.
+    pub gte: Option<T>,
+}
+
+impl<T: PartialOrd> Range<T> {
+    /// Whether all bounds hold for `value`.
+    pub fn contains(&self, value: &T) -> bool {
+        self.lt.as_ref().is_none_or(|bound| value < bound)
+            && self.lte.as_ref().is_none_or(|bound| value <= bound)
+            && self.gt.as_ref().is_none_or(|bound| value > bound)
+            && self.gte.as_ref().is_none_or(|bound| value >= bound)
+    }
+}
+
+/// Bounds on the number of values: an array counts its elements, null 0, anything else 1, a missing field 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValuesCount {
+    /// Below this.
+    pub lt: Option<u64>,
+    /// At most this.
+    pub lte: Option<u64>,
+    /// Above this.
+    pub gt: Option<u64>,
+    /// At least this.
+    pub gte: Option<u64>,
+}
+
+impl ValuesCount {
+    /// Whether all bounds hold for `count`.
+    pub fn contains(&self, count: u64) -> bool {
+        let ValuesCount { lt, lte, gt, gte } = *self;
+        Range { lt, lte, gt, gte }.contains(&count)
+    }
+}
+
+impl Filter {
+    /// No clause constrains anything: matches every point.
+    pub fn is_empty(&self) -> bool {
+        self.must.is_empty() && self.should.is_empty() && self.must_not.is_empty() && self.min_should.is_none()
+    }
+
+    /// `self` with the points of `ids` left out.
+    pub fn excluding(mut self, ids: impl IntoIterator<Item = PointId>) -> Filter {
+        self.must_not.push(Condition::HasId(ids.into_iter().collect()));
+        self
+    }
+}

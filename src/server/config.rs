@@ -1,0 +1,602 @@
+//! Settings: defaults, then the YAML file, then `QUIVER__` environment variables, then flags; later wins.
+//!
+//! - Key names follow the peer's configuration file, so an operator who migrates keeps what they know.
+//! - A key that nothing reads is an error that names it, wherever it came from: a misspelt limit must not be ignored.
+//! - A [`Config`] that exists is valid: every range is checked by [`load`], none later.
+//!
+//! Not here: what the settings do.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Format, Serialized, Yaml};
+use figment::value::{Dict, Map, Tag, Value};
+use figment::{Figment, Metadata, Profile, Provider, error::Kind};
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+
+/// Environment variables that hold settings begin so; a double underscore parts the levels.
+const ENV_PREFIX: &str = "QUIVER__";
+
+/// All settings of the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What is logged: a level, or directives as in `info,openraft=warn`: Raft tells every step at `info`.
+    pub log_level: String,
+    /// How it is logged.
+    pub logger: Logger,
+    /// The listeners.
+    pub service: Listen,
+    /// The disk and the threads.
+    pub storage: Storage,
+}
+
+/// `logger`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Logger {
+    /// Text for people, JSON for collectors.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One readable line per event.
+    Text,
+    /// One JSON object per event.
+    Json,
+}
+
+/// `service`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// The address both listeners bind. Loopback unless told otherwise: a server without a key must not be reachable
+    /// by accident.
+    pub host: IpAddr,
+    /// REST. 0 takes a free port; the log says which.
+    pub http_port: u16,
+    /// gRPC. 0 takes a free port.
+    pub grpc_port: u16,
+    /// Largest request body, in MiB.
+    pub max_request_size_mb: usize,
+    /// Connections held open at once on each listener; further ones wait to be accepted.
+    pub max_connections: usize,
+    /// Threads that serve requests; 0 means one per core.
+    pub max_workers: usize,
+    /// How long a request may take to arrive, and to be answered when it names no `timeout`, in seconds.
+    pub request_timeout_s: u64,
+    /// How long a stopping server waits for the requests under way, in seconds.
+    pub drain_timeout_s: u64,
+    /// Allow browsers of any origin to call REST.
+    pub enable_cors: bool,
+    /// The key that may do everything. Any key switches authentication on.
+    pub api_key: Option<String>,
+    /// A second key that may do everything, for rotation.
+    pub alt_api_key: Option<String>,
+    /// The key that may only read.
+    pub read_only_api_key: Option<String>,
+}
+
+/// `storage`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Storage {
+    /// The data folder; locked while the server runs.
+    pub storage_path: PathBuf,
+    /// Where snapshots are kept.
+    pub snapshots_path: PathBuf,
+    /// Writes are refused while the device has less room than this, in MiB; reads go on.
+    pub disk_reserve_mb: u64,
+    /// Memory for blocks read from disk, of each of the two databases, in MiB.
+    pub block_cache_mb: usize,
+    /// Memory of one table of fresh writes, in MiB; a few exist at once.
+    pub memtable_mb: usize,
+    /// Shortest time between two checkpoints of a shard's indexes, in seconds. The younger the checkpoint, the faster
+    /// the restart after a crash.
+    pub checkpoint_interval_s: u64,
+    /// The threads.
+    pub performance: Performance,
+}
+
+/// `storage.performance`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Performance {
+    /// Threads that search; 0 means one per core.
+    pub max_search_threads: usize,
+    /// Requests that may wait for a search thread; further ones are told to come back.
+    pub max_search_queue: usize,
+    /// Threads that build indexes; 0 means one per core.
+    pub max_indexing_threads: usize,
+    /// Vectors of one shard that may wait for its graphs; beyond that, writes wait for the indexing threads. They are
+    /// searched exactly meanwhile, so this bounds both memory and search time.
+    pub max_unindexed_vectors: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            log_level: "info,openraft=warn".into(),
+            logger: Logger::default(),
+            service: Listen::default(),
+            storage: Storage::default(),
+        }
+    }
+}
+
+impl Default for Logger {
+    fn default() -> Logger {
+        Logger { format: LogFormat::Text }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Listen {
+        Listen {
+            host: IpAddr::from([127, 0, 0, 1]),
+            http_port: 6333,
+            grpc_port: 6334,
+            max_request_size_mb: 32,
+            max_connections: 4096,
+            max_workers: 0,
+            request_timeout_s: 60,
+            drain_timeout_s: 30,
+            enable_cors: false,
+            api_key: None,
+            alt_api_key: None,
+            read_only_api_key: None,
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Storage {
+        Storage {
+            storage_path: "./storage".into(),
+            snapshots_path: "./snapshots".into(),
+            disk_reserve_mb: 512,
+            block_cache_mb: 128,
+            memtable_mb: 64,
+            checkpoint_interval_s: 60,
+            performance: Performance::default(),
+        }
+    }
+}
+
+impl Default for Performance {
+    fn default() -> Performance {
+        Performance {
+            max_search_threads: 0,
+            max_search_queue: 1024,
+            max_indexing_threads: 0,
+            max_unindexed_vectors: 100_000,
+        }
+    }
+}
+
+/// Keys are secrets: they stay out of logs.
+impl std::fmt::Debug for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listen")
+            .field("host", &self.host)
+            .field("http_port", &self.http_port)
+            .field("grpc_port", &self.grpc_port)
+            .field("max_request_size_mb", &self.max_request_size_mb)
+            .field("max_connections", &self.max_connections)
+            .field("max_workers", &self.max_workers)
+            .field("request_timeout_s", &self.request_timeout_s)
+            .field("drain_timeout_s", &self.drain_timeout_s)
+            .field("enable_cors", &self.enable_cors)
+            .field("has_keys", &self.has_keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Listen {
+    /// Whether callers must show a key.
+    pub fn has_keys(&self) -> bool {
+        self.api_key.is_some() || self.alt_api_key.is_some() || self.read_only_api_key.is_some()
+    }
+
+    /// Largest request body, in bytes.
+    pub fn request_bytes_max(&self) -> usize {
+        self.max_request_size_mb << 20
+    }
+}
+
+/// `quiver serve`: the settings one sets by hand. All others come from the file or the environment.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Flags {
+    /// YAML file with settings (config/config.yaml shows all of them)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1]
+    #[arg(long)]
+    pub host: Option<IpAddr>,
+    /// REST port, 0 for a free one [default: 6333]
+    #[arg(long, value_name = "PORT")]
+    pub http_port: Option<u16>,
+    /// gRPC port, 0 for a free one [default: 6334]
+    #[arg(long, value_name = "PORT")]
+    pub grpc_port: Option<u16>,
+    /// Data folder [default: ./storage]
+    #[arg(long, value_name = "FOLDER")]
+    pub storage_path: Option<PathBuf>,
+    /// Folder of snapshots [default: ./snapshots]
+    #[arg(long, value_name = "FOLDER")]
+    pub snapshots_path: Option<PathBuf>,
+    /// What to log: error, warn, info, debug, trace, or directives [default: info,openraft=warn]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// How to log [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// Why the settings were refused. `from` says where the value came from.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: {why}", path.display())]
+    Unreadable { path: PathBuf, why: String },
+    /// The file is not YAML.
+    #[error("{from} is not valid YAML: {why}")]
+    Syntax { from: String, why: String },
+    /// Nothing reads this key.
+    #[error("unknown setting `{key}` in {from}; known here: {known}")]
+    UnknownKey { key: String, from: String, known: String },
+    /// The value is of another type or out of its range.
+    #[error("setting `{key}` in {from} is invalid: {why}")]
+    Invalid { key: String, from: String, why: String },
+}
+
+/// Reads and checks all settings. `environment` is `std::env::vars()` but for tests.
+pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(path) = &flags.config {
+        figment = figment.merge(file(path)?);
+    }
+    let environment = environment_values(environment, &figment);
+    figment = figment
+        .merge(Settings { from: "the environment", values: environment })
+        .merge(Settings { from: "the command line", values: flag_values(flags) });
+    let config = figment.extract::<Config>().map_err(|error| config_error(error, &figment))?;
+    check(&config).map_err(|(key, why)| {
+        let from = origin(&figment, key);
+        ConfigError::Invalid { key: key.into(), from, why }
+    })?;
+    Ok(config)
+}
+
+/// A file without settings counts as an empty one; YAML itself would call it a null.
+fn file(path: &Path) -> Result<figment::providers::Data<Yaml>, ConfigError> {
+    let unreadable = |why: std::io::Error| ConfigError::Unreadable { path: path.into(), why: why.to_string() };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let is_empty = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+    Ok(if is_empty { Yaml::string("{}") } else { Yaml::file_exact(path) })
+}
+
+/// The ranges that a type alone does not hold: the key, and what is wrong with it.
+fn check(config: &Config) -> Result<(), (&'static str, String)> {
+    let (service, storage) = (&config.service, &config.storage);
+    let performance = &storage.performance;
+    let (threads_max, mb_max, seconds_max) = (4096, 1 << 20, 86_400);
+    for (key, value, range) in [
+        ("service.max_request_size_mb", service.max_request_size_mb as u64, 1..=4096),
+        ("service.max_connections", service.max_connections as u64, 1..=1_000_000),
+        ("service.max_workers", service.max_workers as u64, 0..=threads_max),
+        ("service.request_timeout_s", service.request_timeout_s, 1..=seconds_max),
+        ("service.drain_timeout_s", service.drain_timeout_s, 0..=seconds_max),
+        ("storage.disk_reserve_mb", storage.disk_reserve_mb, 0..=mb_max),
+        ("storage.block_cache_mb", storage.block_cache_mb as u64, 1..=mb_max),
+        ("storage.memtable_mb", storage.memtable_mb as u64, 1..=mb_max),
+        ("storage.checkpoint_interval_s", storage.checkpoint_interval_s, 1..=seconds_max),
+        ("storage.performance.max_search_threads", performance.max_search_threads as u64, 0..=threads_max),
+        ("storage.performance.max_search_queue", performance.max_search_queue as u64, 1..=1_000_000),
+        ("storage.performance.max_indexing_threads", performance.max_indexing_threads as u64, 0..=threads_max),
+        ("storage.performance.max_unindexed_vectors", performance.max_unindexed_vectors, 1..=u64::from(u32::MAX)),
+    ] {
+        if !range.contains(&value) {
+            return Err((key, format!("{value} is not between {} and {}", range.start(), range.end())));
+        }
+    }
+    for (key, value) in [
+        ("service.api_key", &service.api_key),
+        ("service.alt_api_key", &service.alt_api_key),
+        ("service.read_only_api_key", &service.read_only_api_key),
+    ] {
+        if value.as_deref().is_some_and(str::is_empty) {
+            return Err((key, "a key must not be empty; leave it out to have none".into()));
+        }
+    }
+    if service.http_port != 0 && service.http_port == service.grpc_port {
+        return Err(("service.grpc_port", format!("port {} is service.http_port already", service.grpc_port)));
+    }
+    for (key, path) in
+        [("storage.storage_path", &storage.storage_path), ("storage.snapshots_path", &storage.snapshots_path)]
+    {
+        if path.as_os_str().is_empty() {
+            return Err((key, "a path must not be empty".into()));
+        }
+    }
+    if let Err(error) = EnvFilter::try_new(&config.log_level) {
+        return Err(("log_level", error.to_string()));
+    }
+    Ok(())
+}
+
+/// The flags that were given, by the key each one sets.
+fn flag_values(flags: &Flags) -> Vec<(String, Value)> {
+    let path = |path: &PathBuf| Value::from(path.display().to_string());
+    [
+        ("service.host", flags.host.map(|host| Value::from(host.to_string()))),
+        ("service.http_port", flags.http_port.map(Value::from)),
+        ("service.grpc_port", flags.grpc_port.map(Value::from)),
+        ("storage.storage_path", flags.storage_path.as_ref().map(path)),
+        ("storage.snapshots_path", flags.snapshots_path.as_ref().map(path)),
+        ("log_level", flags.log_level.clone().map(Value::from)),
+        (
+            "logger.format",
+            flags.log_format.map(|format| {
+                Value::from(match format {
+                    LogFormat::Text => "text",
+                    LogFormat::Json => "json",
+                })
+            }),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some((key.to_string(), value?)))
+    .collect()
+}
+
+/// Settings that came as (key, value), from the environment or the command line.
+struct Settings {
+    from: &'static str,
+    values: Vec<(String, Value)>,
+}
+
+impl Provider for Settings {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.from)
+    }
+    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
+        let mut root = Dict::new();
+        for (key, value) in &self.values {
+            insert(&mut root, key, value.clone());
+        }
+        Ok(Profile::Default.collect(root))
+    }
+}
+
+/// `a.b = value` in nested form.
+fn insert(dict: &mut Dict, key: &str, value: Value) {
+    let Some((first, rest)) = key.split_once('.') else {
+        dict.insert(key.into(), value);
+        return;
+    };
+    let inner = dict.entry(first.into()).or_insert_with(|| Value::Dict(Tag::Default, Dict::new()));
+    // A text where a level should be stays, for the type check to refuse.
+    if let Value::Dict(_, inner) = inner {
+        insert(inner, rest, value);
+    }
+}
+
+/// The environment's settings. A value gets the type of the setting's default, never a guessed one: a key `0123` stays
+/// what it is.
+fn environment_values(
+    variables: impl IntoIterator<Item = (String, String)>,
+    defaults: &Figment,
+) -> Vec<(String, Value)> {
+    let values = variables.into_iter().filter_map(|(name, text)| {
+        let key = name.strip_prefix(ENV_PREFIX)?.to_lowercase().replace("__", ".");
+        let value = typed(&text, defaults.find_value(&key).ok().as_ref());
+        Some((key, value))
+    });
+    values.collect()
+}
+
+/// Text that does not fit the type stays text, for the type check to refuse with the setting's name.
+fn typed(text: &str, like: Option<&Value>) -> Value {
+    match like {
+        Some(Value::Num(..)) => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
+        Some(Value::Bool(..)) => text.to_lowercase().parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
+        _ => Value::from(text),
+    }
+}
+
+/// Where the value of `key` came from.
+fn origin(figment: &Figment, key: &str) -> String {
+    figment.find_metadata(key).map_or_else(|| "the configuration".into(), metadata_name)
+}
+
+fn metadata_name(metadata: &Metadata) -> String {
+    match metadata.source.as_ref().and_then(|source| source.file_path()) {
+        Some(path) => path.display().to_string(),
+        None => metadata.name.to_string(),
+    }
+}
+
+/// The first of figment's errors in our words.
+fn config_error(error: figment::Error, figment: &Figment) -> ConfigError {
+    let path = error.path.join(".");
+    let from = match &error.metadata {
+        Some(metadata) => metadata_name(metadata),
+        None => origin(figment, &path),
+    };
+    match error.kind {
+        Kind::UnknownField(field, known) => {
+            let key = if path.is_empty() || path.ends_with(&field) { path } else { format!("{path}.{field}") };
+            let key = if key.is_empty() { field } else { key };
+            ConfigError::UnknownKey { key, from, known: known.join(", ") }
+        }
+        Kind::Message(why) if path.is_empty() => ConfigError::Syntax { from, why },
+        kind => ConfigError::Invalid { key: path, from, why: kind.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Loads `yaml` (when not empty), `env` (`NAME=value` words) and `flags`.
+    fn load_from(yaml: &str, env: &str, flags: Flags) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, yaml).unwrap();
+        let environment = env.split_whitespace().map(|word| {
+            let (name, value) = word.split_once('=').unwrap();
+            (name.to_string(), value.to_string())
+        });
+        let flags = Flags { config: (!yaml.is_empty()).then_some(path.clone()), ..flags };
+        load(&flags, environment).map_err(|error| error.to_string().replace(&path.display().to_string(), "FILE"))
+    }
+
+    fn check_error(yaml: &str, env: &str, want: &str) {
+        let got = load_from(yaml, env, Flags::default()).expect_err("refused");
+        assert!(got.starts_with(want), "\n got: {got}\nwant: {want}");
+    }
+
+    #[test]
+    fn no_source_gives_the_defaults() {
+        assert_eq!(load_from("", "", Flags::default()), Ok(Config::default()));
+        assert_eq!(
+            load_from("# nothing but a comment\n", "HOME=/x QUIVER_CACHE=/y", Flags::default()),
+            Ok(Config::default())
+        );
+    }
+
+    #[test]
+    fn later_sources_win() {
+        let yaml = "service: {http_port: 1, grpc_port: 2, max_request_size_mb: 3}\nlog_level: debug\n";
+        let env = "QUIVER__SERVICE__GRPC_PORT=20 QUIVER__SERVICE__MAX_REQUEST_SIZE_MB=30";
+        let config = load_from(yaml, env, Flags { grpc_port: Some(200), ..Flags::default() }).unwrap();
+        let service = &config.service;
+        assert_eq!((service.http_port, service.grpc_port, service.max_request_size_mb), (1, 200, 30));
+        assert_eq!(config.log_level, "debug");
+        assert_eq!(service.request_bytes_max(), 30 * 1024 * 1024);
+    }
+
+    #[test]
+    fn environment_values_take_the_settings_type() {
+        let env = "QUIVER__SERVICE__API_KEY=0123 QUIVER__SERVICE__ENABLE_CORS=True QUIVER__LOGGER__FORMAT=json \
+                   QUIVER__STORAGE__PERFORMANCE__MAX_SEARCH_THREADS=7 QUIVER__SERVICE__HOST=::";
+        let config = load_from("", env, Flags::default()).unwrap();
+        assert_eq!(config.service.api_key.as_deref(), Some("0123"));
+        assert!(config.service.enable_cors && config.service.has_keys());
+        assert_eq!(config.logger.format, LogFormat::Json);
+        assert_eq!(config.storage.performance.max_search_threads, 7);
+        assert_eq!(config.service.host.to_string(), "::");
+    }
+
+    #[test]
+    fn all_flags_arrive() {
+        let flags = Flags {
+            config: None,
+            host: Some(IpAddr::from([0, 0, 0, 0])),
+            http_port: Some(0),
+            grpc_port: Some(0),
+            storage_path: Some("s".into()),
+            snapshots_path: Some("n".into()),
+            log_level: Some("warn".into()),
+            log_format: Some(LogFormat::Json),
+        };
+        let mut want = Config::default();
+        want.service.host = IpAddr::from([0, 0, 0, 0]);
+        (want.service.http_port, want.service.grpc_port) = (0, 0);
+        want.storage.storage_path = "s".into();
+        want.storage.snapshots_path = "n".into();
+        want.log_level = "warn".into();
+        want.logger.format = LogFormat::Json;
+        assert_eq!(load_from("", "", flags), Ok(want));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        check_error("service: {http_prot: 1}", "", "unknown setting `service.http_prot` in FILE; known here: host,");
+        check_error("servcie: {}", "", "unknown setting `servcie` in FILE; known here: log_level,");
+        check_error("", "QUIVER__SERVICE__HTTP_PROT=1", "unknown setting `service.http_prot` in the environment;");
+        check_error(
+            "",
+            "QUIVER__STORAGE__PERFORMANCE__X=1",
+            "unknown setting `storage.performance.x` in the environment;",
+        );
+        check_error("", "QUIVER__TELEMETRY_DISABLED=true", "unknown setting `telemetry_disabled` in the environment;");
+    }
+
+    #[test]
+    fn a_bad_value_is_named() {
+        check_error("service: {http_port: high}", "", "setting `service.http_port` in FILE is invalid:");
+        check_error("service: {http_port: 65536}", "", "setting `service.http_port` in FILE is invalid:");
+        check_error("service: {host: nowhere}", "", "setting `service.host` in FILE is invalid:");
+        check_error("service: 5", "", "setting `service` in FILE is invalid:");
+        check_error(
+            "service: {max_request_size_mb: 0}",
+            "",
+            "setting `service.max_request_size_mb` in FILE is invalid: 0 is not between 1 and 4096",
+        );
+        check_error("logger: {format: xml}", "", "setting `logger.format` in FILE is invalid:");
+        check_error("log_level: 'a=b=c'", "", "setting `log_level` in FILE is invalid:");
+        check_error("storage: {storage_path: ''}", "", "setting `storage.storage_path` in FILE is invalid: a path");
+        check_error("", "QUIVER__SERVICE__HTTP_PORT=-1", "setting `service.http_port` in the environment is invalid:");
+        check_error(
+            "",
+            "QUIVER__SERVICE__GRPC_PORT=6333",
+            "setting `service.grpc_port` in the environment is invalid: port 6333 is",
+        );
+        check_error(
+            "",
+            "QUIVER__SERVICE__API_KEY=",
+            "setting `service.api_key` in the environment is invalid: a key must not be empty",
+        );
+        check_error(
+            "",
+            "QUIVER__SERVICE__ENABLE_CORS=perhaps",
+            "setting `service.enable_cors` in the environment is invalid:",
+        );
+        check_error("service: {http_port: 1", "", "FILE is not valid YAML:");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_an_error() {
+        let flags = Flags { config: Some("no/such.yaml".into()), ..Flags::default() };
+        let error = load(&flags, []).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read the configuration file no/such.yaml: "), "{error}");
+    }
+
+    #[test]
+    fn keys_stay_out_of_debug_text() {
+        let config = load_from("", "QUIVER__SERVICE__API_KEY=hush", Flags::default()).unwrap();
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+
+    #[test]
+    fn the_sample_file_shows_every_setting_at_its_default() {
+        let sample = include_str!("../../config/config.yaml");
+        assert_eq!(load_from(sample, "", Flags::default()), Ok(Config::default()));
+        let uncommented: String = sample
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("# "))
+            .map(|line| line.replacen("#", "", 1) + "\n")
+            .collect();
+        let keys = |figment: Figment| {
+            fn walk(dict: &Dict, prefix: &str, keys: &mut Vec<String>) {
+                for (key, value) in dict {
+                    match value.as_dict() {
+                        Some(inner) => walk(inner, &format!("{prefix}{key}."), keys),
+                        None => keys.push(format!("{prefix}{key}")),
+                    }
+                }
+            }
+            let mut keys = Vec::new();
+            walk(figment.extract::<Value>().unwrap().as_dict().unwrap(), "", &mut keys);
+            keys
+        };
+        let defaults = keys(Figment::from(Serialized::defaults(Config::default())));
+        assert_eq!(keys(Figment::from(Yaml::string(&uncommented))), defaults);
+    }
+}

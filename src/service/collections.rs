@@ -1,0 +1,245 @@
+//! Collections and aliases: changes of the `meta` group, and reports.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::errors::{from_propose, from_refusal};
+use super::shards::{NotRunning, RunningShard};
+use super::{Alias, CollectionReport, CollectionStatus, Error, Service, ShardReport, before};
+use crate::cluster::{Collection, MetaChange, MetaCommand, outcome_from_reply};
+use crate::model::CollectionConfig;
+use crate::model::collection::{
+    AliasAction, CollectionConfigDiff, CollectionName, HnswConfigDiff, WalConfigDiff, defaults,
+};
+
+/// Shards of one collection: each is a group with a log and indexes of its own, on this one node.
+const SHARDS_PER_COLLECTION_MAX: u32 = 256;
+
+/// A collection with its shards, as one call sees it from beginning to end.
+#[derive(Clone)]
+pub(super) struct View {
+    pub(super) collection: Arc<Collection>,
+    /// In the order of their ranges of hash slots.
+    pub(super) shards: Arc<[Arc<RunningShard>]>,
+}
+
+impl Service {
+    /// Creates a collection; it is usable when this returns. `Error::CollectionExists` when the name is taken.
+    ///
+    /// Cancel safe: a creation that was proposed is completed.
+    pub async fn create_collection(
+        &self,
+        name: CollectionName,
+        config: CollectionConfig,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
+        let _inside = self.running.gate.enter()?;
+        if config.shard_number > SHARDS_PER_COLLECTION_MAX {
+            return Err(Error::Unimplemented { what: format!("shard_number above {SHARDS_PER_COLLECTION_MAX}") });
+        }
+        before(deadline, "creating a collection", async {
+            let command = MetaCommand::CreateCollection { name: name.clone(), config };
+            let (created_index, _) = self.change_meta(&command).await?;
+            let created = self.running.meta.state().collection(name.as_str()).cloned();
+            // Deleted again by another call already: this one did what it was asked for.
+            let Some(collection) = created.filter(|collection| collection.created_index == created_index) else {
+                return Ok(());
+            };
+            self.running.topology.settle().await?;
+            let Err(NotRunning::Failed(error)) = self.running.shards.of(&collection) else { return Ok(()) };
+            // A collection that could not be opened is not left behind to fail every call.
+            let undo =
+                MetaCommand::DeleteCollection { name: collection.name.clone(), created_index: Some(created_index) };
+            self.change_meta(&undo).await?;
+            self.running.topology.settle().await?;
+            Err(error)
+        })
+        .await
+    }
+
+    /// Changes settings. Accepts an alias, as every method below does.
+    pub async fn update_collection(
+        &self,
+        name: &str,
+        diff: CollectionConfigDiff,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
+        let _inside = self.running.gate.enter()?;
+        before(deadline, "updating a collection", async {
+            self.change_meta(&MetaCommand::UpdateCollection { name: name.to_owned(), diff }).await?;
+            self.running.topology.settle().await
+        })
+        .await
+    }
+
+    /// False when there was none. Drops its aliases. Its data is gone when this returns.
+    pub async fn delete_collection(&self, name: &str, deadline: Option<Instant>) -> Result<bool, Error> {
+        let _inside = self.running.gate.enter()?;
+        before(deadline, "deleting a collection", async {
+            let command = MetaCommand::DeleteCollection { name: name.to_owned(), created_index: None };
+            let (_, change) = self.change_meta(&command).await?;
+            self.running.topology.settle().await?;
+            Ok(change == MetaChange::Deleted(true))
+        })
+        .await
+    }
+
+    /// Names, sorted.
+    pub fn collections(&self) -> Vec<String> {
+        self.running.meta.state().collections().map(|collection| collection.name.clone()).collect()
+    }
+
+    /// Whether there is a collection or an alias of this name.
+    pub fn collection_exists(&self, name: &str) -> bool {
+        self.running.meta.state().collection(name).is_some()
+    }
+
+    /// The collection's configuration and figures.
+    pub async fn collection_report(&self, name: &str) -> Result<CollectionReport, Error> {
+        let (collection, shards) = match self.view(name).await {
+            Ok(view) => (view.collection, view.shards),
+            Err(Error::CollectionNotFound { name }) => return Err(Error::CollectionNotFound { name }),
+            // A collection whose shard failed is reported, not hidden.
+            Err(_) => (self.collection(name)?, Arc::from([])),
+        };
+        let mut report = CollectionReport {
+            name: collection.name.clone(),
+            status: CollectionStatus::Red,
+            point_count: 0,
+            indexed_vector_count: 0,
+            tail_vector_count: 0,
+            shards: Vec::with_capacity(shards.len()),
+            warnings: warnings(&collection.config),
+            config: collection.config.clone(),
+        };
+        for running in shards.iter() {
+            let status = running.shard.status();
+            report.point_count += status.point_count;
+            report.indexed_vector_count += status.indexed_vector_count;
+            report.tail_vector_count += status.tail_vector_count;
+            report.shards.push(ShardReport {
+                id: running.id.0,
+                point_count: status.point_count,
+                applied_index: status.applied_index,
+            });
+        }
+        if !shards.is_empty() {
+            report.status = traffic_light(&collection.config, report.tail_vector_count);
+        }
+        Ok(report)
+    }
+
+    /// Applies all of `actions` in order, or none.
+    pub async fn update_aliases(&self, actions: Vec<AliasAction>, deadline: Option<Instant>) -> Result<(), Error> {
+        let _inside = self.running.gate.enter()?;
+        before(deadline, "updating aliases", async {
+            self.change_meta(&MetaCommand::UpdateAliases { actions }).await.map(|_| ())
+        })
+        .await
+    }
+
+    /// All aliases, sorted.
+    pub fn aliases(&self) -> Vec<Alias> {
+        let state = self.running.meta.state();
+        let aliases = state.aliases();
+        aliases
+            .map(|(alias, collection)| Alias { alias: alias.to_owned(), collection: collection.to_owned() })
+            .collect()
+    }
+
+    /// The aliases of one collection, sorted.
+    pub fn collection_aliases(&self, name: &str) -> Result<Vec<Alias>, Error> {
+        let collection = self.collection(name)?;
+        Ok(self.aliases().into_iter().filter(|alias| alias.collection == collection.name).collect())
+    }
+
+    pub(super) fn collection(&self, name: &str) -> Result<Arc<Collection>, Error> {
+        let state = self.running.meta.state();
+        state.collection(name).cloned().ok_or_else(|| Error::CollectionNotFound { name: name.to_owned() })
+    }
+
+    /// The collection of this name or alias with its shards; waits while they are being started.
+    pub(super) async fn view(&self, name: &str) -> Result<View, Error> {
+        for is_settled in [false, true] {
+            let collection = self.collection(name)?;
+            match self.running.shards.of(&collection) {
+                Ok(shards) => return Ok(View { collection, shards }),
+                Err(NotRunning::Failed(error)) => return Err(error),
+                Err(NotRunning::NotStarted) if is_settled => break,
+                Err(NotRunning::NotStarted) => self.running.topology.settle().await?,
+            }
+        }
+        Err(Error::Unavailable { why: format!("collection {name} is being created or deleted") })
+    }
+
+    /// Whether the collection of `view` is there no more.
+    pub(super) fn is_gone(&self, view: &View) -> bool {
+        let state = self.running.meta.state();
+        let current = state.collection(&view.collection.name);
+        current.is_none_or(|current| current.created_index != view.collection.created_index)
+    }
+
+    /// Proposes `command` and returns its log index and what it did.
+    async fn change_meta(&self, command: &MetaCommand) -> Result<(u64, MetaChange), Error> {
+        let proposed = self.running.meta_group.propose(command.encode()).await.map_err(from_propose)?;
+        let outcome = outcome_from_reply(&proposed.reply)
+            .ok_or_else(|| Error::OutcomeUnknown { why: "the meta group's reply is not readable".to_owned() })?;
+        Ok((proposed.index, outcome.map_err(from_refusal)?))
+    }
+}
+
+/// Green while what waits for the graphs is no larger than `indexing_threshold` allows.
+fn traffic_light(config: &CollectionConfig, tail_vector_count: u64) -> CollectionStatus {
+    // The tail is not counted by name: the widest vector stands for all.
+    let dim_max = config.vectors.by_name.values().map(|params| params.dim).max().unwrap_or(0);
+    let tail_bytes = tail_vector_count.saturating_mul(dim_max * size_of::<f32>() as u64);
+    let threshold_kb = config.optimizers.indexing_threshold.unwrap_or(defaults::INDEXING_THRESHOLD_KB);
+    if tail_bytes <= threshold_kb.saturating_mul(1024) { CollectionStatus::Green } else { CollectionStatus::Yellow }
+}
+
+/// Settings that were given and have no effect in this version.
+fn warnings(config: &CollectionConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut warn = |is_given: bool, what: &str, why: &str| {
+        if is_given {
+            warnings.push(format!("{what} has no effect: {why}"));
+        }
+    };
+    for (name, params) in &config.vectors.by_name {
+        let of = if name.is_empty() { String::new() } else { format!(" of vector `{name}`") };
+        warn(params.on_disk == Some(true), &format!("on_disk{of}"), "vectors are kept in memory");
+        warn_of_hnsw(&mut warn, params.hnsw.unwrap_or_default(), &of);
+    }
+    warn_of_hnsw(&mut warn, config.hnsw, "");
+    let optimizers = &config.optimizers;
+    let segments = "there are no segments to optimize";
+    warn(optimizers.deleted_threshold.is_some(), "optimizers_config.deleted_threshold", segments);
+    warn(optimizers.vacuum_min_vector_number.is_some(), "optimizers_config.vacuum_min_vector_number", segments);
+    warn(optimizers.default_segment_number.is_some(), "optimizers_config.default_segment_number", segments);
+    warn(optimizers.max_segment_size.is_some(), "optimizers_config.max_segment_size", segments);
+    warn(optimizers.memmap_threshold.is_some(), "optimizers_config.memmap_threshold", segments);
+    warn(optimizers.max_optimization_threads.is_some(), "optimizers_config.max_optimization_threads", segments);
+    let every_write = "every write is synced before it is acknowledged";
+    warn(optimizers.flush_interval_sec.is_some(), "optimizers_config.flush_interval_sec", every_write);
+    warn(config.wal != WalConfigDiff::default(), "wal_config", "the Raft log is the write-ahead log");
+    warn(config.replication_factor > 1, "replication_factor", "there is one node");
+    warn(config.write_consistency_factor > 1, "write_consistency_factor", "a majority acknowledges every write");
+    warn(config.read_fan_out_factor.is_some(), "read_fan_out_factor", "there is one node");
+    warnings
+}
+
+fn warn_of_hnsw(warn: &mut impl FnMut(bool, &str, &str), hnsw: HnswConfigDiff, of: &str) {
+    warn(hnsw.on_disk == Some(true), &format!("hnsw_config.on_disk{of}"), "the graph is kept in memory");
+    warn(hnsw.payload_m.is_some(), &format!("hnsw_config.payload_m{of}"), "there are no graphs per tenant");
+    warn(hnsw.inline_storage == Some(true), &format!("hnsw_config.inline_storage{of}"), "the graph is kept in memory");
+    warn(
+        hnsw.max_indexing_threads.is_some_and(|threads| threads > 0),
+        &format!("hnsw_config.max_indexing_threads{of}"),
+        "all collections share the server's index threads",
+    );
+    warn(
+        hnsw.full_scan_threshold.is_some(),
+        &format!("hnsw_config.full_scan_threshold{of}"),
+        "each search measures whether a scan is cheaper",
+    );
+}

@@ -1,0 +1,55 @@
+//! What can go wrong in a use case, as branches someone takes. Their text is written once, in `api/status.rs`.
+
+use std::sync::Arc;
+
+use crate::model::PointId;
+use crate::storage::StorageError;
+
+/// A failed use case.
+#[derive(Clone, Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the fields name themselves")]
+pub enum Error {
+    #[error("collection {name} not found")]
+    CollectionNotFound { name: String },
+    #[error("collection {name} exists")]
+    CollectionExists { name: String },
+    /// A new collection's name is an alias already, or a new alias's name is a collection.
+    #[error("{name} is taken")]
+    NameTaken { name: String },
+    #[error("alias {alias} not found")]
+    AliasNotFound { alias: String },
+    /// No point with this id.
+    #[error("point {id} not found")]
+    PointNotFound { id: PointId },
+    /// The point exists and lacks this vector.
+    #[error("point {id} has no vector {name}")]
+    VectorNotFound { id: PointId, name: String },
+    /// The collection has no vector of this name.
+    #[error("vector name {name} unknown")]
+    VectorNameUnknown { name: String },
+    #[error("want dimension {want}, got {got}")]
+    WrongDim { want: usize, got: usize },
+    /// A NaN or an infinity.
+    #[error("vector {name} holds a number that is not finite")]
+    NotFinite { name: String },
+    /// A part of the protocol that this version lacks.
+    #[error("{what} is not implemented")]
+    Unimplemented { what: String },
+    /// The deadline passed.
+    #[error("timed out: {what}")]
+    Timeout { what: &'static str },
+    /// A bounded queue is full; retry.
+    #[error("overloaded: {what}")]
+    Overloaded { what: &'static str, retry_after_s: u32 },
+    /// No space left; reads go on.
+    #[error("out of disk")]
+    OutOfDisk { source: Arc<StorageError> },
+    /// The process is going down, or the group has no leader; retry elsewhere.
+    #[error("unavailable: {why}")]
+    Unavailable { why: String },
+    /// The write may or may not take effect.
+    #[error("outcome unknown: {why}")]
+    OutcomeUnknown { why: String },
+    #[error("storage failed")]
+    Storage { source: Arc<StorageError> },
+}

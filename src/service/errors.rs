@@ -1,0 +1,53 @@
+//! Failures of the rooms below as failures of a use case.
+
+use std::sync::Arc;
+
+use super::Error;
+use crate::cluster::Refusal;
+use crate::raft::{ProposeError, StartError};
+use crate::shard::ReadError;
+use crate::storage::StorageError;
+
+pub(super) fn from_storage(error: StorageError) -> Error {
+    from_shared_storage(Arc::new(error))
+}
+
+fn from_shared_storage(source: Arc<StorageError>) -> Error {
+    match *source {
+        StorageError::OutOfDisk { .. } => Error::OutOfDisk { source },
+        _ => Error::Storage { source },
+    }
+}
+
+pub(super) fn from_read(error: ReadError, what: &'static str) -> Error {
+    match error {
+        ReadError::Stopped => Error::Timeout { what },
+        ReadError::Storage(error) => from_storage(error),
+    }
+}
+
+pub(super) fn from_propose(error: ProposeError) -> Error {
+    match error {
+        ProposeError::Unavailable { .. } => Error::Unavailable { why: error.to_string() },
+        ProposeError::QueueFull { .. } => Error::Overloaded { what: "too many writes under way", retry_after_s: 1 },
+        ProposeError::Storage(source) => from_shared_storage(source),
+        ProposeError::Unknown { .. } => Error::OutcomeUnknown { why: error.to_string() },
+    }
+}
+
+pub(super) fn from_start(error: StartError) -> Error {
+    match error {
+        StartError::Storage(error) => from_storage(error),
+        other => Error::Unavailable { why: other.to_string() },
+    }
+}
+
+pub(super) fn from_refusal(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::CollectionExists { name } => Error::CollectionExists { name },
+        Refusal::NameTaken { name } => Error::NameTaken { name },
+        Refusal::CollectionNotFound { name } => Error::CollectionNotFound { name },
+        Refusal::AliasNotFound { alias } => Error::AliasNotFound { alias },
+        Refusal::VectorNameUnknown { name } => Error::VectorNameUnknown { name },
+    }
+}

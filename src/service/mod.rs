@@ -1,0 +1,267 @@
+//! Use cases in model terms: collections, points, query. Knows no wire.
+//!
+//! Invariants:
+//! - Validation that needs the collection (vector names, dimensions, finiteness) happens here, before anything is
+//!   proposed: an acknowledged write cannot fail later.
+//! - What runs follows what the `meta` group says; one thread (`topology`) sees to that.
+//! - Reads that cost CPU run on the search pool, index work on index threads, never on the async workers.
+//! - No lock is held across an await.
+//!
+//! What it deliberately does not do: speak a protocol, and choose which replica to ask (there is one node so far).
+
+mod background;
+mod checks;
+mod collections;
+mod error;
+mod errors;
+mod gate;
+mod lock;
+mod merge;
+mod pool;
+mod query;
+mod read;
+mod settings;
+mod shards;
+#[cfg(test)]
+mod tests;
+mod topology;
+mod write;
+
+pub use error::Error;
+pub use settings::{OpenError, ServiceSettings};
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cluster::{META_GROUP, Meta};
+use crate::model::{CollectionConfig, PointId, Record};
+use crate::raft::{self, Group, Node};
+use crate::storage::{DbSettings, LogDb, PointDb};
+use background::Background;
+use gate::Gate;
+use lock::FolderLock;
+use pool::SearchPool;
+use shards::Shards;
+use topology::{Topology, TopologyHandle};
+
+/// How a write is answered.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteOptions {
+    /// `true`: failures of the apply step (unknown ids) are reported and the answer says `completed`.
+    pub wait: bool,
+    /// After this a waited write is answered [`WriteStatus::WaitTimeout`]; it may still take effect.
+    pub deadline: Option<Instant>,
+}
+
+/// What a write's answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteStatus {
+    /// Durable and visible.
+    Completed,
+    /// Durable (`wait` was false).
+    Acknowledged,
+    /// The deadline passed first; the write may or may not take effect.
+    WaitTimeout,
+}
+
+/// A write's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteAck {
+    /// Log index of the write on (the last of) its shards.
+    pub operation_id: u64,
+    /// How far it got.
+    pub status: WriteStatus,
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Sees every write acknowledged before the read began.
+    Linearizable,
+    /// Any replica as it stands.
+    Any,
+}
+
+/// How a read is run.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOptions {
+    /// How fresh it must be.
+    pub consistency: Consistency,
+    /// After this the read stops and fails with [`Error::Timeout`].
+    pub deadline: Option<Instant>,
+}
+
+/// One page of a scroll.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScrollPage {
+    /// In ascending id order.
+    pub points: Vec<Record>,
+    /// First id of the next page, if there is one.
+    pub next_offset: Option<PointId>,
+}
+
+/// Traffic light of a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CollectionStatus {
+    /// No more vectors than `indexing_threshold` wait for the graph.
+    Green,
+    /// The graph is being built.
+    Yellow,
+    /// A shard failed.
+    Red,
+}
+
+/// What `info` reports.
+#[derive(Clone, Debug)]
+pub struct CollectionReport {
+    /// Its own name, also when it was asked for by an alias.
+    pub name: String,
+    /// Its traffic light.
+    pub status: CollectionStatus,
+    /// As it was created and updated.
+    pub config: CollectionConfig,
+    /// Exact.
+    pub point_count: u64,
+    /// Vectors in the graphs.
+    pub indexed_vector_count: u64,
+    /// Vectors waiting for the graphs.
+    pub tail_vector_count: u64,
+    /// In the order of their ranges of hash slots; empty when one failed.
+    pub shards: Vec<ShardReport>,
+    /// Settings that were accepted and have no effect in this version.
+    pub warnings: Vec<String>,
+}
+
+/// One shard of a report.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardReport {
+    /// Unique on the cluster for ever.
+    pub id: u64,
+    /// Exact.
+    pub point_count: u64,
+    /// Log index of the last applied command.
+    pub applied_index: u64,
+}
+
+/// An alias and its target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// The other name.
+    pub alias: String,
+    /// The collection's own name.
+    pub collection: String,
+}
+
+/// How long a shutdown waits for calls under way.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// How every group runs.
+const GROUP_SETTINGS: raft::Settings = raft::Settings {
+    queue_entries_max: 1_024,
+    // Above the largest request body, whose one point may be one entry.
+    queue_bytes_max: 128 << 20,
+    // Bound what a restart applies again: about a second of work.
+    snapshot_entries: 10_000,
+    snapshot_bytes: 32 << 20,
+    start_timeout: Duration::from_secs(600),
+};
+
+/// The database, as the transports see it. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    running: Arc<Running>,
+}
+
+/// What an open service consists of.
+struct Running {
+    gate: Arc<Gate>,
+    meta: Arc<Meta>,
+    meta_group: Group,
+    shards: Arc<Shards>,
+    pool: SearchPool,
+    background: Arc<Background>,
+    topology: TopologyHandle,
+    tail_vectors_max: u64,
+    /// Dropped last: the databases are closed by then.
+    _lock: FolderLock,
+}
+
+impl Service {
+    /// Opens the node's data and returns once every collection is served. Must be called on a multi-thread runtime.
+    pub async fn open(settings: ServiceSettings) -> Result<Service, OpenError> {
+        let folder = settings.storage_path.clone();
+        let db_settings = DbSettings {
+            block_cache_bytes: settings.block_cache_bytes,
+            memtable_bytes: settings.memtable_bytes,
+            reserve_bytes: settings.disk_reserve_bytes,
+        };
+        let opened = tokio::task::spawn_blocking(move || open_databases(folder, db_settings)).await;
+        let (lock, logs, points) = opened.map_err(|panic| OpenError::Thread(std::io::Error::other(panic)))??;
+
+        let node = Node::new(Arc::clone(&logs), GROUP_SETTINGS);
+        let meta = Arc::new(Meta::open(points.shard(META_GROUP))?);
+        let meta_group = node.start_group(META_GROUP, Arc::clone(&meta) as _).await?;
+        let shards = Arc::new(Shards::default());
+        let background = Background::start(settings.index_threads, settings.checkpoint_interval, &shards, &meta)
+            .map_err(OpenError::Thread)?;
+        let background = Arc::new(background);
+        let topology = TopologyHandle::start(Topology {
+            runtime: tokio::runtime::Handle::current(),
+            node,
+            logs,
+            points,
+            storage_path: settings.storage_path,
+            meta: Arc::clone(&meta),
+            shards: Arc::clone(&shards),
+            background: Arc::clone(&background),
+        })
+        .map_err(OpenError::Thread)?;
+        let pool = SearchPool::new(settings.search_threads, settings.search_queue_max).map_err(OpenError::Thread)?;
+        let gate = Arc::new(Gate::default());
+        let tail_vectors_max = settings.tail_vectors_max;
+        let running =
+            Running { gate, meta, meta_group, shards, pool, background, topology, tail_vectors_max, _lock: lock };
+        let service = Service { running: Arc::new(running) };
+        service.running.topology.settle().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
+        Ok(service)
+    }
+
+    /// Whether calls are served: true from [`Service::open`] on until a shutdown begins.
+    pub fn is_ready(&self) -> bool {
+        self.running.gate.is_open()
+    }
+
+    /// Refuses further calls, waits for those under way, makes everything durable and writes the indexes' checkpoints.
+    /// Every later call fails with [`Error::Unavailable`].
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        let inside = self.running.gate.close(Instant::now() + DRAIN_MAX).await;
+        if inside > 0 {
+            tracing::warn!(calls = inside, "shutting down with calls under way");
+        }
+        let running = Arc::clone(&self.running);
+        // Joins threads that finish what is queued.
+        let _ = tokio::task::spawn_blocking(move || running.pool.close()).await;
+        self.running.topology.shutdown().await
+    }
+}
+
+fn open_databases(folder: PathBuf, settings: DbSettings) -> Result<(FolderLock, Arc<LogDb>, PointDb), OpenError> {
+    let lock = FolderLock::take(&folder)?;
+    let logs = LogDb::open(&folder.join("raftdb"), &settings)?;
+    let points = PointDb::open(&folder.join("kvdb"), &settings)?;
+    Ok((lock, Arc::new(logs), points))
+}
+
+/// The result of `call`, or [`Error::Timeout`] when `deadline` passes first.
+async fn before<T>(
+    deadline: Option<Instant>,
+    what: &'static str,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match deadline {
+        None => call.await,
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), call).await.unwrap_or(Err(Error::Timeout { what })),
+    }
+}

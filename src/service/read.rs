@@ -1,0 +1,206 @@
+//! Reads: barrier, one job per shard on the search pool, and what the shards found put together.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::collections::View;
+use super::errors::{from_propose, from_read};
+use super::merge::first_ids;
+use super::shards::RunningShard;
+use super::{Consistency, Error, ReadOptions, ScrollPage, Service, before};
+use crate::cluster::shard_of;
+use crate::index::Stop;
+use crate::model::query::ScrollRequest;
+use crate::model::{Filter, PayloadSelector, PointId, Record, VectorSelector};
+use crate::shard::{ReadError, Shard};
+
+/// Points fetched between two looks at the stop flag.
+const FETCH_POINTS_MAX: usize = 256;
+
+/// A read that every shard answers in part.
+pub(super) trait Scattered: Send + Sync + 'static {
+    /// Names the read in errors.
+    const WHAT: &'static str;
+    type Part: Send + 'static;
+    type Whole: Send + 'static;
+
+    /// What one shard finds.
+    fn part(&self, shard: &Shard, stop: &Stop) -> Result<Self::Part, ReadError>;
+
+    /// The answer from what all `shards` found, in their order.
+    fn whole(
+        &self,
+        shards: &[Arc<RunningShard>],
+        parts: Vec<Self::Part>,
+        stop: &Stop,
+    ) -> Result<Self::Whole, ReadError>;
+}
+
+impl Service {
+    /// In the order of `ids`; duplicates once; unknown ids left out.
+    pub async fn retrieve(
+        &self,
+        collection: &str,
+        ids: Vec<PointId>,
+        with_payload: PayloadSelector,
+        with_vectors: VectorSelector,
+        options: ReadOptions,
+    ) -> Result<Vec<Record>, Error> {
+        const WHAT: &str = "retrieving points";
+        let _inside = self.running.gate.enter()?;
+        let view = self.view(collection).await?;
+        self.barrier(&view, options).await?;
+        let shards = Arc::clone(&view.shards);
+        let job = move |stop: &Stop| {
+            let mut seen = HashSet::with_capacity(ids.len());
+            let ids: Vec<PointId> = ids.into_iter().filter(|id| seen.insert(*id)).collect();
+            fetch(&shards, &ids, &with_payload, &with_vectors, stop).map_err(|error| from_read(error, WHAT))
+        };
+        self.running.pool.run(WHAT, options.deadline, job).await
+    }
+
+    /// One page in ascending id order.
+    pub async fn scroll(
+        &self,
+        collection: &str,
+        request: ScrollRequest,
+        options: ReadOptions,
+    ) -> Result<ScrollPage, Error> {
+        self.read_one(collection, request, options).await
+    }
+
+    /// Exact, always.
+    pub async fn count(&self, collection: &str, filter: Option<Filter>, options: ReadOptions) -> Result<u64, Error> {
+        self.read_one(collection, Count { filter }, options).await
+    }
+
+    async fn read_one<R: Scattered>(&self, collection: &str, read: R, options: ReadOptions) -> Result<R::Whole, Error> {
+        let _inside = self.running.gate.enter()?;
+        let view = self.view(collection).await?;
+        self.barrier(&view, options).await?;
+        let wholes = self.gather(&view, vec![read], options).await?;
+        wholes.into_iter().next().ok_or_else(|| Error::Unavailable { why: format!("{} has no answer", R::WHAT) })
+    }
+
+    /// Waits until every shard has applied what was acknowledged before this call.
+    pub(super) async fn barrier(&self, view: &View, options: ReadOptions) -> Result<(), Error> {
+        if options.consistency == Consistency::Any {
+            return Ok(());
+        }
+        let barriers = view.shards.iter().map(|shard| shard.group.read_barrier());
+        let passed = before(options.deadline, "waiting for earlier writes", async {
+            futures::future::try_join_all(barriers).await.map_err(from_propose).map(|_| ())
+        });
+        passed.await.map_err(|error| match error {
+            Error::Unavailable { .. } if self.is_gone(view) => {
+                Error::CollectionNotFound { name: view.collection.name.clone() }
+            }
+            other => other,
+        })
+    }
+
+    /// Runs `reads` on the pool, answers in their order. With one shard a read is one job from beginning to end.
+    pub(super) async fn gather<R: Scattered>(
+        &self,
+        view: &View,
+        reads: Vec<R>,
+        options: ReadOptions,
+    ) -> Result<Vec<R::Whole>, Error> {
+        let pool = &self.running.pool;
+        let reads: Vec<Arc<R>> = reads.into_iter().map(Arc::new).collect();
+        if view.shards.len() == 1 {
+            let jobs = reads.iter().map(|read| {
+                let (read, shards) = (Arc::clone(read), Arc::clone(&view.shards));
+                move |stop: &Stop| {
+                    let parts: Result<Vec<R::Part>, ReadError> =
+                        shards.iter().map(|running| read.part(&running.shard, stop)).collect();
+                    let whole = parts.and_then(|parts| read.whole(&shards, parts, stop));
+                    whole.map_err(|error| from_read(error, R::WHAT))
+                }
+            });
+            return pool.run_all(R::WHAT, options.deadline, jobs.collect()).await;
+        }
+        let jobs = reads.iter().flat_map(|read| {
+            view.shards.iter().map(|running| {
+                let (read, shard) = (Arc::clone(read), Arc::clone(&running.shard));
+                move |stop: &Stop| read.part(&shard, stop).map_err(|error| from_read(error, R::WHAT))
+            })
+        });
+        let mut parts = pool.run_all(R::WHAT, options.deadline, jobs.collect()).await?.into_iter();
+        let jobs = reads.iter().map(|read| {
+            let (read, shards) = (Arc::clone(read), Arc::clone(&view.shards));
+            let parts: Vec<R::Part> = parts.by_ref().take(shards.len()).collect();
+            move |stop: &Stop| read.whole(&shards, parts, stop).map_err(|error| from_read(error, R::WHAT))
+        });
+        pool.run_all(R::WHAT, options.deadline, jobs.collect()).await
+    }
+}
+
+/// The points of `ids` that exist, in that order. No id occurs twice.
+pub(super) fn fetch(
+    shards: &[Arc<RunningShard>],
+    ids: &[PointId],
+    with_payload: &PayloadSelector,
+    with_vectors: &VectorSelector,
+    stop: &Stop,
+) -> Result<Vec<Record>, ReadError> {
+    let mut by_shard: Vec<Vec<PointId>> = vec![Vec::new(); shards.len()];
+    for id in ids {
+        if let Some(of_shard) = by_shard.get_mut(shard_of(*id, shards.len())) {
+            of_shard.push(*id);
+        }
+    }
+    let mut found: HashMap<PointId, Record> = HashMap::with_capacity(ids.len());
+    for (running, of_shard) in shards.iter().zip(by_shard) {
+        for chunk in of_shard.chunks(FETCH_POINTS_MAX) {
+            if stop.is_raised() {
+                return Err(ReadError::Stopped);
+            }
+            let records = running.shard.get(chunk, with_payload, with_vectors)?;
+            found.extend(records.into_iter().map(|record| (record.id, record)));
+        }
+    }
+    Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+}
+
+impl Scattered for ScrollRequest {
+    const WHAT: &'static str = "scroll";
+    type Part = Vec<PointId>;
+    type Whole = ScrollPage;
+
+    fn part(&self, shard: &Shard, stop: &Stop) -> Result<Vec<PointId>, ReadError> {
+        // One more than shown: the first of the next page.
+        shard.scroll(self.offset, self.limit.saturating_add(1), self.filter.as_ref(), stop)
+    }
+
+    fn whole(
+        &self,
+        shards: &[Arc<RunningShard>],
+        parts: Vec<Vec<PointId>>,
+        stop: &Stop,
+    ) -> Result<ScrollPage, ReadError> {
+        let mut ids = first_ids(parts, self.limit.saturating_add(1));
+        let next_offset = ids.get(self.limit).copied();
+        ids.truncate(self.limit);
+        let points = fetch(shards, &ids, &self.with_payload, &self.with_vectors, stop)?;
+        Ok(ScrollPage { points, next_offset })
+    }
+}
+
+struct Count {
+    filter: Option<Filter>,
+}
+
+impl Scattered for Count {
+    const WHAT: &'static str = "count";
+    type Part = u64;
+    type Whole = u64;
+
+    fn part(&self, shard: &Shard, stop: &Stop) -> Result<u64, ReadError> {
+        shard.count(self.filter.as_ref(), stop)
+    }
+
+    fn whole(&self, _shards: &[Arc<RunningShard>], parts: Vec<u64>, _stop: &Stop) -> Result<u64, ReadError> {
+        Ok(parts.into_iter().sum())
+    }
+}

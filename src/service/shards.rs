@@ -1,0 +1,159 @@
+//! The shards that run on this node, and what their background work needs to know of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use tokio::sync::Notify;
+
+use super::Error;
+use crate::cluster::Collection;
+use crate::model::{ShardId, VectorName};
+use crate::raft::Group;
+use crate::shard::{Shard, VectorSettings};
+
+/// A shard with its group.
+pub(super) struct RunningShard {
+    pub(super) id: ShardId,
+    pub(super) shard: Arc<Shard>,
+    pub(super) group: Group,
+    /// What the indexes were last told.
+    pub(super) vectors: Mutex<BTreeMap<VectorName, VectorSettings>>,
+    /// Shared by background work on the shard's files, taken alone by their removal. True: they are gone.
+    removed: RwLock<bool>,
+    /// Grows with every change that may have made index work.
+    touched: AtomicU64,
+    /// The value of `touched` at which index work was last found to be none.
+    idle_at: AtomicU64,
+    /// Units of index work since the last checkpoint.
+    unsaved: AtomicU64,
+    /// Index work was done, or found to be none: writers that wait look again.
+    progressed: Notify,
+}
+
+impl RunningShard {
+    pub(super) fn new(
+        id: ShardId,
+        shard: Arc<Shard>,
+        group: Group,
+        vectors: BTreeMap<VectorName, VectorSettings>,
+    ) -> RunningShard {
+        RunningShard {
+            id,
+            shard,
+            group,
+            vectors: Mutex::new(vectors),
+            removed: RwLock::new(false),
+            // What was left undone when the process last ended waits to be done.
+            touched: AtomicU64::new(1),
+            idle_at: AtomicU64::new(0),
+            unsaved: AtomicU64::new(0),
+            progressed: Notify::new(),
+        }
+    }
+
+    /// There may be index work now.
+    pub(super) fn touch(&self) {
+        self.touched.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn may_have_index_work(&self) -> bool {
+        self.touched.load(Ordering::Acquire) != self.idle_at.load(Ordering::Acquire)
+    }
+
+    /// Lends the calling thread to the shard's indexes. False: there was nothing to do.
+    pub(super) fn index_work(&self, budget: usize) -> bool {
+        let Some(_kept) = self.keep() else {
+            self.idle_at.store(self.touched.load(Ordering::Acquire), Ordering::Release);
+            return false;
+        };
+        let touched = self.touched.load(Ordering::Acquire);
+        let done = self.shard.index_work(budget);
+        if done > 0 {
+            self.unsaved.fetch_add(done as u64, Ordering::AcqRel);
+            // Another thread may have found nothing meanwhile, because this one held the rest.
+            self.touch();
+        } else {
+            self.idle_at.store(touched, Ordering::Release);
+        }
+        self.progressed.notify_waiters();
+        done > 0
+    }
+
+    /// Waits until index work has been done. Enable it before the condition is looked at.
+    pub(super) fn progressed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.progressed.notified()
+    }
+
+    pub(super) fn unsaved(&self) -> u64 {
+        self.unsaved.load(Ordering::Acquire)
+    }
+
+    /// Writes a checkpoint of the indexes. Work done while it is written counts for the next one.
+    pub(super) fn checkpoint(&self) -> Result<(), crate::storage::StorageError> {
+        let Some(_kept) = self.keep() else { return Ok(()) };
+        let unsaved = self.unsaved();
+        self.shard.checkpoint()?;
+        self.unsaved.fetch_sub(unsaved, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Keeps the shard's files while the guard lives; `None` when they are gone.
+    fn keep(&self) -> Option<RwLockReadGuard<'_, bool>> {
+        let removed = self.removed.read();
+        if *removed { None } else { Some(removed) }
+    }
+
+    /// Runs `remove` when no background work uses the shard's files; none begins afterwards.
+    pub(super) fn remove_with<T>(&self, remove: impl FnOnce() -> T) -> T {
+        let mut removed = self.removed.write();
+        *removed = true;
+        remove()
+    }
+}
+
+/// What runs and what failed to.
+#[derive(Clone, Default)]
+pub(super) struct ShardTable {
+    pub(super) running: BTreeMap<ShardId, Arc<RunningShard>>,
+    pub(super) failed: BTreeMap<ShardId, Error>,
+}
+
+/// The table, readable without waiting. One thread changes it.
+#[derive(Default)]
+pub(super) struct Shards {
+    table: ArcSwap<ShardTable>,
+}
+
+/// A shard of a collection does not run.
+pub(super) enum NotRunning {
+    /// Nobody has tried yet.
+    NotStarted,
+    Failed(Error),
+}
+
+impl Shards {
+    pub(super) fn table(&self) -> Arc<ShardTable> {
+        self.table.load_full()
+    }
+
+    pub(super) fn publish(&self, table: ShardTable) {
+        self.table.store(Arc::new(table));
+    }
+
+    /// The shards of `collection`, in its order.
+    pub(super) fn of(&self, collection: &Collection) -> Result<Arc<[Arc<RunningShard>]>, NotRunning> {
+        let table = self.table.load();
+        collection
+            .shards
+            .iter()
+            .map(|id| match (table.running.get(id), table.failed.get(id)) {
+                (Some(shard), _) => Ok(Arc::clone(shard)),
+                (None, Some(error)) => Err(NotRunning::Failed(error.clone())),
+                (None, None) => Err(NotRunning::NotStarted),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,255 @@
+//! The one thread that starts and removes shards, so that what runs follows what the `meta` group says.
+//!
+//! Invariants:
+//! - Nobody else starts, reconfigures or removes a shard: two requests never meet over one shard's files.
+//! - Data of a shard that the `meta` group does not name is removed, also what a crash left half removed.
+//! - A shard that cannot be opened fails its collection and no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Error;
+use super::background::Background;
+use super::errors::{from_start, from_storage};
+use super::shards::{RunningShard, ShardTable, Shards};
+use crate::cluster::{Collection, META_GROUP, Meta};
+use crate::model::{CollectionConfig, ShardId, VectorName};
+use crate::raft::Node;
+use crate::shard::{Shard, ShardSettings, VectorSettings};
+use crate::storage::{LogDb, PointDb, StorageError};
+
+/// Folder of the indexes' checkpoints, one folder per shard.
+const INDEX_FOLDER: &str = "index";
+/// Shards opened at the same time: each reads a checkpoint and holds a core.
+const OPEN_AT_ONCE_MAX: usize = 4;
+/// Requests that may wait for the thread; senders beyond wait.
+const REQUESTS_MAX: usize = 1_024;
+
+/// What the thread is asked for.
+enum Request {
+    /// Let what runs follow what the `meta` group says now.
+    Settle(oneshot::Sender<()>),
+    /// Flush and stop everything.
+    Shutdown(oneshot::Sender<Result<(), StorageError>>),
+}
+
+/// What the thread works with.
+pub(super) struct Topology {
+    pub(super) runtime: Handle,
+    pub(super) node: Node,
+    pub(super) logs: Arc<LogDb>,
+    pub(super) points: PointDb,
+    pub(super) storage_path: PathBuf,
+    pub(super) meta: Arc<Meta>,
+    pub(super) shards: Arc<Shards>,
+    pub(super) background: Arc<Background>,
+}
+
+/// Asks the thread; it ends when the last of these is dropped.
+#[derive(Clone)]
+pub(super) struct TopologyHandle {
+    requests: mpsc::Sender<Request>,
+}
+
+impl TopologyHandle {
+    /// Starts the thread.
+    pub(super) fn start(topology: Topology) -> std::io::Result<TopologyHandle> {
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        std::thread::Builder::new().name("topology".to_owned()).spawn(move || topology.run(inbox))?;
+        Ok(TopologyHandle { requests })
+    }
+
+    /// Returns when every shard the `meta` group named at the time of the call runs or has failed, and every other is
+    /// gone. Cancel safe: the work goes on.
+    pub(super) async fn settle(&self) -> Result<(), Error> {
+        self.ask(Request::Settle).await
+    }
+
+    /// Flushes every group, writes every index's checkpoint, stops the groups. Once that is done, again does nothing.
+    pub(super) async fn shutdown(&self) -> Result<(), Error> {
+        match self.ask(Request::Shutdown).await {
+            Ok(result) => result.map_err(from_storage),
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Error> {
+        let gone = || Error::Unavailable { why: "the server is shutting down".to_owned() };
+        let (done, answer) = oneshot::channel();
+        self.requests.send(request(done)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+}
+
+impl Topology {
+    fn run(self, mut inbox: mpsc::Receiver<Request>) {
+        while let Some(request) = inbox.blocking_recv() {
+            // Askers that left no longer listen.
+            match request {
+                Request::Settle(done) => {
+                    self.settle();
+                    let _ = done.send(());
+                }
+                Request::Shutdown(done) => {
+                    let result = self.shutdown();
+                    // The databases' handles of this thread are gone when the asker goes on.
+                    drop(self);
+                    let _ = done.send(result);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn settle(&self) {
+        let state = self.meta.state();
+        let wanted: BTreeMap<ShardId, Arc<Collection>> = state
+            .collections()
+            .flat_map(|collection| collection.shards.iter().map(move |id| (*id, Arc::clone(collection))))
+            .collect();
+        self.remove_orphans(&wanted);
+        self.start_missing(&wanted);
+        self.reconfigure(&wanted);
+    }
+
+    fn remove_orphans(&self, wanted: &BTreeMap<ShardId, Arc<Collection>>) {
+        let mut table = ShardTable::clone(&self.shards.table());
+        let mut orphans: BTreeSet<ShardId> = table.running.keys().copied().collect();
+        orphans.extend(self.logs.shards());
+        match self.points.shards() {
+            Ok(ids) => orphans.extend(ids),
+            Err(error) => tracing::error!(%error, "the stored shards cannot be listed"),
+        }
+        orphans.retain(|id| *id != META_GROUP && !wanted.contains_key(id));
+        table.failed.retain(|id, _| wanted.contains_key(id));
+        let stopped: BTreeMap<ShardId, Arc<RunningShard>> =
+            orphans.iter().filter_map(|id| table.running.remove(id).map(|shard| (*id, shard))).collect();
+        // No new call finds them from here on; those under way get the errors of a stopped group.
+        self.shards.publish(table);
+        for id in orphans {
+            if let Err(error) = self.remove(id, stopped.get(&id)) {
+                tracing::error!(shard = id.0, %error, "a removed shard's data cannot be deleted; it is tried again later");
+            } else {
+                tracing::info!(shard = id.0, "removed a shard that belongs to no collection");
+            }
+        }
+    }
+
+    fn remove(&self, id: ShardId, running: Option<&Arc<RunningShard>>) -> Result<(), StorageError> {
+        self.runtime.block_on(self.node.remove_group(id))?;
+        let delete = || {
+            let folder = self.index_folder(id);
+            match std::fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StorageError::Failed { path: folder, what: error.to_string() });
+                }
+                _ => {}
+            }
+            self.points.shard(id).delete_all()
+        };
+        match running {
+            Some(shard) => shard.remove_with(delete),
+            None => delete(),
+        }
+    }
+
+    fn start_missing(&self, wanted: &BTreeMap<ShardId, Arc<Collection>>) {
+        let mut table = ShardTable::clone(&self.shards.table());
+        let missing = wanted.iter().filter(|(id, _)| !table.running.contains_key(id));
+        let starts = futures::stream::iter(missing.map(|(id, collection)| self.start(*id, collection)));
+        let started: Vec<_> = self.runtime.block_on(starts.buffer_unordered(OPEN_AT_ONCE_MAX).collect());
+        if started.is_empty() {
+            return;
+        }
+        for (id, result) in started {
+            match result {
+                Ok(shard) => {
+                    table.failed.remove(&id);
+                    table.running.insert(id, Arc::new(shard));
+                }
+                Err(error) => {
+                    tracing::error!(shard = id.0, %error, "a shard cannot be started");
+                    table.failed.insert(id, error);
+                }
+            }
+        }
+        self.shards.publish(table);
+        self.background.wake();
+    }
+
+    async fn start(&self, id: ShardId, collection: &Collection) -> (ShardId, Result<RunningShard, Error>) {
+        (id, self.try_start(id, collection).await)
+    }
+
+    async fn try_start(&self, id: ShardId, collection: &Collection) -> Result<RunningShard, Error> {
+        let vectors = vector_settings(&collection.config);
+        let settings = ShardSettings { vectors: vectors.clone(), index_dir: self.index_folder(id) };
+        let store = self.points.shard(id);
+        let opened = tokio::task::spawn_blocking(move || Shard::open(store, settings)).await;
+        let shard = match opened {
+            Ok(shard) => Arc::new(shard.map_err(from_storage)?),
+            Err(_) => return Err(Error::Unavailable { why: format!("opening shard {id} failed unexpectedly") }),
+        };
+        for reason in shard.rebuilt() {
+            tracing::warn!(shard = id.0, %reason, "a part of the index is built anew");
+        }
+        let group = self.node.start_group(id, Arc::clone(&shard) as _).await.map_err(from_start)?;
+        Ok(RunningShard::new(id, shard, group, vectors))
+    }
+
+    /// Tells the indexes about changed graph settings.
+    fn reconfigure(&self, wanted: &BTreeMap<ShardId, Arc<Collection>>) {
+        let table = self.shards.table();
+        for (id, running) in &table.running {
+            let Some(collection) = wanted.get(id) else { continue };
+            let vectors = vector_settings(&collection.config);
+            if *running.vectors.lock() == vectors {
+                continue;
+            }
+            running.shard.reconfigure(&vectors);
+            *running.vectors.lock() = vectors;
+            running.touch();
+            self.background.wake();
+        }
+    }
+
+    fn shutdown(&self) -> Result<(), StorageError> {
+        self.background.stop();
+        for (id, shard) in &self.shards.table().running {
+            if shard.unsaved() > 0
+                && let Err(error) = shard.checkpoint()
+            {
+                tracing::warn!(shard = id.0, %error, "the last checkpoint of the index failed; the next start repeats its work");
+            }
+        }
+        let result = self.runtime.block_on(self.node.shutdown());
+        self.shards.publish(ShardTable::default());
+        result
+    }
+
+    fn index_folder(&self, id: ShardId) -> PathBuf {
+        self.storage_path.join(INDEX_FOLDER).join(id.to_string())
+    }
+}
+
+/// What the shards of a collection with this configuration are told.
+fn vector_settings(config: &CollectionConfig) -> BTreeMap<VectorName, VectorSettings> {
+    let vectors = config.vectors.by_name.iter();
+    vectors
+        .map(|(name, params)| {
+            let hnsw = config.hnsw_params(params);
+            let settings = VectorSettings {
+                dim: params.dim as usize,
+                metric: params.metric,
+                m: hnsw.m,
+                ef_construction: hnsw.ef_construction,
+            };
+            (name.clone(), settings)
+        })
+        .collect()
+}

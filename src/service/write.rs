@@ -1,0 +1,157 @@
+//! Changes of points: checked whole, split by shard, proposed, answered.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use super::checks::WritePlan;
+use super::collections::View;
+use super::errors::from_propose;
+use super::shards::RunningShard;
+use super::{Error, Service, WriteAck, WriteOptions, WriteStatus};
+use crate::model::{PointId, PointOp};
+use crate::shard::Outcome;
+
+/// How long a write without a deadline waits for the index to catch up before it is refused.
+const INDEX_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Seconds after which a write refused for that may be tried again.
+const INDEX_RETRY_AFTER_S: u32 = 5;
+
+const TIMED_OUT: WriteAck = WriteAck { operation_id: 0, status: WriteStatus::WaitTimeout };
+
+/// What applying a write came to.
+struct Applied {
+    /// Log index on the last of its shards.
+    operation_id: u64,
+    missing: HashSet<PointId>,
+}
+
+impl Service {
+    /// Applies one change. Cancel safe, as [`Service::write_batch`].
+    pub async fn write(&self, collection: &str, op: PointOp, options: WriteOptions) -> Result<WriteAck, Error> {
+        let acks = self.write_batch(collection, vec![op], options).await?;
+        acks.into_iter().next().ok_or_else(|| Error::OutcomeUnknown { why: "the write has no answer".to_owned() })
+    }
+
+    /// Validates all, then applies in order; when one fails while applying, earlier ones stay.
+    ///
+    /// Cancel safe: the write goes on in a task of its own, so a caller that hangs up leaves none half done.
+    pub async fn write_batch(
+        &self,
+        collection: &str,
+        ops: Vec<PointOp>,
+        options: WriteOptions,
+    ) -> Result<Vec<WriteAck>, Error> {
+        let (service, collection) = (self.clone(), collection.to_owned());
+        let write = async move { service.write_all(&collection, ops, options).await };
+        match tokio::spawn(write).await {
+            Ok(acks) => acks,
+            Err(stopped) => Err(Error::OutcomeUnknown { why: stopped.to_string() }),
+        }
+    }
+
+    async fn write_all(
+        &self,
+        collection: &str,
+        ops: Vec<PointOp>,
+        options: WriteOptions,
+    ) -> Result<Vec<WriteAck>, Error> {
+        let _inside = self.running.gate.enter()?;
+        let view = self.view(collection).await?;
+        let vectors = &view.collection.config.vectors;
+        let plans: Result<Vec<WritePlan>, Error> =
+            ops.into_iter().map(|op| WritePlan::new(vectors, view.shards.len(), op)).collect();
+        let mut acks: Vec<WriteAck> = Vec::new();
+        for plan in plans? {
+            // Past the deadline the rest is not even proposed.
+            let ack = match options.deadline {
+                Some(deadline) if deadline <= Instant::now() => TIMED_OUT,
+                _ => self.apply(&view, plan, options).await?,
+            };
+            acks.push(ack);
+        }
+        Ok(acks)
+    }
+
+    async fn apply(&self, view: &View, mut plan: WritePlan, options: WriteOptions) -> Result<WriteAck, Error> {
+        let commands = std::mem::take(&mut plan.commands);
+        let apply = async {
+            for place in commands.keys() {
+                if let Some(shard) = view.shards.get(*place) {
+                    self.wait_for_index(shard, options.deadline).await?;
+                }
+            }
+            let proposals = commands
+                .into_iter()
+                .filter_map(|(place, commands)| view.shards.get(place).map(|shard| self.propose(shard, commands)));
+            // All are awaited: what has been proposed to the other shards is not left half told.
+            let mut applied = Applied { operation_id: 0, missing: HashSet::new() };
+            for result in futures::future::join_all(proposals).await {
+                let (index, missing) = result?;
+                applied.operation_id = index;
+                applied.missing.extend(missing);
+            }
+            Ok(applied)
+        };
+        let applied = match options.deadline {
+            None => apply.await,
+            Some(deadline) => match tokio::time::timeout_at(deadline.into(), apply).await {
+                Ok(applied) => applied,
+                Err(_) => return Ok(TIMED_OUT),
+            },
+        };
+        let applied = applied.map_err(|error| match error {
+            Error::Unavailable { .. } | Error::OutcomeUnknown { .. } if self.is_gone(view) => {
+                Error::CollectionNotFound { name: view.collection.name.clone() }
+            }
+            other => other,
+        })?;
+        if !options.wait {
+            return Ok(WriteAck { operation_id: applied.operation_id, status: WriteStatus::Acknowledged });
+        }
+        match plan.first_missing(&applied.missing) {
+            Some(id) => Err(Error::PointNotFound { id }),
+            None => Ok(WriteAck { operation_id: applied.operation_id, status: WriteStatus::Completed }),
+        }
+    }
+
+    /// Proposes `commands` in order; the last one's log index and all ids that were missing.
+    async fn propose(&self, shard: &RunningShard, commands: Vec<Vec<u8>>) -> Result<(u64, Vec<PointId>), Error> {
+        let (mut index, mut missing) = (0, Vec::new());
+        for command in commands {
+            let result = shard.group.propose(command).await;
+            let outcome = if result.is_ok() { "applied" } else { "failed" };
+            metrics::counter!("quiver_proposals_total", "outcome" => outcome).increment(1);
+            let proposed = result.map_err(from_propose)?;
+            shard.touch();
+            self.running.background.wake();
+            let outcome = Outcome::decode(&proposed.reply)
+                .ok_or_else(|| Error::OutcomeUnknown { why: "the shard's reply is not readable".to_owned() })?;
+            index = proposed.index;
+            missing.extend(outcome.missing);
+        }
+        Ok((index, missing))
+    }
+
+    /// Back-pressure: waits while more vectors wait for the shard's graphs than memory and search times allow for.
+    async fn wait_for_index(&self, shard: &RunningShard, deadline: Option<Instant>) -> Result<(), Error> {
+        let longest = Instant::now() + INDEX_WAIT_MAX;
+        let until = deadline.map_or(longest, |deadline| deadline.min(longest));
+        loop {
+            let progressed = shard.progressed();
+            tokio::pin!(progressed);
+            // Registered before the tail is measured, so that no progress in between is missed.
+            progressed.as_mut().enable();
+            let is_behind = shard.shard.status().tail_vector_count > self.running.tail_vectors_max;
+            if !is_behind || !shard.may_have_index_work() {
+                return Ok(());
+            }
+            if tokio::time::timeout_at(until.into(), progressed).await.is_err() {
+                // Nothing has been proposed yet: certainly not applied.
+                return Err(Error::Overloaded {
+                    what: "the index is behind the writes",
+                    retry_after_s: INDEX_RETRY_AFTER_S,
+                });
+            }
+        }
+    }
+}

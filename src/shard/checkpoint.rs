@@ -1,0 +1,216 @@
+//! Opening a shard, and the checkpoints that make it quick.
+//!
+//! A checkpoint is a folder `checkpoint-STAMP` with a file per graph and, written last, the slot table: a folder
+//! without one was never finished. It may be older or newer than the store. Each slot's point and the version of its
+//! vectors are compared with the store's head of that point: equal means the slot, its vector and its links still
+//! belong together; everything else is placed anew and goes to the tail. So a checkpoint that is stale, damaged or
+//! missing costs time and nothing else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::{Place, Replaced, Shard, ShardSettings};
+use crate::index::{CheckpointError, Restoring, SLOT_COUNT_MAX, Slots, VectorIndex};
+use crate::model::{PointId, PointVersion, Slot, VectorName};
+use crate::storage::{PointHead, ShardStore, StorageError};
+
+const PREFIX: &str = "checkpoint-";
+const SLOTS_FILE: &str = "slots";
+
+/// An index while its shard is being opened.
+enum Opening {
+    Restored(Restoring),
+    New(VectorIndex),
+}
+
+impl Opening {
+    fn put(&self, slot: Slot, vector: &[f32]) {
+        match self {
+            Opening::Restored(index) => index.put(slot, vector),
+            Opening::New(index) => index.put(slot, vector),
+        }
+    }
+
+    fn finish(self) -> VectorIndex {
+        match self {
+            Opening::Restored(index) => index.finish(),
+            Opening::New(index) => index,
+        }
+    }
+}
+
+impl Shard {
+    /// Opens the shard as `store` holds it. The log behind [`Shard::position`] is applied by whoever owns it.
+    pub fn open(store: ShardStore, settings: ShardSettings) -> Result<Shard, StorageError> {
+        let dir = settings.index_dir;
+        fs::create_dir_all(&dir).map_err(|error| storage_error(&dir, &error))?;
+        let stamps = stamps(&dir).map_err(|error| storage_error(&dir, &error))?;
+        let mut rebuilt = Vec::new();
+        let newest = stamps.last().map(|stamp| (folder(&dir, *stamp), *stamp));
+        let slots = newest.as_ref().and_then(|(folder, stamp)| {
+            Slots::load(&folder.join(SLOTS_FILE), *stamp).map_err(|error| rebuilt.push(error)).ok()
+        });
+        let is_restored = slots.is_some();
+        let slots = Arc::new(slots.unwrap_or_default());
+        let mut opening = BTreeMap::new();
+        for (name, settings) in &settings.vectors {
+            let restored = newest.as_ref().filter(|_| is_restored).and_then(|(folder, stamp)| {
+                let path = folder.join(graph_file(name));
+                let loaded = VectorIndex::load(slots.clone(), settings.index_params(), &path, *stamp);
+                loaded.map_err(|error| rebuilt.push(error)).ok()
+            });
+            let new = || Opening::New(VectorIndex::new(slots.clone(), settings.index_params()));
+            opening.insert(name.clone(), restored.map_or_else(new, Opening::Restored));
+        }
+        let (ids, applied_index) = place_all(&store, &slots, &opening)?;
+        let indexes = opening.into_iter().map(|(name, index)| (name, Arc::new(index.finish()))).collect();
+        if is_restored {
+            slots.settle();
+        }
+        Ok(Shard {
+            store,
+            writer: Mutex::new(()),
+            slots,
+            indexes: RwLock::new(indexes),
+            ids: RwLock::new(ids),
+            applied_index: AtomicU64::new(applied_index),
+            replaced: Replaced::default(),
+            scratch: Mutex::default(),
+            index_dir: dir,
+            last_stamp: Mutex::new(stamps.last().copied().unwrap_or_default()),
+            rebuilt,
+        })
+    }
+
+    /// Why parts of the index had to be built anew when the shard was opened; empty if the checkpoint served.
+    pub fn rebuilt(&self) -> &[CheckpointError] {
+        &self.rebuilt
+    }
+
+    /// Writes a checkpoint and removes older ones. Changes and searches go on meanwhile.
+    pub fn checkpoint(&self) -> Result<(), StorageError> {
+        let mut last_stamp = self.last_stamp.lock();
+        let stamp = *last_stamp + 1;
+        let target = folder(&self.index_dir, stamp);
+        let written = self.write_checkpoint(&target, stamp).and_then(|()| {
+            *last_stamp = stamp;
+            for old in stamps(&self.index_dir)?.into_iter().filter(|old| *old != stamp) {
+                fs::remove_dir_all(folder(&self.index_dir, old))?;
+            }
+            Ok(())
+        });
+        written.map_err(|error| {
+            if *last_stamp != stamp {
+                // What is left of it has no slot table, so it is ignored even if it cannot be removed.
+                let _ = fs::remove_dir_all(&target);
+            }
+            storage_error(&target, &error)
+        })
+    }
+
+    fn write_checkpoint(&self, target: &Path, stamp: u64) -> io::Result<()> {
+        fs::create_dir_all(target)?;
+        // One pin for all files: no slot changes its identity between them.
+        let pin = self.slots.pin();
+        for (name, index) in self.indexes.read().clone() {
+            index.write_checkpoint(&pin, &target.join(graph_file(&name)), stamp)?;
+        }
+        self.slots.write_checkpoint(&pin, &target.join(SLOTS_FILE), stamp)?;
+        fs::File::open(&self.index_dir)?.sync_all()
+    }
+
+    /// Where the stored state stands in the log, as the log's owner encoded it.
+    pub fn position(&self) -> Result<Option<Vec<u8>>, StorageError> {
+        self.store.position()
+    }
+
+    /// Makes everything applied so far durable.
+    pub fn flush(&self) -> Result<(), StorageError> {
+        self.store.flush()
+    }
+}
+
+/// Gives every stored point its slot of the checkpoint, or a new one, and retires the slots no point claimed.
+/// Returns the places and the highest version stored.
+fn place_all(
+    store: &ShardStore,
+    slots: &Slots,
+    indexes: &BTreeMap<VectorName, Opening>,
+) -> Result<(HashMap<PointId, Place>, u64), StorageError> {
+    let kept = |slot: Slot| slots.get(slot).map(|(id, version)| (id, (slot, version)));
+    let mut unclaimed: HashMap<PointId, (Slot, PointVersion)> = slots.live().iter().filter_map(kept).collect();
+    let mut ids = HashMap::with_capacity(unclaimed.len());
+    let mut applied_index = 0;
+    let view = store.view();
+    // Heads and vectors are both in id order, so one pass over each suffices.
+    let mut stored_vectors = view.iter_vectors().peekable();
+    for head in view.iter_heads(None) {
+        let (id, PointHead { version, vectors_version }) = head?;
+        let slot = match unclaimed.remove(&id) {
+            Some((slot, of)) if of == vectors_version => slot,
+            stale => {
+                if let Some((slot, _)) = stale {
+                    slots.retire(slot);
+                }
+                slots.allocate(id, vectors_version).map_err(|error| StorageError::Failed {
+                    path: PathBuf::from("kvdb"),
+                    what: format!("shard {} holds too many points: {error} ({SLOT_COUNT_MAX})", store.shard()),
+                })?
+            }
+        };
+        while let Some(next) = stored_vectors.next_if(|next| !matches!(next, Ok((of, _, _)) if *of != id)) {
+            let (_, name, vector) = next?;
+            if let Some(index) = indexes.get(&name) {
+                index.put(slot, vector.as_dense());
+            }
+        }
+        ids.insert(id, Place { slot, version });
+        applied_index = applied_index.max(version);
+    }
+    for (slot, _) in unclaimed.into_values() {
+        slots.retire(slot);
+    }
+    Ok((ids, applied_index))
+}
+
+fn folder(index_dir: &Path, stamp: u64) -> PathBuf {
+    index_dir.join(format!("{PREFIX}{stamp}"))
+}
+
+/// Stamps of the checkpoints in `index_dir`, ascending.
+fn stamps(index_dir: &Path) -> io::Result<Vec<u64>> {
+    let mut stamps = Vec::new();
+    for entry in fs::read_dir(index_dir)? {
+        let name = entry?.file_name();
+        stamps.extend(
+            name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|stamp| stamp.parse::<u64>().ok()),
+        );
+    }
+    stamps.sort_unstable();
+    Ok(stamps)
+}
+
+/// Vector names may hold any character and be longer than a file's name, so the file is named by their bytes' hex, cut,
+/// and their checksum. Two names in one file would cost recall until the next build, never an answer.
+fn graph_file(name: &str) -> String {
+    const BYTES_MAX: usize = 64;
+    let hex = name.bytes().take(BYTES_MAX).fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    format!("graph-{hex}-{:08x}", crc32fast::hash(name.as_bytes()))
+}
+
+fn storage_error(path: &Path, error: &io::Error) -> StorageError {
+    match error.kind() {
+        io::ErrorKind::StorageFull => StorageError::OutOfDisk { path: path.to_owned() },
+        _ => StorageError::Failed { path: path.to_owned(), what: error.to_string() },
+    }
+}

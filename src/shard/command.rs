@@ -1,0 +1,83 @@
+//! A shard's commands and outcomes as they travel through the Raft log.
+//!
+//! Layout of a command: format version (1 byte), then the operation in `postcard`. An outcome is `postcard` alone: it
+//! never leaves the process that applied it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{PointId, PointOp};
+
+/// The newest command format this program writes and reads.
+const COMMAND_FORMAT: u8 = 1;
+
+/// What applying a command did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Ids the operation named that the shard does not hold, in the operation's order.
+    pub missing: Vec<PointId>,
+    /// Points changed.
+    pub changed: u64,
+}
+
+impl Outcome {
+    /// The outcome as a reply of the state machine.
+    pub fn encode(&self) -> Vec<u8> {
+        // Writing to a growing vector cannot fail, and the types have no unserialisable state.
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// Reads a reply; `None` when it is none of ours.
+    pub fn decode(reply: &[u8]) -> Option<Outcome> {
+        postcard::from_bytes(reply).ok()
+    }
+}
+
+/// The bytes to propose for `op`.
+pub fn encode_command(op: &PointOp) -> Vec<u8> {
+    // Writing to a growing vector cannot fail, and the types have no unserialisable state.
+    postcard::to_extend(op, vec![COMMAND_FORMAT]).unwrap_or_default()
+}
+
+/// Reads a proposed command; the text says what is wrong with it.
+pub(crate) fn decode_command(bytes: &[u8]) -> Result<PointOp, String> {
+    match bytes.split_first() {
+        Some((&COMMAND_FORMAT, rest)) => postcard::from_bytes(rest).map_err(|e| e.to_string()),
+        Some((format, _)) => Err(format!("command format {format} is unknown")),
+        None => Err("an empty command".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::write::UpsertMode;
+    use crate::model::{Payload, Point, Vector};
+    use serde_json::json;
+
+    #[test]
+    fn a_command_survives_the_log() {
+        let serde_json::Value::Object(payload) = json!({"a": [1, 2.5, null, {"b": "ü"}], "big": u64::MAX}) else {
+            unreachable!()
+        };
+        let op = PointOp::Upsert {
+            points: vec![Point {
+                id: PointId::Num(u64::MAX),
+                vectors: [(String::new(), Vector::Dense(vec![1.0, -0.5]))].into(),
+                payload: Payload(payload),
+            }],
+            mode: UpsertMode::InsertOnly,
+            update_filter: None,
+        };
+        assert_eq!(decode_command(&encode_command(&op)).unwrap(), op);
+        assert!(decode_command(&[9, 1]).is_err());
+        assert!(decode_command(&[]).is_err());
+        assert!(decode_command(&[COMMAND_FORMAT, 0, 1, 0]).is_err());
+    }
+
+    /// The log outlives the program: these bytes must stay readable.
+    #[test]
+    fn golden_bytes_of_a_delete() {
+        let op = PointOp::Delete { select: crate::model::PointSelector::Ids(vec![PointId::Num(7)]) };
+        assert_eq!(encode_command(&op), [1, 1, 0, 1, 0, 7]);
+    }
+}

@@ -1,0 +1,279 @@
+//! Whether a point passes a filter (PROTOCOL section 7), decided on its id, its payload and the names of its vectors.
+//!
+//! A [`CompiledFilter`] is made once per query: the words of its text conditions are split and lowercased, its lists
+//! sorted, its polygons built. Evaluation then borrows from the payload and allocates nothing but the lowercase form
+//! of words that are not ASCII.
+//!
+//! The recursion is as deep as the filter, which the wire bounds.
+//!
+//! What it deliberately does not do: use field indexes. They give the same answers, only sooner; text conditions on a
+//! field without a text index are answered as defined for that case (whole words, in any case).
+
+mod value;
+mod words;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use self::value::ValueTest;
+use crate::model::filter::{FieldCondition, Predicate, ValuesCount};
+use crate::model::payload::{Path, Segment};
+use crate::model::{Condition, Filter, Payload, PointId};
+
+/// What a filter sees of a point.
+pub struct PointView<'a> {
+    /// The point's own id.
+    pub id: PointId,
+    /// Only looked at if [`CompiledFilter::needs_payload`].
+    pub payload: &'a Payload,
+    /// Only called if [`CompiledFilter::needs_vectors`].
+    pub has_vector: &'a dyn Fn(&str) -> bool,
+}
+
+/// A filter made ready to be asked about many points.
+pub struct CompiledFilter<'a> {
+    clauses: Clauses<'a>,
+    needs_payload: bool,
+    needs_vectors: bool,
+}
+
+impl<'a> CompiledFilter<'a> {
+    /// Prepares `filter`.
+    pub fn new(filter: &'a Filter) -> CompiledFilter<'a> {
+        CompiledFilter {
+            clauses: Clauses::new(filter),
+            needs_payload: needs_payload(filter),
+            needs_vectors: needs_vectors(filter),
+        }
+    }
+
+    /// Whether the point passes.
+    pub fn matches(&self, point: &PointView<'_>) -> bool {
+        self.clauses.hold(&Subject { point: Some(point), object: &point.payload.0 })
+    }
+
+    /// Whether some condition looks at the payload; if none does, any payload will do.
+    pub fn needs_payload(&self) -> bool {
+        self.needs_payload
+    }
+
+    /// Whether some condition asks which vectors the point has.
+    pub fn needs_vectors(&self) -> bool {
+        self.needs_vectors
+    }
+}
+
+/// Whether one point passes; for many points make a [`CompiledFilter`].
+pub fn matches(filter: &Filter, point: &PointView<'_>) -> bool {
+    CompiledFilter::new(filter).matches(point)
+}
+
+/// Whether some condition looks at the payload.
+pub fn needs_payload(filter: &Filter) -> bool {
+    any_condition(filter, &|condition| {
+        matches!(
+            condition,
+            Condition::Field(_) | Condition::IsEmpty(_) | Condition::IsNull(_) | Condition::Nested { .. }
+        )
+    })
+}
+
+/// Whether some condition asks which vectors the point has. Inside `nested` the answer is always no.
+pub fn needs_vectors(filter: &Filter) -> bool {
+    any_condition(filter, &|condition| matches!(condition, Condition::HasVector(_)))
+}
+
+/// The only ids that can pass: `None` when the filter does not limit them, an empty set when none can.
+///
+/// Every point that passes is among them; the others of them need not pass.
+pub fn id_candidates(filter: &Filter) -> Option<BTreeSet<PointId>> {
+    let needed = filter.must.iter().filter_map(condition_candidates);
+    let alternatives = union_of_candidates(&filter.should);
+    let enough = filter.min_should.as_ref().and_then(|min_should| union_of_candidates(&min_should.conditions));
+    needed.chain(alternatives).chain(enough).reduce(|a, b| a.intersection(&b).copied().collect())
+}
+
+fn condition_candidates(condition: &Condition) -> Option<BTreeSet<PointId>> {
+    match condition {
+        Condition::HasId(ids) => Some(ids.clone()),
+        Condition::Filter(filter) => id_candidates(filter),
+        _ => None,
+    }
+}
+
+/// The ids that can satisfy one of `conditions`, if there are any and each limits them.
+fn union_of_candidates(conditions: &[Condition]) -> Option<BTreeSet<PointId>> {
+    let sets: Option<Vec<_>> = conditions.iter().map(condition_candidates).collect();
+    sets.filter(|sets| !sets.is_empty()).map(|sets| sets.into_iter().flatten().collect())
+}
+
+/// Whether `is_so` of some condition that is asked about the point itself, not about an element inside it.
+fn any_condition(filter: &Filter, is_so: &dyn Fn(&Condition) -> bool) -> bool {
+    let min_should = filter.min_should.iter().flat_map(|min_should| &min_should.conditions);
+    filter.must.iter().chain(&filter.should).chain(&filter.must_not).chain(min_should).any(|condition| {
+        is_so(condition) || matches!(condition, Condition::Filter(inner) if any_condition(inner, is_so))
+    })
+}
+
+/// What conditions are asked about: a point, or an object inside a point's payload.
+struct Subject<'s> {
+    /// `None` inside `nested`, where conditions on id and vectors never hold.
+    point: Option<&'s PointView<'s>>,
+    object: &'s Map<String, Value>,
+}
+
+struct Clauses<'a> {
+    must: Vec<Check<'a>>,
+    should: Vec<Check<'a>>,
+    must_not: Vec<Check<'a>>,
+    min_should: Option<(Vec<Check<'a>>, usize)>,
+}
+
+impl<'a> Clauses<'a> {
+    fn new(filter: &'a Filter) -> Clauses<'a> {
+        let checks = |conditions: &'a [Condition]| conditions.iter().map(Check::new).collect::<Vec<_>>();
+        Clauses {
+            must: checks(&filter.must),
+            should: checks(&filter.should),
+            must_not: checks(&filter.must_not),
+            min_should: filter.min_should.as_ref().map(|clause| (checks(&clause.conditions), clause.min_count)),
+        }
+    }
+
+    fn hold(&self, subject: &Subject<'_>) -> bool {
+        let holds = |check: &Check<'_>| check.holds(subject);
+        self.must.iter().all(holds)
+            && !self.must_not.iter().any(holds)
+            && (self.should.is_empty() || self.should.iter().any(holds))
+            && self.min_should.as_ref().is_none_or(|(checks, min_count)| {
+                checks.iter().filter(|check| holds(check)).take(*min_count).count() == *min_count
+            })
+    }
+}
+
+/// A condition, ready to be asked.
+enum Check<'a> {
+    Field { key: &'a Path, test: FieldTest<'a> },
+    HasId(&'a BTreeSet<PointId>),
+    HasVector(&'a str),
+    Nested { key: Path, clauses: Clauses<'a> },
+    Slice { total: u64, index: u64 },
+    Clauses(Clauses<'a>),
+}
+
+impl<'a> Check<'a> {
+    fn new(condition: &'a Condition) -> Check<'a> {
+        match condition {
+            Condition::Field(field) => Check::Field { key: &field.key, test: FieldTest::new(field) },
+            Condition::IsEmpty(key) => Check::Field { key, test: FieldTest::Empty(true) },
+            Condition::IsNull(key) => Check::Field { key, test: FieldTest::Null(true) },
+            Condition::HasId(ids) => Check::HasId(ids),
+            Condition::HasVector(name) => Check::HasVector(name),
+            Condition::Nested { key, filter } => {
+                let mut key = key.clone();
+                // `key[]` and `key` are equal: the elements are taken below.
+                if key.rest.last() == Some(&Segment::Each) {
+                    key.rest.pop();
+                }
+                Check::Nested { key, clauses: Clauses::new(filter) }
+            }
+            Condition::Slice { total, index } => Check::Slice { total: *total, index: *index },
+            Condition::Filter(filter) => Check::Clauses(Clauses::new(filter)),
+        }
+    }
+
+    fn holds(&self, subject: &Subject<'_>) -> bool {
+        let of_point = |is_so: &dyn Fn(&PointView<'_>) -> bool| subject.point.is_some_and(is_so);
+        match self {
+            Check::Field { key, test } => test.holds(key, subject.object),
+            Check::HasId(ids) => of_point(&|point| ids.contains(&point.id)),
+            Check::HasVector(name) => of_point(&|point| (point.has_vector)(name)),
+            Check::Nested { key, clauses } => key.any(subject.object, &mut |value| {
+                let elements = value.as_array().into_iter().flatten().filter_map(Value::as_object);
+                elements.into_iter().any(|object| clauses.hold(&Subject { point: None, object }))
+            }),
+            Check::Slice { total, index } => {
+                of_point(&|point| point.id.stable_hash().checked_rem(*total) == Some(*index))
+            }
+            Check::Clauses(clauses) => clauses.hold(subject),
+        }
+    }
+}
+
+/// What is asked about the values a path selects.
+enum FieldTest<'a> {
+    /// Of some selected value, arrays counting their elements; 0 when nothing is selected.
+    Count(&'a ValuesCount),
+    Empty(bool),
+    Null(bool),
+    /// One of these tests of some selected value or, if that is an array, of some element.
+    Some(Vec<ValueTest<'a>>),
+}
+
+impl<'a> FieldTest<'a> {
+    /// The strongest kind of predicate given decides alone.
+    fn new(field: &'a FieldCondition) -> FieldTest<'a> {
+        let (mut count, mut empty, mut null, mut tests) = (None, None, None, Vec::new());
+        for predicate in &field.predicates {
+            match predicate {
+                Predicate::ValuesCount(bounds) => count = Some(bounds),
+                Predicate::IsEmpty(want) => empty = Some(*want),
+                Predicate::IsNull(want) => null = Some(*want),
+                Predicate::Match(operand) => tests.push(ValueTest::matching(operand)),
+                Predicate::Range(range) => tests.push(ValueTest::Range(range)),
+                Predicate::DatetimeRange(range) => tests.push(ValueTest::DatetimeRange(range)),
+                Predicate::GeoRadius(radius) => tests.push(ValueTest::Radius(radius)),
+                Predicate::GeoBox(bounds) => tests.push(ValueTest::Box(bounds)),
+                Predicate::GeoPolygon(polygon) => tests.push(ValueTest::Area(polygon.area())),
+            }
+        }
+        match (count, empty, null) {
+            (Some(bounds), _, _) => FieldTest::Count(bounds),
+            (_, Some(want), _) => FieldTest::Empty(want),
+            (_, _, Some(want)) => FieldTest::Null(want),
+            _ => FieldTest::Some(tests),
+        }
+    }
+
+    fn holds(&self, key: &Path, object: &Map<String, Value>) -> bool {
+        match self {
+            FieldTest::Count(bounds) => {
+                let mut nothing_selected = true;
+                let some = key.any(object, &mut |value| {
+                    nothing_selected = false;
+                    bounds.contains(count(value))
+                });
+                some || nothing_selected && bounds.contains(0)
+            }
+            FieldTest::Empty(want) => key.any(object, &mut |value| !is_empty(value)) != *want,
+            FieldTest::Null(want) => key.any(object, &mut is_null) == *want,
+            FieldTest::Some(tests) => {
+                let passes = |value: &Value| tests.iter().any(|test| test.passes(value));
+                key.any(object, &mut |value| match value {
+                    Value::Array(elements) => elements.iter().any(passes),
+                    value => passes(value),
+                })
+            }
+        }
+    }
+}
+
+fn count(value: &Value) -> u64 {
+    match value {
+        Value::Null => 0,
+        Value::Array(elements) => elements.len() as u64,
+        _ => 1,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    count(value) == 0
+}
+
+fn is_null(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(|elements| elements.iter().any(Value::is_null))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,311 @@
+//! Reads of one shard: points by id, pages of ids, counts, and the nearest points under a filter.
+//!
+//! A filter without field indexes is evaluated on the stored payloads, once per query, to the exact set of matching
+//! slots; the index then knows how many there are and chooses its plan by that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::filter::{self, CompiledFilter, PointView};
+use super::{Place, Shard};
+use crate::index::{Bitmap, Cost, Pin, SearchParams, Stop, Stopped};
+use crate::model::{
+    Condition, Filter, Metric, NamedVectors, Payload, PayloadSelector, PointId, PointVersion, Record, Slot, Vector,
+    VectorName, VectorSelector,
+};
+use crate::storage::StorageError;
+
+/// Why a read has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Its [`Stop`] was raised: the deadline passed or the caller left.
+    #[error("the read was stopped")]
+    Stopped,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl From<Stopped> for ReadError {
+    fn from(_: Stopped) -> ReadError {
+        ReadError::Stopped
+    }
+}
+
+/// The nearest points to a vector.
+#[derive(Clone, Copy, Debug)]
+pub struct Nearest<'a> {
+    /// Name of the vector that is compared.
+    pub using: &'a str,
+    /// Of the shard's dimension; normalised for cosine.
+    pub vector: &'a [f32],
+    pub filter: Option<&'a Filter>,
+    /// May be huge: nothing is allocated by it.
+    pub k: usize,
+    /// Beam width; absent: as wide as the build's.
+    pub ef: Option<usize>,
+    pub exact: bool,
+    /// Leave out what is not in the graph yet.
+    pub indexed_only: bool,
+}
+
+/// One point found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hit {
+    pub id: PointId,
+    pub version: PointVersion,
+    /// Smaller is closer.
+    pub distance: f32,
+}
+
+/// What a search found, and what it cost.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Closest first; ties in the protocol's order (PROTOCOL section 3.2). At most `k`, each id once.
+    pub hits: Vec<Hit>,
+    pub cost: Cost,
+}
+
+/// With more ids to leave out than this, they are part of the filter's bitmap rather than of `k`.
+const EXCLUDED_IDS_MAX: usize = 256;
+/// Points between two looks at the stop flag.
+const POINTS_PER_STOP_CHECK: usize = 1_024;
+
+impl Shard {
+    /// The points of `ids` that exist, in that order.
+    pub fn get(
+        &self,
+        ids: &[PointId],
+        with_payload: &PayloadSelector,
+        with_vectors: &VectorSelector,
+    ) -> Result<Vec<Record>, StorageError> {
+        let pin = self.slots.pin();
+        let places: Vec<(PointId, Slot)> = {
+            let known = self.ids.read();
+            ids.iter().filter_map(|id| known.get(id).map(|place| (*id, place.slot))).collect()
+        };
+        let payloads: Vec<Option<Payload>> = match with_payload {
+            PayloadSelector::None => vec![None; places.len()],
+            _ => {
+                let present: Vec<PointId> = places.iter().map(|(id, _)| *id).collect();
+                let stored = self.store.payloads(&present)?;
+                stored.into_iter().map(|payload| with_payload.select(payload.unwrap_or_default())).collect()
+            }
+        };
+        let records = places.into_iter().zip(payloads);
+        Ok(records
+            .map(|((id, slot), payload)| Record { id, payload, vectors: self.select_vectors(&pin, slot, with_vectors) })
+            .collect())
+    }
+
+    fn select_vectors(&self, pin: &Pin<'_>, slot: Slot, select: &VectorSelector) -> Option<NamedVectors> {
+        let is_chosen = |name: &VectorName| match select {
+            VectorSelector::None => false,
+            VectorSelector::All => true,
+            VectorSelector::Names(names) => names.contains(name),
+        };
+        if *select == VectorSelector::None {
+            return None;
+        }
+        let indexes = self.indexes.read();
+        let chosen = indexes.iter().filter(|(name, _)| is_chosen(name));
+        let present = chosen.filter_map(|(name, index)| Some((name, index.vector(pin, slot)?)));
+        Some(present.map(|(name, vector)| (name.clone(), Vector::Dense(vector.to_vec()))).collect())
+    }
+
+    /// Up to `limit` matching ids in ascending order, from `from` on (inclusive; it need not exist).
+    pub fn scroll(
+        &self,
+        from: Option<PointId>,
+        limit: usize,
+        filter: Option<&Filter>,
+        stop: &Stop,
+    ) -> Result<Vec<PointId>, ReadError> {
+        let mut page = Vec::new();
+        self.visit(from, filter, stop, &mut |id| {
+            page.push(id);
+            page.len() < limit
+        })?;
+        Ok(page)
+    }
+
+    /// How many points match.
+    pub fn count(&self, filter: Option<&Filter>, stop: &Stop) -> Result<u64, ReadError> {
+        let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
+            return Ok(self.ids.read().len() as u64);
+        };
+        let mut count = 0;
+        self.visit(None, Some(filter), stop, &mut |_| {
+            count += 1;
+            true
+        })?;
+        Ok(count)
+    }
+
+    /// Shows every matching id to `show`, ascending, until it returns false.
+    fn visit(
+        &self,
+        from: Option<PointId>,
+        filter: Option<&Filter>,
+        stop: &Stop,
+        show: &mut dyn FnMut(PointId) -> bool,
+    ) -> Result<(), ReadError> {
+        let view = self.store.view();
+        let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
+            for (seen, head) in view.iter_heads(from).enumerate() {
+                check(stop, seen)?;
+                if !show(head?.0) {
+                    break;
+                }
+            }
+            return Ok(());
+        };
+        let condition = CompiledFilter::new(filter);
+        if let Some(candidates) = filter::id_candidates(filter) {
+            for (seen, id) in candidates.into_iter().filter(|id| Some(*id) >= from).enumerate() {
+                check(stop, seen)?;
+                if self.place_of(id).is_some() && self.passes(&condition, id)? && !show(id) {
+                    break;
+                }
+            }
+        } else if condition.needs_payload() {
+            for (seen, stored) in view.iter_payloads(from).enumerate() {
+                check(stop, seen)?;
+                let (id, payload) = stored?;
+                if self.holds_for(&condition, id, &payload) && !show(id) {
+                    break;
+                }
+            }
+        } else {
+            let no_payload = Payload::default();
+            for (seen, head) in view.iter_heads(from).enumerate() {
+                check(stop, seen)?;
+                let (id, _) = head?;
+                if self.holds_for(&condition, id, &no_payload) && !show(id) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn place_of(&self, id: PointId) -> Option<Place> {
+        self.ids.read().get(&id).copied()
+    }
+
+    fn passes(&self, condition: &CompiledFilter<'_>, id: PointId) -> Result<bool, StorageError> {
+        let stored = if condition.needs_payload() { self.store.payload(&id)? } else { None };
+        Ok(self.holds_for(condition, id, &stored.unwrap_or_default()))
+    }
+
+    fn holds_for(&self, condition: &CompiledFilter<'_>, id: PointId, payload: &Payload) -> bool {
+        condition.matches(&PointView { id, payload, has_vector: &|name| self.has_vector(id, name) })
+    }
+
+    /// The nearest points. A name the shard has no vector for finds nothing.
+    pub fn search(&self, query: &Nearest<'_>, stop: &Stop) -> Result<Found, ReadError> {
+        let Some(index) = self.index(query.using) else { return Ok(Found::default()) };
+        let pin = self.slots.pin();
+        let mark = self.replaced.mark();
+        let plan = self.plan(query.filter, stop)?;
+        let params = SearchParams {
+            k: query.k.saturating_add(plan.excluded.len()),
+            ef: query.ef.unwrap_or(index.params().ef_construction),
+            exact: query.exact,
+            indexed_only: query.indexed_only,
+            filter: plan.matching.as_ref(),
+        };
+        let found = self.with_scratch(|scratch| index.search(&pin, scratch, query.vector, &params, stop))?;
+        let mut hits: BTreeMap<PointId, (PointVersion, f32)> = BTreeMap::new();
+        for (slot, distance) in found.hits {
+            if let Some((id, vectors_version)) = self.slots.get(slot) {
+                // Both slots of a point that was replaced meanwhile may be here; the newer one counts.
+                let newest = hits.entry(id).or_insert((vectors_version, distance));
+                if newest.0 < vectors_version {
+                    *newest = (vectors_version, distance);
+                }
+            }
+        }
+        for id in self.replaced.since(mark) {
+            hits.remove(&id);
+            let slot = self.place_of(id).map(|place| place.slot);
+            let distance = slot.and_then(|slot| index.distance(&pin, query.vector, slot));
+            if let (Some(slot), Some(distance)) = (slot, distance)
+                && plan.rest.as_ref().map_or(Ok(true), |rest| self.passes(&CompiledFilter::new(rest), id))?
+            {
+                hits.insert(id, (self.vectors_version(slot), distance));
+            }
+        }
+        let ids = self.ids.read();
+        let mut hits: Vec<Hit> = hits
+            .into_iter()
+            .filter(|(id, _)| !plan.excluded.contains(id))
+            .map(|(id, (vectors_version, distance))| {
+                // A point deleted while the search ran was there when it began.
+                let version = ids.get(&id).map_or(vectors_version, |place| place.version);
+                Hit { id, version, distance }
+            })
+            .collect();
+        drop(ids);
+        sort_hits(&mut hits, index.params().metric);
+        hits.truncate(query.k);
+        Ok(Found { hits, cost: found.cost })
+    }
+
+    /// Splits ids to leave out from the rest of the filter, and evaluates the rest to slots.
+    fn plan(&self, filter: Option<&Filter>, stop: &Stop) -> Result<Plan, ReadError> {
+        let mut plan = Plan::default();
+        let Some(filter) = filter.filter(|filter| !filter.is_empty()) else { return Ok(plan) };
+        let mut rest = filter.clone();
+        rest.must_not.retain(|condition| match condition {
+            Condition::HasId(ids) if plan.excluded.len() + ids.len() <= EXCLUDED_IDS_MAX => {
+                plan.excluded.extend(ids);
+                false
+            }
+            _ => true,
+        });
+        if !rest.is_empty() {
+            plan.matching = Some(self.matching_slots(&rest, stop)?);
+            plan.rest = Some(rest);
+        }
+        Ok(plan)
+    }
+
+    /// The live slots whose points match, exactly.
+    fn matching_slots(&self, filter: &Filter, stop: &Stop) -> Result<Bitmap, ReadError> {
+        let mut slots = Vec::new();
+        self.visit(None, Some(filter), stop, &mut |id| {
+            slots.extend(self.place_of(id).map(|place| place.slot));
+            true
+        })?;
+        // Bounded only now: points replaced meanwhile have slots beyond the bound of before.
+        let mut matching = Bitmap::new(self.slots.bound());
+        for slot in slots {
+            matching.set(slot);
+        }
+        Ok(matching)
+    }
+}
+
+/// How a filtered search is run.
+#[derive(Default)]
+struct Plan {
+    /// Left out of the hits; few.
+    excluded: BTreeSet<PointId>,
+    /// What else a hit must pass.
+    rest: Option<Filter>,
+    /// The slots that pass `rest`.
+    matching: Option<Bitmap>,
+}
+
+fn check(stop: &Stop, seen: usize) -> Result<(), ReadError> {
+    if seen.is_multiple_of(POINTS_PER_STOP_CHECK) && stop.is_raised() { Err(ReadError::Stopped) } else { Ok(()) }
+}
+
+/// PROTOCOL section 3.2: score and id are compared as one key in one direction, so among equal distances the larger id
+/// comes first where larger scores are better, the smaller id where smaller scores are.
+pub fn sort_hits(hits: &mut [Hit], metric: Metric) {
+    let larger_is_better = matches!(metric, Metric::Cosine | Metric::Dot);
+    hits.sort_unstable_by(|a, b| {
+        let by_id = if larger_is_better { b.id.cmp(&a.id) } else { a.id.cmp(&b.id) };
+        a.distance.total_cmp(&b.distance).then(by_id)
+    });
+}

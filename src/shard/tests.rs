@@ -1,0 +1,303 @@
+//! A shard against a model: the same seeded commands go to both, through restarts, checkpoints and index work.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::*;
+use crate::index::Stop;
+use crate::model::ids::ShardId;
+use crate::model::write::{PointVectors, UpsertMode};
+use crate::model::{
+    Condition, Filter, NamedVectors, Payload, PayloadSelector, Point, PointOp, PointSelector, Vector, VectorSelector,
+};
+use crate::storage::{DbSettings, PointDb};
+
+const DB: DbSettings = DbSettings { block_cache_bytes: 1 << 20, memtable_bytes: 1 << 20, reserve_bytes: 0 };
+const DIM: usize = 4;
+const IDS: u64 = 60;
+
+/// A small deterministic generator (xorshift64*), so that a seed is a test case.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+    fn id(&mut self) -> PointId {
+        let n = self.below(IDS);
+        if n.is_multiple_of(3) { PointId::Uuid(uuid::Uuid::from_u128(u128::from(n) << 64)) } else { PointId::Num(n) }
+    }
+    fn vector(&mut self) -> Vector {
+        Vector::Dense((0..DIM).map(|_| self.below(2_000) as f32 / 1_000.0 - 1.0).collect())
+    }
+    fn vectors(&mut self) -> NamedVectors {
+        let mut vectors = NamedVectors::new();
+        if self.below(8) != 0 {
+            vectors.insert(String::new(), self.vector());
+        }
+        if self.below(2) == 0 {
+            vectors.insert("other".to_owned(), self.vector());
+        }
+        vectors
+    }
+    fn payload(&mut self) -> Payload {
+        let color = ["red", "green", "blue"][self.below(3) as usize];
+        payload(json!({"color": color, "n": self.below(10)}))
+    }
+    fn select(&mut self) -> PointSelector {
+        if self.below(3) == 0 {
+            PointSelector::Filter(color_is(["red", "green", "blue"][self.below(3) as usize]))
+        } else {
+            PointSelector::Ids((0..=self.below(3)).map(|_| self.id()).collect())
+        }
+    }
+    fn op(&mut self) -> PointOp {
+        match self.below(10) {
+            0..=3 => {
+                let mut points: BTreeMap<PointId, Point> = BTreeMap::new();
+                for _ in 0..=self.below(6) {
+                    let id = self.id();
+                    points.insert(id, Point { id, vectors: self.vectors(), payload: self.payload() });
+                }
+                let mode = [UpsertMode::Upsert, UpsertMode::Upsert, UpsertMode::InsertOnly, UpsertMode::UpdateOnly]
+                    [self.below(4) as usize];
+                let update_filter = (self.below(4) == 0).then(|| color_is("red"));
+                PointOp::Upsert { points: points.into_values().collect(), mode, update_filter }
+            }
+            4 => PointOp::Delete { select: self.select() },
+            5 => PointOp::UpdateVectors {
+                points: vec![PointVectors { id: self.id(), vectors: self.vectors() }],
+                update_filter: None,
+            },
+            6 => PointOp::DeleteVectors { select: self.select(), names: vec!["other".to_owned()] },
+            7 => {
+                PointOp::SetPayload { select: self.select(), payload: payload(json!({"n": self.below(10)})), key: None }
+            }
+            8 => PointOp::OverwritePayload { select: self.select(), payload: self.payload(), key: None },
+            _ => PointOp::ClearPayload { select: self.select() },
+        }
+    }
+}
+
+fn payload(value: serde_json::Value) -> Payload {
+    match value {
+        serde_json::Value::Object(map) => Payload(map),
+        other => panic!("not an object: {other}"),
+    }
+}
+
+fn color_is(color: &str) -> Filter {
+    use crate::model::filter::{FieldCondition, Match, Predicate};
+    let predicates = vec![Predicate::Match(Match::Keyword(color.to_owned()))];
+    let condition = FieldCondition { key: "color".parse().unwrap(), predicates };
+    Filter { must: vec![Condition::Field(condition)], ..Filter::default() }
+}
+
+/// The obvious implementation.
+#[derive(Default)]
+struct Reference(BTreeMap<PointId, Point>);
+
+impl Reference {
+    fn is_red(point: &Point, color: &str) -> bool {
+        point.payload.0.get("color") == Some(&json!(color))
+    }
+    fn filter_color(filter: &Filter) -> String {
+        use crate::model::filter::{FieldCondition, Match, Predicate};
+        match filter.must.as_slice() {
+            [Condition::Field(FieldCondition { predicates, .. })] => match predicates.as_slice() {
+                [Predicate::Match(Match::Keyword(color))] => color.clone(),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+    fn selected(&self, select: &PointSelector) -> (Vec<PointId>, Vec<PointId>) {
+        match select {
+            PointSelector::Ids(ids) => {
+                let mut unique = ids.clone();
+                let mut seen = std::collections::HashSet::new();
+                unique.retain(|id| seen.insert(*id));
+                unique.into_iter().partition(|id| self.0.contains_key(id))
+            }
+            PointSelector::Filter(filter) => {
+                let color = Self::filter_color(filter);
+                let present = self.0.values().filter(|p| Self::is_red(p, &color)).map(|p| p.id).collect();
+                (present, Vec::new())
+            }
+        }
+    }
+    fn apply(&mut self, op: &PointOp) -> Vec<PointId> {
+        match op {
+            PointOp::Upsert { points, mode, update_filter } => {
+                for point in points {
+                    let write = match (self.0.get(&point.id), mode) {
+                        (Some(_), UpsertMode::InsertOnly) | (None, UpsertMode::UpdateOnly) => false,
+                        (Some(old), _) => update_filter.as_ref().is_none_or(|_| Self::is_red(old, "red")),
+                        (None, _) => true,
+                    };
+                    if write {
+                        self.0.insert(point.id, point.clone());
+                    }
+                }
+                Vec::new()
+            }
+            PointOp::Delete { select } => {
+                for id in self.selected(select).0 {
+                    self.0.remove(&id);
+                }
+                Vec::new()
+            }
+            PointOp::UpdateVectors { points, .. } => {
+                let mut missing = Vec::new();
+                for change in points {
+                    match self.0.get_mut(&change.id) {
+                        Some(point) => point.vectors.extend(change.vectors.clone()),
+                        None => missing.push(change.id),
+                    }
+                }
+                missing
+            }
+            PointOp::DeleteVectors { select, names } => {
+                self.edit(select, |point| names.iter().for_each(|name| drop(point.vectors.remove(name))))
+            }
+            PointOp::SetPayload { select, payload, .. } => self.edit(select, |point| {
+                point.payload.0.extend(payload.0.clone());
+            }),
+            PointOp::OverwritePayload { select, payload, .. } => {
+                self.edit(select, |point| point.payload = payload.clone())
+            }
+            PointOp::DeletePayload { .. } => unreachable!("not generated"),
+            PointOp::ClearPayload { select } => self.edit(select, |point| point.payload = Payload::default()),
+        }
+    }
+    fn edit(&mut self, select: &PointSelector, edit: impl Fn(&mut Point)) -> Vec<PointId> {
+        let (present, missing) = self.selected(select);
+        for id in present {
+            edit(self.0.get_mut(&id).unwrap());
+        }
+        missing
+    }
+}
+
+fn settings(dir: &std::path::Path) -> ShardSettings {
+    let vector = |metric| VectorSettings { dim: DIM, metric, m: 4, ef_construction: 16 };
+    ShardSettings {
+        vectors: [(String::new(), vector(Metric::Euclid)), ("other".to_owned(), vector(Metric::Dot))].into(),
+        index_dir: dir.join("index"),
+    }
+}
+
+fn check_equal(shard: &Shard, reference: &Reference, rng: &mut Rng) {
+    let stop = Stop::new();
+    let ids: Vec<PointId> = reference.0.keys().copied().collect();
+    assert_eq!(shard.count(None, &stop).unwrap(), ids.len() as u64);
+    assert_eq!(shard.scroll(None, usize::MAX, None, &stop).unwrap(), ids);
+    let records = shard.get(&ids, &PayloadSelector::All, &VectorSelector::All).unwrap();
+    for (record, point) in records.iter().zip(reference.0.values()) {
+        assert_eq!(record.id, point.id);
+        assert_eq!(record.payload.as_ref(), Some(&point.payload), "{}", point.id);
+        assert_eq!(record.vectors.as_ref(), Some(&point.vectors), "{}", point.id);
+    }
+    let red = color_is("red");
+    let red_ids: Vec<PointId> = reference.0.values().filter(|p| Reference::is_red(p, "red")).map(|p| p.id).collect();
+    assert_eq!(shard.scroll(None, usize::MAX, Some(&red), &stop).unwrap(), red_ids);
+    assert_eq!(shard.count(Some(&red), &stop).unwrap(), red_ids.len() as u64);
+    for filter in [None, Some(&red)] {
+        let query = rng.vector();
+        let mut want: Vec<(f32, PointId)> = reference
+            .0
+            .values()
+            .filter(|p| filter.is_none() || Reference::is_red(p, "red"))
+            .filter_map(|p| {
+                let vector = p.vectors.get("")?;
+                let pairs = vector.as_dense().iter().zip(query.as_dense());
+                Some((pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f32>(), p.id))
+            })
+            .collect();
+        want.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        want.truncate(5);
+        for exact in [true, false] {
+            let nearest = Nearest {
+                using: "",
+                vector: query.as_dense(),
+                filter,
+                k: 5,
+                ef: Some(200),
+                exact,
+                indexed_only: false,
+            };
+            let found = shard.search(&nearest, &stop).unwrap();
+            assert_eq!(found.hits.len(), want.len());
+            for (hit, (distance, _)) in found.hits.iter().zip(&want) {
+                assert!((hit.distance - distance).abs() < 1e-5, "{:?} != {want:?}", found.hits);
+            }
+        }
+    }
+}
+
+/// Runs `steps` random commands; every log entry since the last flush is replayed after a restart.
+fn check_against_reference(seed: u64, steps: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = Rng(seed | 1);
+    let mut reference = Reference::default();
+    let mut log: Vec<Vec<u8>> = Vec::new();
+    let mut db = PointDb::open(&dir.path().join("kvdb"), &DB).unwrap();
+    let mut shard = Shard::open(db.shard(ShardId(3)), settings(dir.path())).unwrap();
+    for step in 0..steps {
+        let first = log.len() as u64 + 1;
+        let ops: Vec<PointOp> = (0..=rng.below(3)).map(|_| rng.op()).collect();
+        let missing: Vec<Vec<PointId>> = ops.iter().map(|op| reference.apply(op)).collect();
+        log.extend(ops.iter().map(encode_command));
+        let entries: Vec<Entry<'_>> = (first..)
+            .zip(&log[first as usize - 1..])
+            .map(|(index, command)| Entry { index, command: Some(command) })
+            .collect();
+        let outcomes = shard.apply(&entries, &(log.len() as u64).to_be_bytes()).unwrap();
+        assert_eq!(outcomes.into_iter().map(|o| o.missing).collect::<Vec<_>>(), missing, "seed {seed} step {step}");
+        match rng.below(12) {
+            0 => drop(shard.index_work(64)),
+            1 => shard.flush().unwrap(),
+            2 => shard.checkpoint().unwrap(),
+            3 => {
+                // A crash: what was not flushed is gone, the log is not.
+                drop(shard);
+                db = reopen(db, dir.path());
+                shard = Shard::open(db.shard(ShardId(3)), settings(dir.path())).unwrap();
+                let position = shard.position().unwrap();
+                let applied = position.map_or(0, |p| u64::from_be_bytes(p.try_into().unwrap()));
+                let entries: Vec<Entry<'_>> = (applied + 1..)
+                    .zip(&log[applied as usize..])
+                    .map(|(index, command)| Entry { index, command: Some(command) })
+                    .collect();
+                shard.apply(&entries, &(log.len() as u64).to_be_bytes()).unwrap();
+            }
+            _ => {}
+        }
+        if step % 7 == 0 {
+            check_equal(&shard, &reference, &mut rng);
+            shard.validate().unwrap();
+        }
+    }
+    while shard.index_work(1_000) > 0 {}
+    check_equal(&shard, &reference, &mut rng);
+    shard.validate().unwrap();
+}
+
+fn reopen(db: PointDb, dir: &std::path::Path) -> PointDb {
+    drop(db);
+    PointDb::open(&dir.join("kvdb"), &DB).unwrap()
+}
+
+#[test]
+fn random_commands_agree_with_the_obvious_implementation() {
+    for seed in [1, 2, 3, 5, 8, 13, 21, 34] {
+        check_against_reference(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed), 120);
+    }
+}

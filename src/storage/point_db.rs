@@ -1,0 +1,533 @@
+//! `kvdb`: the points of every shard of this node. The truth that vector indexes are rebuilt from.
+//!
+//! Invariants:
+//! - The WAL is off: the Raft log is the WAL. What is not flushed yet is applied again from the log after a crash.
+//! - One apply is one [`ShardBatch`]: effects and position reach RocksDB as one atomic write, and because flushes are
+//!   atomic over all column families, disk never holds one without the other.
+//! - A point exists if and only if it has a head; its payload and vectors have keys of their own so that reading one
+//!   never reads the others.
+//!
+//! What it deliberately does not do: know collections, validate points, or lock writers out (one thread applies).
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+use rocksdb::{Cache, DBCompressionType, DBRawIterator, FlushOptions, Snapshot, WriteBatch};
+
+use super::error::StorageError;
+use super::keys;
+use super::rocks::{DbSettings, Rocks, Schema, bounds, common_options, family_options};
+use super::values::{self, Flaw, PointHead};
+use crate::model::{NamedVectors, Payload, PointId, ShardId, Vector, VectorName};
+
+const IDS: &str = "ids";
+const PAYLOADS: &str = "payloads";
+const VECTORS: &str = "vectors";
+const META: &str = "meta";
+const FAMILIES: [&str; 4] = [IDS, PAYLOADS, VECTORS, META];
+
+/// Vectors of at least this many bytes go to blob files, so that compaction does not rewrite them.
+const BLOB_BYTES_MIN: u64 = 1024;
+
+const ADVICE: &str = "Stop the node, move its whole data folder away and restore it from a snapshot, or start it empty \
+                      and load the points again";
+
+/// All points of a node. A cheap handle.
+#[derive(Clone)]
+pub struct PointDb {
+    store: Arc<Store>,
+}
+
+struct Store {
+    rocks: Rocks,
+    flushes: Mutex<Flushes>,
+    flushed: Condvar,
+}
+
+/// Flushes are numbered by their start. `succeeded` is the highest number that finished well.
+#[derive(Default)]
+struct Flushes {
+    started: u64,
+    succeeded: u64,
+    is_running: bool,
+}
+
+impl PointDb {
+    /// Opens the database in `folder`, creating it if there is none.
+    pub fn open(folder: &Path, settings: &DbSettings) -> Result<PointDb, StorageError> {
+        let cache = Cache::new_lru_cache(settings.block_cache_bytes);
+        let mut options = common_options();
+        options.set_atomic_flush(true);
+        let families = FAMILIES.map(|name| {
+            let mut family = family_options(settings, &cache, name == IDS || name == PAYLOADS);
+            if name == VECTORS {
+                // Floats hardly compress.
+                family.set_compression_type(DBCompressionType::None);
+                family.set_enable_blob_files(true);
+                family.set_min_blob_size(BLOB_BYTES_MIN);
+                family.set_enable_blob_gc(true);
+            } else {
+                family.set_compression_type(DBCompressionType::Lz4);
+            }
+            (name, family)
+        });
+        let schema = Schema { families: families.into(), options, damaged_advice: ADVICE };
+        let rocks = Rocks::open(folder, settings, schema)?;
+        Ok(PointDb { store: Arc::new(Store { rocks, flushes: Mutex::default(), flushed: Condvar::new() }) })
+    }
+
+    /// The points of one shard.
+    pub fn shard(&self, shard: ShardId) -> ShardStore {
+        ShardStore { shard, store: self.store.clone() }
+    }
+
+    /// The shards that have a position here, ascending.
+    pub fn shards(&self) -> Result<Vec<ShardId>, StorageError> {
+        let (start, end) = keys::positions_range();
+        let raw = self.store.rocks.range(META, start, end);
+        let decode = |key: &[u8], _: &[u8]| keys::shard_from_position_key(key).ok_or(Flaw::Shape("a strange key"));
+        Scan { raw, rocks: &self.store.rocks, family: META, decode, is_done: false, of: PhantomData }.collect()
+    }
+
+    /// Makes everything written so far durable, of all shards. Callers that wait at the same time share one flush.
+    pub fn flush(&self) -> Result<(), StorageError> {
+        self.store.flush()
+    }
+
+    /// Refuses with [`StorageError::OutOfDisk`] while less than the reserve is free.
+    pub fn check_room(&self) -> Result<(), StorageError> {
+        self.store.rocks.check_room()
+    }
+
+    /// A node-level entry.
+    pub fn node_entry(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        self.store.bytes(META, &keys::point_node_entry(name))
+    }
+
+    /// Sets a node-level entry. Durable after the next [`PointDb::flush`].
+    pub fn put_node_entry(&self, name: &str, value: &[u8]) -> Result<(), StorageError> {
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.store.rocks.family(META), keys::point_node_entry(name), values::encode_bytes(value));
+        self.store.write(batch)
+    }
+}
+
+impl Store {
+    fn write(&self, batch: WriteBatch) -> Result<(), StorageError> {
+        self.rocks.db.write_without_wal(batch).map_err(|error| self.rocks.error(&error))
+    }
+
+    fn flush(&self) -> Result<(), StorageError> {
+        let mut flushes = self.flushes.lock();
+        // A flush under way may have missed the caller's last write; only one that starts from now on counts.
+        let wanted = flushes.started + 1;
+        loop {
+            if flushes.succeeded >= wanted {
+                return Ok(());
+            }
+            if !flushes.is_running {
+                break;
+            }
+            self.flushed.wait(&mut flushes);
+        }
+        flushes.started += 1;
+        flushes.is_running = true;
+        let number = flushes.started;
+        drop(flushes);
+        let families = FAMILIES.map(|name| self.rocks.family(name));
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        let outcome = self.rocks.db.flush_cfs_opt(&families, &options).map_err(|error| self.rocks.error(&error));
+        let mut flushes = self.flushes.lock();
+        flushes.is_running = false;
+        if outcome.is_ok() {
+            flushes.succeeded = number;
+        }
+        self.flushed.notify_all();
+        outcome
+    }
+
+    fn bytes(&self, family: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.rocks.value(family, key)?.map(|stored| self.decode(family, key, &stored, bytes_from_stored)).transpose()
+    }
+
+    fn decode<T>(
+        &self,
+        family: &'static str,
+        key: &[u8],
+        stored: &[u8],
+        decode: fn(&[u8]) -> Result<T, Flaw>,
+    ) -> Result<T, StorageError> {
+        decode(stored).map_err(|flaw| self.rocks.flaw(family, key, flaw))
+    }
+}
+
+fn bytes_from_stored(stored: &[u8]) -> Result<Vec<u8>, Flaw> {
+    values::decode_bytes(stored).map(<[u8]>::to_vec)
+}
+
+fn payload_from_stored(stored: &[u8]) -> Result<Payload, Flaw> {
+    Payload::from_json(values::decode_bytes(stored)?).map_err(|_| Flaw::Shape("a payload is not a JSON object"))
+}
+
+/// One shard's points. A cheap handle; reads see the latest committed batch.
+#[derive(Clone)]
+pub struct ShardStore {
+    shard: ShardId,
+    store: Arc<Store>,
+}
+
+impl ShardStore {
+    /// Whose points these are.
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// The head of a point; `None` if there is no such point.
+    pub fn head(&self, id: &PointId) -> Result<Option<PointHead>, StorageError> {
+        self.one(IDS, id, values::decode_head)
+    }
+
+    /// Heads in the order of `ids`.
+    pub fn heads(&self, ids: &[PointId]) -> Result<Vec<Option<PointHead>>, StorageError> {
+        self.many(IDS, ids, values::decode_head)
+    }
+
+    /// The payload of a point; `None` if there is no such point.
+    pub fn payload(&self, id: &PointId) -> Result<Option<Payload>, StorageError> {
+        self.one(PAYLOADS, id, payload_from_stored)
+    }
+
+    /// Payloads in the order of `ids`.
+    pub fn payloads(&self, ids: &[PointId]) -> Result<Vec<Option<Payload>>, StorageError> {
+        self.many(PAYLOADS, ids, payload_from_stored)
+    }
+
+    /// One vector of a point; `None` if the point lacks it.
+    pub fn vector(&self, id: &PointId, name: &str) -> Result<Option<Vector>, StorageError> {
+        let key = keys::vector(self.shard, id, name);
+        let stored = self.store.rocks.value(VECTORS, &key)?;
+        stored.map(|stored| self.store.decode(VECTORS, &key, &stored, values::decode_vector)).transpose()
+    }
+
+    /// All vectors of a point; empty if it has none or does not exist.
+    pub fn vectors(&self, id: &PointId) -> Result<NamedVectors, StorageError> {
+        let (start, end) = keys::vectors_range(self.shard, id);
+        let raw = self.store.rocks.range(VECTORS, start, end);
+        let scan = Scan {
+            raw,
+            rocks: &self.store.rocks,
+            family: VECTORS,
+            decode: decode_vector,
+            is_done: false,
+            of: PhantomData,
+        };
+        scan.map(|item| item.map(|(_, name, vector)| (name, vector))).collect()
+    }
+
+    /// The stored position; `None` before the first apply.
+    pub fn position(&self) -> Result<Option<Vec<u8>>, StorageError> {
+        self.store.bytes(META, &keys::position(self.shard))
+    }
+
+    /// A shard-level entry, as [`ShardBatch::put_entry`] wrote it.
+    pub fn entry(&self, name: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.store.bytes(META, &keys::shard_entry(self.shard, name))
+    }
+
+    /// All shard-level entries, by name.
+    pub fn entries(&self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StorageError> {
+        let (start, end) = keys::shard_entries_range(self.shard);
+        let raw = self.store.rocks.range(META, start, end);
+        let decode = |key: &[u8], stored: &[u8]| {
+            let name = keys::name_from_shard_entry_key(key).ok_or(Flaw::Shape("a strange key"))?;
+            Ok((name.to_vec(), bytes_from_stored(stored)?))
+        };
+        Scan { raw, rocks: &self.store.rocks, family: META, decode, is_done: false, of: PhantomData }.collect()
+    }
+
+    /// A consistent view for scans: later commits do not show in it. Short-lived, as it keeps old versions on disk.
+    pub fn view(&self) -> ReadView<'_> {
+        ReadView { store: self, snapshot: self.store.rocks.db.snapshot() }
+    }
+
+    /// An empty batch. Its reads see its own writes.
+    pub fn batch(&self) -> ShardBatch {
+        ShardBatch { store: self.clone(), pending: BTreeMap::new() }
+    }
+
+    /// Writes a batch as one atomic step. Visible at once, durable after the next flush.
+    pub fn commit(&self, batch: ShardBatch) -> Result<(), StorageError> {
+        assert_eq!(batch.store.shard, self.shard, "a batch is committed to the shard it was made for");
+        let mut out = WriteBatch::default();
+        for ((family, key), value) in batch.pending {
+            match value {
+                Some(value) => out.put_cf(self.store.rocks.family(family), key, value),
+                None => out.delete_cf(self.store.rocks.family(family), key),
+            }
+        }
+        self.store.write(out)
+    }
+
+    /// Makes everything written so far durable, of all shards of the node. Callers that wait at the same time share
+    /// one flush.
+    pub fn flush(&self) -> Result<(), StorageError> {
+        self.store.flush()
+    }
+
+    /// Removes everything of the shard, its position and entries included, as one atomic step.
+    pub fn delete_all(&self) -> Result<(), StorageError> {
+        let rocks = &self.store.rocks;
+        let mut batch = WriteBatch::default();
+        let (start, end) = keys::shard_range(self.shard, None);
+        for family in [IDS, PAYLOADS, VECTORS] {
+            batch.delete_range_cf(rocks.family(family), &start, &end);
+        }
+        let (start, end) = keys::shard_entries_range(self.shard);
+        batch.delete_range_cf(rocks.family(META), start, end);
+        batch.delete_cf(rocks.family(META), keys::position(self.shard));
+        self.store.write(batch)
+    }
+
+    fn one<T>(
+        &self,
+        family: &'static str,
+        id: &PointId,
+        decode: fn(&[u8]) -> Result<T, Flaw>,
+    ) -> Result<Option<T>, StorageError> {
+        let key = keys::point(self.shard, id);
+        let stored = self.store.rocks.value(family, &key)?;
+        stored.map(|stored| self.store.decode(family, &key, &stored, decode)).transpose()
+    }
+
+    fn many<T>(
+        &self,
+        family: &'static str,
+        ids: &[PointId],
+        decode: fn(&[u8]) -> Result<T, Flaw>,
+    ) -> Result<Vec<Option<T>>, StorageError> {
+        let rocks = &self.store.rocks;
+        let keys: Vec<Vec<u8>> = ids.iter().map(|id| keys::point(self.shard, id)).collect();
+        let found = rocks.db.batched_multi_get_cf(rocks.family(family), &keys, false);
+        let decode_one = |(key, found): (&Vec<u8>, Result<Option<rocksdb::DBPinnableSlice<'_>>, rocksdb::Error>)| {
+            let stored = found.map_err(|error| rocks.error(&error))?;
+            stored.map(|stored| self.store.decode(family, key, &stored, decode)).transpose()
+        };
+        keys.iter().zip(found).map(decode_one).collect()
+    }
+}
+
+/// Changes of one shard, not yet written. Reads through it see its own writes over the committed state.
+pub struct ShardBatch {
+    store: ShardStore,
+    /// By column family and key: the stored bytes, or `None` for a deletion.
+    pending: BTreeMap<(&'static str, Vec<u8>), Option<Vec<u8>>>,
+}
+
+impl ShardBatch {
+    /// As [`ShardStore::head`].
+    pub fn head(&self, id: &PointId) -> Result<Option<PointHead>, StorageError> {
+        self.read(IDS, keys::point(self.store.shard, id), values::decode_head)
+    }
+
+    /// As [`ShardStore::payload`].
+    pub fn payload(&self, id: &PointId) -> Result<Option<Payload>, StorageError> {
+        self.read(PAYLOADS, keys::point(self.store.shard, id), payload_from_stored)
+    }
+
+    /// As [`ShardStore::vector`].
+    pub fn vector(&self, id: &PointId, name: &str) -> Result<Option<Vector>, StorageError> {
+        self.read(VECTORS, keys::vector(self.store.shard, id, name), values::decode_vector)
+    }
+
+    /// As [`ShardStore::vectors`].
+    pub fn vectors(&self, id: &PointId) -> Result<NamedVectors, StorageError> {
+        let mut vectors = self.store.vectors(id)?;
+        let (start, end) = keys::vectors_range(self.store.shard, id);
+        for ((_, key), value) in self.pending.range((VECTORS, start)..(VECTORS, end)) {
+            let flaw = |flaw| self.store.store.rocks.flaw(VECTORS, key, flaw);
+            let (_, name) = keys::vector_from_key(key).ok_or_else(|| flaw(Flaw::Shape("a strange key")))?;
+            match value {
+                Some(stored) => vectors.insert(name.to_owned(), values::decode_vector(stored).map_err(flaw)?),
+                None => vectors.remove(name),
+            };
+        }
+        Ok(vectors)
+    }
+
+    /// As [`ShardStore::entry`].
+    pub fn entry(&self, name: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.read(META, keys::shard_entry(self.store.shard, name), bytes_from_stored)
+    }
+
+    /// Sets the head of a point, which makes it exist.
+    pub fn put_head(&mut self, id: &PointId, head: &PointHead) {
+        self.put(IDS, keys::point(self.store.shard, id), values::encode_head(head));
+    }
+
+    /// Sets the whole payload of a point.
+    pub fn put_payload(&mut self, id: &PointId, payload: &Payload) {
+        self.put(PAYLOADS, keys::point(self.store.shard, id), values::encode_bytes(&payload.to_json()));
+    }
+
+    /// Sets one vector of a point.
+    pub fn put_vector(&mut self, id: &PointId, name: &str, vector: &Vector) {
+        self.put(VECTORS, keys::vector(self.store.shard, id, name), values::encode_vector(vector));
+    }
+
+    /// Sets these vectors of a point and leaves its others alone.
+    pub fn put_vectors(&mut self, id: &PointId, vectors: &NamedVectors) {
+        for (name, vector) in vectors {
+            self.put_vector(id, name, vector);
+        }
+    }
+
+    /// Removes one vector of a point, if it has it.
+    pub fn delete_vector(&mut self, id: &PointId, name: &str) {
+        self.delete(VECTORS, keys::vector(self.store.shard, id, name));
+    }
+
+    /// Removes all vectors of a point.
+    pub fn delete_vectors(&mut self, id: &PointId) -> Result<(), StorageError> {
+        for name in self.vectors(id)?.into_keys() {
+            self.delete_vector(id, &name);
+        }
+        Ok(())
+    }
+
+    /// Removes a point: head, payload and all vectors.
+    pub fn delete_point(&mut self, id: &PointId) -> Result<(), StorageError> {
+        self.delete_vectors(id)?;
+        self.delete(IDS, keys::point(self.store.shard, id));
+        self.delete(PAYLOADS, keys::point(self.store.shard, id));
+        Ok(())
+    }
+
+    /// Sets a shard-level entry: opaque bytes that belong to the shard but to no point.
+    pub fn put_entry(&mut self, name: &[u8], value: &[u8]) {
+        self.put(META, keys::shard_entry(self.store.shard, name), values::encode_bytes(value));
+    }
+
+    /// Removes a shard-level entry.
+    pub fn delete_entry(&mut self, name: &[u8]) {
+        self.delete(META, keys::shard_entry(self.store.shard, name));
+    }
+
+    /// Sets the position the shard has reached with this batch.
+    pub fn set_position(&mut self, position: &[u8]) {
+        self.put(META, keys::position(self.store.shard), values::encode_bytes(position));
+    }
+
+    fn put(&mut self, family: &'static str, key: Vec<u8>, value: Vec<u8>) {
+        self.pending.insert((family, key), Some(value));
+    }
+
+    fn delete(&mut self, family: &'static str, key: Vec<u8>) {
+        self.pending.insert((family, key), None);
+    }
+
+    fn read<T>(
+        &self,
+        family: &'static str,
+        key: Vec<u8>,
+        decode: fn(&[u8]) -> Result<T, Flaw>,
+    ) -> Result<Option<T>, StorageError> {
+        let lookup = (family, key);
+        let stored = match self.pending.get(&lookup) {
+            Some(pending) => pending.clone(),
+            None => self.store.store.rocks.value(family, &lookup.1)?,
+        };
+        stored.map(|stored| self.store.store.decode(family, &lookup.1, &stored, decode)).transpose()
+    }
+}
+
+/// One shard as it stood when the view was made.
+pub struct ReadView<'a> {
+    store: &'a ShardStore,
+    snapshot: Snapshot<'a>,
+}
+
+impl ReadView<'_> {
+    /// Points in id order, from `from` (inclusive) on.
+    pub fn iter_heads(
+        &self,
+        from: Option<PointId>,
+    ) -> impl Iterator<Item = Result<(PointId, PointHead), StorageError>> {
+        self.scan(IDS, from, |key, stored| Ok((decode_id(key)?, values::decode_head(stored)?)))
+    }
+
+    /// Payloads in id order, from `from` (inclusive) on. Every point has one.
+    pub fn iter_payloads(
+        &self,
+        from: Option<PointId>,
+    ) -> impl Iterator<Item = Result<(PointId, Payload), StorageError>> {
+        self.scan(PAYLOADS, from, |key, stored| Ok((decode_id(key)?, payload_from_stored(stored)?)))
+    }
+
+    /// Vectors in order of id, then name.
+    pub fn iter_vectors(&self) -> impl Iterator<Item = Result<(PointId, VectorName, Vector), StorageError>> {
+        self.scan(VECTORS, None, decode_vector)
+    }
+
+    /// The position this view stands at.
+    pub fn position(&self) -> Result<Option<Vec<u8>>, StorageError> {
+        let rocks = &self.store.store.rocks;
+        let key = keys::position(self.store.shard);
+        let stored = self.snapshot.get_cf(rocks.family(META), &key).map_err(|error| rocks.error(&error))?;
+        stored.map(|stored| self.store.store.decode(META, &key, &stored, bytes_from_stored)).transpose()
+    }
+
+    fn scan<T, F>(&self, family: &'static str, from: Option<PointId>, decode: F) -> Scan<'_, T, F>
+    where
+        F: Fn(&[u8], &[u8]) -> Result<T, Flaw>,
+    {
+        let rocks = &self.store.store.rocks;
+        let (start, end) = keys::shard_range(self.store.shard, from.as_ref());
+        let mut raw = self.snapshot.raw_iterator_cf_opt(rocks.family(family), bounds(start, end));
+        raw.seek_to_first();
+        Scan { raw, rocks, family, decode, is_done: false, of: PhantomData }
+    }
+}
+
+fn decode_id(key: &[u8]) -> Result<PointId, Flaw> {
+    keys::point_from_key(key).ok_or(Flaw::Shape("a key is no point id"))
+}
+
+fn decode_vector(key: &[u8], stored: &[u8]) -> Result<(PointId, VectorName, Vector), Flaw> {
+    let (id, name) = keys::vector_from_key(key).ok_or(Flaw::Shape("a key is no point id with a vector name"))?;
+    Ok((id, name.to_owned(), values::decode_vector(stored)?))
+}
+
+/// A lazy scan over a bounded key range. Ends after the first error.
+struct Scan<'a, T, F> {
+    raw: DBRawIterator<'a>,
+    rocks: &'a Rocks,
+    family: &'static str,
+    decode: F,
+    is_done: bool,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T, F: Fn(&[u8], &[u8]) -> Result<T, Flaw>> Iterator for Scan<'_, T, F> {
+    type Item = Result<T, StorageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_done {
+            return None;
+        }
+        let Some((key, stored)) = self.raw.item() else {
+            self.is_done = true;
+            return self.raw.status().err().map(|error| Err(self.rocks.error(&error)));
+        };
+        let item = (self.decode)(key, stored).map_err(|flaw| self.rocks.flaw(self.family, key, flaw));
+        self.is_done = item.is_err();
+        self.raw.next();
+        Some(item)
+    }
+}
+
+#[cfg(test)]
+mod tests;

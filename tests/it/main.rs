@@ -1,0 +1,11 @@
+//! The integration tests, in one binary so that RocksDB is linked once. `tidy` proves that every file here is listed.
+
+// Helpers of tests may panic as tests do; clippy excuses only functions marked as tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+mod clients_rust;
+mod full_disk;
+mod grpc;
+mod process;
+mod rest;
+mod tidy;
