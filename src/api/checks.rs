@@ -19,7 +19,7 @@ use crate::model::collection::{
 use crate::model::datetime::Timestamp;
 use crate::model::filter::{FieldCondition, MinShould, Predicate};
 use crate::model::geo::{GeoError, GeoPoint, GeoPolygon, GeoRadius};
-use crate::model::query::{LookupFrom, Ranking, Target};
+use crate::model::query::{Ranking, Target};
 use crate::model::{Condition, NamedVectors, Path, Payload, Vector, VectorName};
 
 /// Filters nest at most this deep; evaluation recurses once per level.
@@ -399,22 +399,18 @@ fn geo_invalid<T>(found: &mut Findings, at: At<'_>, error: GeoError) -> Checked<
 pub struct RankingParts {
     /// What to search near, if the request has a query.
     pub target: Option<Target>,
-    /// The vector to search in; the unnamed one when not given.
-    pub using: Option<VectorName>,
-    /// Where a target that is a point is looked up.
-    pub lookup_from: Option<LookupFrom>,
     /// As given; needs a target.
     pub score_threshold: Option<f32>,
 }
 
 /// What a query ranks by.
 pub fn ranking(found: &mut Findings, parts: RankingParts) -> Checked<Ranking> {
-    let RankingParts { target, using, lookup_from, score_threshold } = parts;
+    let RankingParts { target, score_threshold } = parts;
     if score_threshold.is_some_and(|threshold| !threshold.is_finite()) {
         return found.refuse(ApiError::wrong_input("score_threshold is not a finite number"));
     }
     match target {
-        Some(target) => Ok(Ranking::Nearest { target, using: using.unwrap_or_default(), lookup_from }),
+        Some(target) => Ok(Ranking::Nearest(target)),
         None if score_threshold.is_some() => found.refuse(ApiError::bad_request(
             "A query is needed to use the score_threshold. Can't have score_threshold without defining a query.",
         )),

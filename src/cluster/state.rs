@@ -233,19 +233,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn config(shard_number: u32) -> CollectionConfig {
-        let params = VectorParams { dim: 4, metric: Metric::Cosine, hnsw: None, on_disk: None };
-        CollectionConfig {
-            vectors: VectorsConfig { is_single: true, by_name: [(VectorName::new(), params)].into() },
-            shard_number,
-            replication_factor: 1,
-            write_consistency_factor: 1,
-            read_fan_out_factor: None,
-            on_disk_payload: true,
-            hnsw: Default::default(),
-            optimizers: Default::default(),
-            wal: Default::default(),
-            metadata: None,
-        }
+        let params = VectorParams::new(4, Metric::Cosine);
+        let vectors = VectorsConfig { is_single: true, by_name: [(VectorName::new(), params)].into() };
+        CollectionConfig { shard_number, ..CollectionConfig::new(vectors) }
     }
 
     fn create(name: &str, shard_number: u32) -> MetaCommand {

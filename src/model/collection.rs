@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::payload::Payload;
+use super::field_index::FieldIndexSchema;
+use super::payload::{Path, Payload};
 use super::vector::{Metric, VectorName};
 
 /// A collection's checked name.
@@ -97,7 +98,7 @@ pub struct WalConfigDiff {
     pub wal_retain_closed: Option<u64>,
 }
 
-/// One dense vector of a collection.
+/// One dense or multi vector of a collection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VectorParams {
     /// [`DIM_MIN`] to [`DIM_MAX`].
@@ -106,6 +107,130 @@ pub struct VectorParams {
     pub hnsw: Option<HnswConfigDiff>,
     /// Echoed; vectors live in memory in this version.
     pub on_disk: Option<bool>,
+    /// The precision values are stored in. Absent: float32.
+    pub datatype: Option<Datatype>,
+    /// Each point has rows of `dim` numbers, compared by max_sim.
+    pub is_multi: bool,
+    /// Echoed.
+    pub quantization: Option<QuantizationConfig>,
+    /// Echoed.
+    pub memory: Option<Memory>,
+}
+
+/// The precision the values of a vector are stored in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Datatype {
+    Float32,
+    Float16,
+    /// 0 to 255; other values are cut off and rounded toward zero.
+    Uint8,
+}
+
+/// Where data are kept; echoed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Memory {
+    Cold,
+    Cached,
+    Pinned,
+}
+
+/// Codes a vector is searched with, as the protocol names them; echoed: this version searches the exact vectors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum QuantizationConfig {
+    Scalar {
+        quantile: Option<f64>,
+        always_ram: Option<bool>,
+        memory: Option<Memory>,
+    },
+    /// `compression` as the protocol spells it: `x4` to `x64`.
+    Product {
+        compression: String,
+        always_ram: Option<bool>,
+        memory: Option<Memory>,
+    },
+    Binary {
+        always_ram: Option<bool>,
+        encoding: Option<String>,
+        query_encoding: Option<String>,
+        memory: Option<Memory>,
+    },
+    Turbo {
+        always_ram: Option<bool>,
+        bits: Option<String>,
+        memory: Option<Memory>,
+    },
+}
+
+/// One sparse vector of a collection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SparseVectorParams {
+    /// Absent: none.
+    pub modifier: Option<Modifier>,
+    /// Echoed.
+    pub index: Option<SparseIndexParams>,
+}
+
+/// What query weights of a sparse vector are multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Modifier {
+    None,
+    /// PROTOCOL section 13.2.
+    Idf,
+}
+
+/// Echoed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SparseIndexParams {
+    pub full_scan_threshold: Option<u64>,
+    pub on_disk: Option<bool>,
+    pub datatype: Option<Datatype>,
+    pub memory: Option<Memory>,
+}
+
+/// How a collection's points are spread over its shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ShardingMethod {
+    Auto,
+    /// By the shard key each write names.
+    Custom,
+}
+
+/// Names a set of shards of a collection with custom sharding.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ShardKey {
+    Number(u64),
+    Keyword(String),
+}
+
+/// Limits that a collection enforces (PROTOCOL section 21). `None`: not set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StrictModeConfig {
+    /// Nothing else has an effect unless this is true.
+    pub enabled: Option<bool>,
+    pub max_query_limit: Option<u64>,
+    /// Seconds.
+    pub max_timeout: Option<u64>,
+    pub unindexed_filtering_retrieve: Option<bool>,
+    pub unindexed_filtering_update: Option<bool>,
+    pub search_max_hnsw_ef: Option<u64>,
+    pub search_allow_exact: Option<bool>,
+    pub search_max_oversampling: Option<f64>,
+    pub upsert_max_batchsize: Option<u64>,
+    pub search_max_batchsize: Option<u64>,
+    pub max_collection_vector_size_bytes: Option<u64>,
+    pub max_collection_payload_size_bytes: Option<u64>,
+    /// Operations per minute.
+    pub read_rate_limit: Option<u64>,
+    /// Operations per minute.
+    pub write_rate_limit: Option<u64>,
+    pub max_points_count: Option<u64>,
+    pub filter_max_conditions: Option<u64>,
+    pub condition_max_size: Option<u64>,
+    pub max_payload_index_count: Option<u64>,
+    /// Rows per multi vector, by vector name.
+    pub multivector_max_vectors: Option<BTreeMap<VectorName, Option<u64>>>,
+    /// Entries per sparse vector, by vector name.
+    pub sparse_max_length: Option<BTreeMap<VectorName, Option<u64>>>,
 }
 
 /// The dense vectors of a collection, and in which of the protocol's two forms they were declared.
@@ -132,6 +257,13 @@ pub struct CollectionConfig {
     pub optimizers: OptimizersConfigDiff,
     pub wal: WalConfigDiff,
     pub metadata: Option<Payload>,
+    /// No name is in `vectors`, none is empty. `None`: not given.
+    pub sparse_vectors: Option<BTreeMap<VectorName, SparseVectorParams>>,
+    /// Echoed.
+    pub quantization: Option<QuantizationConfig>,
+    pub strict_mode: Option<StrictModeConfig>,
+    pub sharding_method: Option<ShardingMethod>,
+    pub field_indexes: BTreeMap<Path, FieldIndexSchema>,
 }
 
 /// A change of a collection's settings; `None` leaves a setting as it is.
@@ -211,7 +343,44 @@ impl OptimizersConfigDiff {
     }
 }
 
+impl VectorParams {
+    /// Nothing but the size and the metric is given.
+    pub fn new(dim: u64, metric: Metric) -> VectorParams {
+        VectorParams {
+            dim,
+            metric,
+            hnsw: None,
+            on_disk: None,
+            datatype: None,
+            is_multi: false,
+            quantization: None,
+            memory: None,
+        }
+    }
+}
+
 impl CollectionConfig {
+    /// Nothing but the vectors is given.
+    pub fn new(vectors: VectorsConfig) -> CollectionConfig {
+        CollectionConfig {
+            vectors,
+            shard_number: 1,
+            replication_factor: 1,
+            write_consistency_factor: 1,
+            read_fan_out_factor: None,
+            on_disk_payload: true,
+            hnsw: HnswConfigDiff::default(),
+            optimizers: OptimizersConfigDiff::default(),
+            wal: WalConfigDiff::default(),
+            metadata: None,
+            sparse_vectors: None,
+            quantization: None,
+            strict_mode: None,
+            sharding_method: None,
+            field_indexes: BTreeMap::new(),
+        }
+    }
+
     /// The graph settings in force for `params`: its own, then the collection's, then the defaults.
     pub fn hnsw_params(&self, params: &VectorParams) -> HnswParams {
         let diff = self.hnsw.merged(params.hnsw.unwrap_or_default());

@@ -10,7 +10,9 @@
 
 pub mod collection;
 pub mod datetime;
+pub mod field_index;
 pub mod filter;
+pub mod formula;
 pub mod geo;
 pub mod ids;
 pub mod payload;
@@ -27,5 +29,5 @@ pub use payload::{Path, Payload};
 pub use point::{Point, Record, ScoredPoint};
 pub use query::QueryRequest;
 pub use selector::{PayloadSelector, VectorSelector};
-pub use vector::{Metric, NamedVectors, Vector, VectorName};
+pub use vector::{Metric, MultiVector, NamedVectors, SparseVector, Vector, VectorName};
 pub use write::{PointOp, PointSelector};

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::collection::ShardKey;
 use super::ids::{PointId, PointVersion};
 use super::payload::Payload;
+use super::query::OrderValue;
 use super::vector::NamedVectors;
 
 /// The unit users write: id, vectors, payload.
@@ -22,6 +24,10 @@ pub struct Record {
     pub payload: Option<Payload>,
     /// `None` when the selector asked for no vectors.
     pub vectors: Option<NamedVectors>,
+    /// What it was ordered by, if it was.
+    pub order_value: Option<OrderValue>,
+    /// Of the shard that holds it, in a collection with custom sharding.
+    pub shard_key: Option<ShardKey>,
 }
 
 /// A search hit as the wire shows it.
@@ -33,4 +39,8 @@ pub struct ScoredPoint {
     pub score: f32,
     pub payload: Option<Payload>,
     pub vectors: Option<NamedVectors>,
+    /// What it was ordered by, if it was.
+    pub order_value: Option<OrderValue>,
+    /// Of the shard that holds it, in a collection with custom sharding.
+    pub shard_key: Option<ShardKey>,
 }

@@ -23,18 +23,108 @@ pub enum Metric {
     Manhattan,
 }
 
-/// One vector's value. Sparse and multi vectors join here with the query-language issue.
+impl Metric {
+    /// Whether the shown score grows with closeness (PROTOCOL section 3.1).
+    pub fn is_larger_better(self) -> bool {
+        matches!(self, Metric::Cosine | Metric::Dot)
+    }
+}
+
+/// One vector's value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Vector {
     /// `dim` finite numbers.
     Dense(Vec<f32>),
+    /// Weights at some of 2^32 indices.
+    Sparse(SparseVector),
+    /// Rows of `dim` finite numbers, compared by max_sim.
+    Multi(MultiVector),
 }
 
 impl Vector {
-    /// The dense numbers.
-    pub fn as_dense(&self) -> &[f32] {
-        let Vector::Dense(values) = self;
-        values
+    /// The numbers of a dense vector.
+    pub fn as_dense(&self) -> Option<&[f32]> {
+        match self {
+            Vector::Dense(values) => Some(values),
+            Vector::Sparse(_) | Vector::Multi(_) => None,
+        }
+    }
+}
+
+/// A sparse vector: indices strictly ascending, one value each. May be empty.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SparseVector {
+    indices: Vec<u32>,
+    values: Vec<f32>,
+}
+
+impl SparseVector {
+    /// Sorts by index. `None`: an index occurs twice.
+    pub fn new(mut entries: Vec<(u32, f32)>) -> Option<SparseVector> {
+        entries.sort_unstable_by_key(|(index, _)| *index);
+        let is_unique = entries.iter().zip(entries.iter().skip(1)).all(|(a, b)| a.0 < b.0);
+        let (indices, values) = entries.into_iter().unzip();
+        is_unique.then_some(SparseVector { indices, values })
+    }
+
+    /// Strictly ascending.
+    pub fn indices(&self) -> &[u32] {
+        &self.indices
+    }
+
+    /// In the order of the indices.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Index and value, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, f32)> + '_ {
+        self.indices.iter().copied().zip(self.values.iter().copied())
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Has no entry.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+}
+
+/// Rows of one length, row after row. At least one row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MultiVector {
+    dim: usize,
+    values: Vec<f32>,
+}
+
+impl MultiVector {
+    /// `None`: `values` is not one or more whole rows of `dim` (at least 1) numbers.
+    pub fn new(dim: usize, values: Vec<f32>) -> Option<MultiVector> {
+        let is_whole = dim > 0 && !values.is_empty() && values.len().is_multiple_of(dim);
+        is_whole.then_some(MultiVector { dim, values })
+    }
+
+    /// Numbers per row.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// The rows, in order.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> + '_ {
+        self.values.chunks_exact(self.dim)
+    }
+
+    /// The rows, to be changed in place.
+    pub fn rows_mut(&mut self) -> impl ExactSizeIterator<Item = &mut [f32]> + '_ {
+        self.values.chunks_exact_mut(self.dim)
+    }
+
+    /// All numbers, row after row.
+    pub fn values(&self) -> &[f32] {
+        &self.values
     }
 }
 

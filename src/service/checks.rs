@@ -120,8 +120,10 @@ fn check_vectors<'a>(
     config: &VectorsConfig,
     vectors: impl Iterator<Item = (&'a String, &'a mut Vector)>,
 ) -> Result<(), Error> {
-    for (name, Vector::Dense(values)) in vectors {
-        check_vector(config, name, values)?;
+    for (name, vector) in vectors {
+        if let Vector::Dense(values) = vector {
+            check_vector(config, name, values)?;
+        }
     }
     Ok(())
 }

@@ -10,9 +10,7 @@ use crate::model::collection::VectorParams;
 use crate::model::{Condition, Payload};
 
 fn vectors(params: &[(&str, u64, Metric)]) -> VectorsConfig {
-    let by_name = params
-        .iter()
-        .map(|&(name, dim, metric)| (name.to_owned(), VectorParams { dim, metric, hnsw: None, on_disk: None }));
+    let by_name = params.iter().map(|&(name, dim, metric)| (name.to_owned(), VectorParams::new(dim, metric)));
     VectorsConfig { is_single: false, by_name: by_name.collect() }
 }
 

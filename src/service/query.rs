@@ -12,7 +12,7 @@ use super::shards::RunningShard;
 use super::{Error, ReadOptions, Service};
 use crate::cluster::shard_of;
 use crate::index::Stop;
-use crate::model::query::{QueryRequest, Ranking, SearchOptions, Target};
+use crate::model::query::{QueryLevel, QueryRequest, Ranking, SearchOptions, Target};
 use crate::model::{Filter, Metric, PayloadSelector, PointId, Record, ScoredPoint, Vector, VectorName, VectorSelector};
 use crate::shard::{Hit, Nearest, ReadError, Shard};
 
@@ -98,7 +98,8 @@ impl Service {
         request: &QueryRequest,
         options: ReadOptions,
     ) -> Result<Option<Lookup>, Error> {
-        let Ranking::Nearest { target, using, lookup_from } = &request.ranking else { return Ok(None) };
+        let QueryLevel { ranking, using, lookup_from, .. } = &request.root;
+        let Ranking::Nearest(target) = ranking else { return Ok(None) };
         check_name(view, using)?;
         let Target::Point(id) = target else { return Ok(None) };
         let Some(from) = lookup_from else {
@@ -131,6 +132,7 @@ impl Lookup {
         let record = records.into_iter().next().ok_or_else(missing)?;
         match record.vectors.unwrap_or_default().remove(&name) {
             Some(Vector::Dense(vector)) => Ok(LookedUp { vector, is_searched }),
+            Some(_) => Err(not_built()),
             None => Err(Error::VectorNotFound { id, name }),
         }
     }
@@ -149,12 +151,13 @@ fn resolve(
     request: QueryRequest,
     looked_up: &mut impl Iterator<Item = LookedUp>,
 ) -> Result<Resolved, Error> {
-    let mut filter = request.filter;
-    let ranking = match request.ranking {
+    let QueryLevel { ranking, using, mut filter, options, score_threshold, limit, .. } = request.root;
+    let ranking = match ranking {
         Ranking::ById => ResolvedRanking::ById,
-        Ranking::Nearest { target, using, .. } => {
+        Ranking::Nearest(target) => {
             let mut vector = match target {
                 Target::Vector(Vector::Dense(values)) => values,
+                Target::Vector(_) => return Err(not_built()),
                 Target::Point(id) => {
                     let LookedUp { vector, is_searched } = looked_up.next().ok_or(Error::PointNotFound { id })?;
                     if is_searched {
@@ -168,16 +171,22 @@ fn resolve(
             let metric = vectors.by_name.get(&using).map_or(Metric::Dot, |params| params.metric);
             ResolvedRanking::Nearest { vector, using, metric }
         }
+        _ => return Err(not_built()),
     };
     Ok(Resolved {
         ranking,
         filter,
-        options: request.options,
-        page: Page { offset: request.offset, limit: request.limit },
-        score_threshold: request.score_threshold,
+        options,
+        page: Page { offset: request.offset, limit },
+        score_threshold,
         with_payload: request.with_payload,
         with_vectors: request.with_vectors,
     })
+}
+
+/// The transports refuse it by name.
+fn not_built() -> Error {
+    Error::Unavailable { why: "this query is not built yet".to_owned() }
 }
 
 /// What one shard found.
@@ -247,6 +256,8 @@ impl Resolved {
             score: hit.score,
             payload: None,
             vectors: None,
+            order_value: None,
+            shard_key: None,
         };
         if self.with_payload == PayloadSelector::None && self.with_vectors == VectorSelector::None {
             return Ok(hits.into_iter().map(bare).collect());

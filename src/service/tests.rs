@@ -10,7 +10,7 @@ use crate::model::collection::{
     AliasAction, CollectionConfigDiff, CollectionName, HnswConfigDiff, VectorParams, VectorParamsDiff, VectorsConfig,
 };
 use crate::model::payload::Path as PayloadPath;
-use crate::model::query::{LookupFrom, QueryRequest, Ranking, ScrollRequest, SearchOptions, Target};
+use crate::model::query::{LookupFrom, QueryLevel, QueryRequest, Ranking, ScrollRequest, Target};
 use crate::model::write::{PointVectors, UpsertMode};
 use crate::model::{
     Condition, Filter, Metric, NamedVectors, Payload, PayloadSelector, Point, PointOp, PointSelector, ScoredPoint,
@@ -117,21 +117,9 @@ fn name_of(name: &str) -> CollectionName {
 }
 
 fn config(shard_number: u32, vectors: &[(&str, u64, Metric)]) -> CollectionConfig {
-    let by_name = vectors
-        .iter()
-        .map(|&(name, dim, metric)| (name.to_owned(), VectorParams { dim, metric, hnsw: None, on_disk: None }));
-    CollectionConfig {
-        vectors: VectorsConfig { is_single: false, by_name: by_name.collect() },
-        shard_number,
-        replication_factor: 1,
-        write_consistency_factor: 1,
-        read_fan_out_factor: None,
-        on_disk_payload: true,
-        hnsw: HnswConfigDiff::default(),
-        optimizers: Default::default(),
-        wal: Default::default(),
-        metadata: None,
-    }
+    let by_name = vectors.iter().map(|&(name, dim, metric)| (name.to_owned(), VectorParams::new(dim, metric)));
+    let vectors = VectorsConfig { is_single: false, by_name: by_name.collect() };
+    CollectionConfig { shard_number, ..CollectionConfig::new(vectors) }
 }
 
 fn payload(value: serde_json::Value) -> Payload {
@@ -171,12 +159,8 @@ fn has_id(ids: &[u64]) -> Filter {
 
 fn nearest(target: Target) -> QueryRequest {
     QueryRequest {
-        ranking: Ranking::Nearest { target, using: String::new(), lookup_from: None },
-        filter: None,
-        options: SearchOptions::default(),
-        limit: 10,
+        root: QueryLevel::new(Ranking::Nearest(target), 10),
         offset: 0,
-        score_threshold: None,
         with_payload: PayloadSelector::None,
         with_vectors: VectorSelector::None,
     }
@@ -191,9 +175,15 @@ fn scroll_all() -> ScrollRequest {
         offset: None,
         limit: usize::MAX,
         filter: None,
+        order_by: None,
         with_payload: PayloadSelector::None,
         with_vectors: VectorSelector::None,
     }
+}
+
+/// The best `limit`.
+fn first(limit: usize, request: QueryRequest) -> QueryRequest {
+    QueryRequest { root: QueryLevel { limit, ..request.root }, ..request }
 }
 
 fn shown(hits: &[ScoredPoint]) -> Vec<(u64, f32)> {
@@ -215,7 +205,7 @@ async fn s6_1_a_waited_upsert_is_found_at_once_by_every_read() {
             (record.payload.unwrap(), record.vectors.unwrap()),
             (payload(json!({"n": 7})), points[7].vectors.clone())
         );
-        let hits = fixture.query(QueryRequest { limit: 3, ..near(&[1.0, 0.5]) }).await;
+        let hits = fixture.query(first(3, near(&[1.0, 0.5]))).await;
         assert_eq!(shown(&hits), [(19, 19.5), (18, 18.5), (17, 17.5)]);
         assert!(hits.iter().all(|hit| hit.version > 0 && hit.payload.is_none() && hit.vectors.is_none()));
     }
@@ -259,8 +249,9 @@ async fn s2_3_cosine_vectors_come_back_normalised_and_queries_are_normalised() {
 async fn s6_1_equal_ids_and_the_modes_of_an_upsert() {
     let fixture = Fixture::with(2, 1, Metric::Dot).await;
     fixture.upsert(vec![point(1, &[1.0]), point(1, &[2.0])]).await;
-    let value =
-        async |id| fixture.records(&[id]).await.first().map(|record| record.vectors.clone().unwrap()[""].as_dense()[0]);
+    let value = async |id| {
+        fixture.records(&[id]).await.first().map(|record| record.vectors.clone().unwrap()[""].as_dense().unwrap()[0])
+    };
     assert_eq!(value(1).await, Some(2.0));
     let with_mode = |mode, points| PointOp::Upsert { points, mode, update_filter: None };
     let both = || vec![point(1, &[3.0]), point(2, &[3.0])];
@@ -371,7 +362,10 @@ async fn s9_1_retrieve_keeps_the_order_of_the_request_and_names_each_point_once(
     assert_eq!(ids, [9, 3, 0]);
     let ids = vec![PointId::Num(1)];
     let bare = fixture.service.retrieve("c", ids, PayloadSelector::None, VectorSelector::None, READ).await.unwrap();
-    assert_eq!(bare, [Record { id: PointId::Num(1), payload: None, vectors: None }]);
+    assert_eq!(
+        bare,
+        [Record { id: PointId::Num(1), payload: None, vectors: None, order_value: None, shard_key: None }]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -422,11 +416,12 @@ async fn s3_2_scores_ties_pages_and_thresholds_for_every_metric_and_number_of_sh
             let fixture = Fixture::with(shard_number, 2, metric).await;
             fixture.upsert(points()).await;
             assert_eq!(shown(&fixture.query(near(&[1.0, 0.0])).await), want, "{metric:?}");
-            let page = QueryRequest { offset: 1, limit: 2, ..near(&[1.0, 0.0]) };
+            let page = QueryRequest { offset: 1, ..first(2, near(&[1.0, 0.0])) };
             assert_eq!(shown(&fixture.query(page).await), want[1..3], "{metric:?}");
-            let huge = QueryRequest { offset: usize::MAX, limit: usize::MAX, ..near(&[1.0, 0.0]) };
+            let huge = QueryRequest { offset: usize::MAX, ..first(usize::MAX, near(&[1.0, 0.0])) };
             assert!(fixture.query(huge).await.is_empty());
-            let cut = QueryRequest { score_threshold: Some(threshold), limit: usize::MAX, ..near(&[1.0, 0.0]) };
+            let mut cut = first(usize::MAX, near(&[1.0, 0.0]));
+            cut.root.score_threshold = Some(threshold);
             assert_eq!(shown(&fixture.query(cut).await), want[..passing], "{metric:?}");
         }
     }
@@ -436,14 +431,8 @@ async fn s3_2_scores_ties_pages_and_thresholds_for_every_metric_and_number_of_sh
 async fn s10_1_a_query_without_a_ranking_returns_ids_in_order() {
     let fixture = Fixture::with(3, 1, Metric::Dot).await;
     fixture.upsert((0..10).map(|id| point(id, &[1.0])).collect()).await;
-    let request = QueryRequest {
-        ranking: Ranking::ById,
-        offset: 2,
-        limit: 3,
-        with_payload: PayloadSelector::All,
-        filter: Some(has_id(&[1, 3, 5, 7, 9])),
-        ..near(&[])
-    };
+    let root = QueryLevel { filter: Some(has_id(&[1, 3, 5, 7, 9])), ..QueryLevel::new(Ranking::ById, 3) };
+    let request = QueryRequest { root, offset: 2, with_payload: PayloadSelector::All, ..near(&[]) };
     let hits = fixture.query(request).await;
     assert_eq!(shown(&hits), [(5, 1.0), (7, 1.0), (9, 1.0)]);
     assert!(hits.iter().all(|hit| hit.version == 0 && hit.payload == Some(payload(json!({"n": num(hit.id)})))));
@@ -456,8 +445,8 @@ async fn s10_2_a_bad_target_is_refused() {
     assert!(matches!(query(near(&[1.0])).await, Err(Error::WrongDim { want: 2, got: 1 })));
     assert!(matches!(query(near(&[1.0, f32::INFINITY])).await, Err(Error::NotFinite { .. })));
     let mut other = near(&[1.0, 2.0]);
-    other.ranking =
-        Ranking::Nearest { target: Target::Vector(Vector::Dense(vec![1.0])), using: "x".into(), lookup_from: None };
+    other.root.ranking = Ranking::Nearest(Target::Vector(Vector::Dense(vec![1.0])));
+    other.root.using = "x".into();
     assert!(matches!(query(other).await, Err(Error::VectorNameUnknown { name }) if name == "x"));
 }
 
@@ -481,9 +470,9 @@ async fn s10_3_a_point_as_target_is_looked_up_and_left_out() {
                 collection: collection.to_owned(),
                 vector: vector.map(str::to_owned),
             });
-            let ranking =
-                Ranking::Nearest { target: Target::Point(PointId::Num(id)), using: using.to_owned(), lookup_from };
-            QueryRequest { ranking, ..near(&[]) }
+            let ranking = Ranking::Nearest(Target::Point(PointId::Num(id)));
+            let root = QueryLevel { using: using.to_owned(), lookup_from, ..QueryLevel::new(ranking, 10) };
+            QueryRequest { root, ..near(&[]) }
         };
         let run = |request| fixture.service.query("c", request, READ);
         // In the searched collection: left out.
@@ -520,12 +509,11 @@ async fn s10_5_a_batch_keeps_its_order_and_one_bad_entry_fails_it() {
     let fixture = Fixture::with(3, 1, Metric::Euclid).await;
     fixture.upsert((0..50).map(|id| point(id, &[id as f32])).collect()).await;
     // More queries than the queue holds requests: one batch is one request.
-    let requests: Vec<QueryRequest> =
-        (0..200).map(|at| QueryRequest { limit: 1, ..near(&[(at % 50) as f32]) }).collect();
+    let requests: Vec<QueryRequest> = (0..200).map(|at| first(1, near(&[(at % 50) as f32]))).collect();
     let answers = fixture.service.query_batch("c", requests.clone(), READ).await.unwrap();
     let best: Vec<u64> = answers.iter().map(|hits| num(hits[0].id)).collect();
     assert_eq!(best, (0..200).map(|at| at % 50).collect::<Vec<_>>());
-    let by_point = QueryRequest { limit: 1, ..nearest(Target::Point(PointId::Num(7))) };
+    let by_point = first(1, nearest(Target::Point(PointId::Num(7))));
     let mixed = vec![requests[3].clone(), by_point.clone(), requests[4].clone(), by_point];
     let answers = fixture.service.query_batch("c", mixed, READ).await.unwrap();
     assert_eq!(answers.iter().map(|hits| num(hits[0].id)).collect::<Vec<_>>(), [3, 6, 4, 6]);
@@ -627,7 +615,7 @@ async fn the_index_catches_up_and_writers_wait_for_it() {
         assert!(Instant::now() < deadline, "{} vectors still wait", report.tail_vector_count);
         tokio::task::yield_now().await;
     }
-    let hits = fixture.query(QueryRequest { limit: 3, ..near(&[500.0, 0.0, 1.0, 2.0]) }).await;
+    let hits = fixture.query(first(3, near(&[500.0, 0.0, 1.0, 2.0]))).await;
     assert_eq!(shown(&hits), [(500, 0.0), (499, 1.0), (501, 1.0)]);
 }
 

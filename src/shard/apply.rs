@@ -391,8 +391,8 @@ impl Shard {
         let indexes = self.indexes.read();
         for (name, vector) in vectors {
             // A name the shard has no index for belongs to a vector that was dropped after the write was proposed.
-            if let Some(index) = indexes.get(name) {
-                index.put(slot, vector.as_dense());
+            if let (Some(index), Some(values)) = (indexes.get(name), vector.as_dense()) {
+                index.put(slot, values);
             }
         }
         slot
@@ -420,7 +420,7 @@ impl Shard {
     /// Whether the vectors at `slot` are exactly `vectors`.
     fn holds(&self, pin: &Pin<'_>, slot: Slot, vectors: &NamedVectors) -> bool {
         let indexes = self.indexes.read();
-        indexes.iter().all(|(name, index)| index.vector(pin, slot) == vectors.get(name).map(Vector::as_dense))
+        indexes.iter().all(|(name, index)| index.vector(pin, slot) == vectors.get(name).and_then(Vector::as_dense))
     }
 
     pub(super) fn has_vector(&self, id: PointId, name: &str) -> bool {

@@ -167,8 +167,8 @@ fn place_all(
         };
         while let Some(next) = stored_vectors.next_if(|next| !matches!(next, Ok((of, _, _)) if *of != id)) {
             let (_, name, vector) = next?;
-            if let Some(index) = indexes.get(&name) {
-                index.put(slot, vector.as_dense());
+            if let (Some(index), Some(values)) = (indexes.get(&name), vector.as_dense()) {
+                index.put(slot, values);
             }
         }
         ids.insert(id, Place { slot, version });

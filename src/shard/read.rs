@@ -92,7 +92,13 @@ impl Shard {
         };
         let records = places.into_iter().zip(payloads);
         Ok(records
-            .map(|((id, slot), payload)| Record { id, payload, vectors: self.select_vectors(&pin, slot, with_vectors) })
+            .map(|((id, slot), payload)| Record {
+                id,
+                payload,
+                vectors: self.select_vectors(&pin, slot, with_vectors),
+                order_value: None,
+                shard_key: None,
+            })
             .collect())
     }
 

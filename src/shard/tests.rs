@@ -217,7 +217,7 @@ fn check_equal(shard: &Shard, reference: &Reference, rng: &mut Rng) {
             .filter(|p| filter.is_none() || Reference::is_red(p, "red"))
             .filter_map(|p| {
                 let vector = p.vectors.get("")?;
-                let pairs = vector.as_dense().iter().zip(query.as_dense());
+                let pairs = vector.as_dense().unwrap().iter().zip(query.as_dense().unwrap());
                 Some((pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f32>(), p.id))
             })
             .collect();
@@ -226,7 +226,7 @@ fn check_equal(shard: &Shard, reference: &Reference, rng: &mut Rng) {
         for exact in [true, false] {
             let nearest = Nearest {
                 using: "",
-                vector: query.as_dense(),
+                vector: query.as_dense().unwrap(),
                 filter,
                 k: 5,
                 ef: Some(200),

@@ -75,7 +75,7 @@ pub(super) fn decode_bytes(bytes: &[u8]) -> Result<&[u8], Flaw> {
 }
 
 pub(super) fn encode_vector(vector: &Vector) -> Vec<u8> {
-    let Vector::Dense(values) = vector;
+    let values = vector.as_dense().unwrap_or_default();
     let mut out = versioned(1 + values.len() * 4);
     out.push(VECTOR_DENSE);
     for value in values {

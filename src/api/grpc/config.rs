@@ -54,7 +54,6 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
     let metadata = metadata(found, wire.metadata);
     lacking.into_iter().collect::<Checked<()>>()?;
     let config = CollectionConfig {
-        vectors: vectors?,
         shard_number: wire.shard_number.unwrap_or(1),
         replication_factor: wire.replication_factor.unwrap_or(1),
         write_consistency_factor: wire.write_consistency_factor.unwrap_or(1),
@@ -64,6 +63,7 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
         optimizers: optimizers?,
         wal: wire.wal_config.map(wal_config).unwrap_or_default(),
         metadata: metadata?,
+        ..CollectionConfig::new(vectors?)
     };
     checks::collection_config(found, &config)?;
     Ok(Create { name: name?, config, deadline: deadline?.or(times.latest) })
@@ -191,7 +191,7 @@ fn vector_params(found: &mut Findings, at: At<'_>, wire: pb::VectorParams) -> Ch
     };
     let hnsw = wire.hnsw_config.map(|wire| hnsw_config(found, Some(wire))).transpose();
     lacking.into_iter().collect::<Checked<()>>()?;
-    Ok(VectorParams { dim: wire.size, metric: metric?, hnsw: hnsw?, on_disk: wire.on_disk })
+    Ok(VectorParams { hnsw: hnsw?, on_disk: wire.on_disk, ..VectorParams::new(wire.size, metric?) })
 }
 
 fn full_precision(found: &mut Findings, at: At<'_>, wire: Option<i32>) -> Checked<()> {
@@ -452,22 +452,11 @@ mod tests {
     }
 
     fn plain(vectors: VectorsConfig) -> CollectionConfig {
-        CollectionConfig {
-            vectors,
-            shard_number: 1,
-            replication_factor: 1,
-            write_consistency_factor: 1,
-            read_fan_out_factor: None,
-            on_disk_payload: true,
-            hnsw: HnswConfigDiff::default(),
-            optimizers: OptimizersConfigDiff::default(),
-            wal: WalConfigDiff::default(),
-            metadata: None,
-        }
+        CollectionConfig::new(vectors)
     }
 
     fn unnamed(dim: u64, metric: Metric) -> VectorsConfig {
-        let params = VectorParams { dim, metric, hnsw: None, on_disk: None };
+        let params = VectorParams::new(dim, metric);
         VectorsConfig { is_single: true, by_name: BTreeMap::from([(String::new(), params)]) }
     }
 
@@ -547,13 +536,14 @@ mod tests {
             timeout: Some(5),
             ..Default::default()
         };
-        let vector = VectorParams { dim: 2, metric: Metric::Dot, hnsw: Some(want_hnsw(8)), on_disk: Some(false) };
-        let other = VectorParams { dim: 3, metric: Metric::Cosine, hnsw: None, on_disk: None };
+        let vector =
+            VectorParams { hnsw: Some(want_hnsw(8)), on_disk: Some(false), ..VectorParams::new(2, Metric::Dot) };
+        let other = VectorParams::new(3, Metric::Cosine);
+        let vectors = VectorsConfig {
+            is_single: false,
+            by_name: BTreeMap::from([("v".to_owned(), vector), (String::new(), other)]),
+        };
         let want = CollectionConfig {
-            vectors: VectorsConfig {
-                is_single: false,
-                by_name: BTreeMap::from([("v".to_owned(), vector), (String::new(), other)]),
-            },
             shard_number: 2,
             replication_factor: 3,
             write_consistency_factor: 2,
@@ -572,6 +562,7 @@ mod tests {
             },
             wal: WalConfigDiff { wal_capacity_mb: Some(1), wal_segments_ahead: Some(2), wal_retain_closed: Some(3) },
             metadata: Some(Payload(json!({"a": 1}).as_object().unwrap().clone())),
+            ..CollectionConfig::new(vectors)
         };
         let times = times();
         let read = run(|found| create(found, wire, times)).unwrap();

@@ -292,11 +292,18 @@ mod tests {
             score: 0.5,
             payload: Some(payload),
             vectors: None,
+            order_value: None,
+            shard_key: None,
         });
         assert_eq!((hit.id, hit.version, hit.score, hit.vectors), (Some(num(3)), 9, 0.5, None));
         assert_eq!(hit.payload.len(), 1);
-        let record =
-            wire_from_record(Record { id: PointId::Num(3), payload: None, vectors: Some(NamedVectors::new()) });
+        let record = wire_from_record(Record {
+            id: PointId::Num(3),
+            payload: None,
+            vectors: Some(NamedVectors::new()),
+            order_value: None,
+            shard_key: None,
+        });
         assert!(record.payload.is_empty());
         assert!(record.vectors.is_some());
     }

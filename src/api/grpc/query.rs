@@ -10,7 +10,7 @@ use super::vector::target_from_wire;
 use super::write::SHARD_KEY;
 use crate::api::checks::{self, At, Checked, Findings, QueryKind, QuerySetting, RankingParts, each};
 use crate::api::status::ApiError;
-use crate::model::query::{LookupFrom, ScrollRequest, SearchOptions, Target};
+use crate::model::query::{LookupFrom, QueryLevel, ScrollRequest, SearchOptions, Target};
 use crate::model::{Filter, PayloadSelector, PointId, QueryRequest, VectorSelector};
 use crate::service::ReadOptions;
 
@@ -115,6 +115,7 @@ pub(super) fn scroll(found: &mut Findings, mut wire: pb::ScrollPoints, times: Ti
             offset: offset?,
             limit: limit?,
             filter: filter?,
+            order_by: None,
             with_payload: with_payload?,
             with_vectors: with_vectors?,
         })
@@ -170,17 +171,18 @@ fn query_request(found: &mut Findings, at: At<'_>, wire: pb::QueryPoints) -> Che
     let with_vectors = with_vectors_from_wire(found, wire.with_vectors);
     shard_key.and(prefetch)?;
     let (using, score_threshold) = (wire.using, wire.score_threshold);
-    let parts = RankingParts { target: target?, using, lookup_from: lookup_from?, score_threshold };
-    Ok(QueryRequest {
+    let parts = RankingParts { target: target?, score_threshold };
+    let root = QueryLevel {
+        prefetch: Vec::new(),
         ranking: checks::ranking(found, parts)?,
+        using: using.unwrap_or_default(),
+        lookup_from: lookup_from?,
         filter: filter?,
         options: options?,
-        limit: limit?,
-        offset,
         score_threshold,
-        with_payload: with_payload?,
-        with_vectors: with_vectors?,
-    })
+        limit: limit?,
+    };
+    Ok(QueryRequest { root, offset, with_payload: with_payload?, with_vectors: with_vectors? })
 }
 
 fn search_request(found: &mut Findings, at: At<'_>, wire: pb::SearchPoints) -> Checked<QueryRequest> {
@@ -196,19 +198,20 @@ fn search_request(found: &mut Findings, at: At<'_>, wire: pb::SearchPoints) -> C
     let with_vectors = with_vectors_from_wire(found, wire.with_vectors);
     shard_key?;
     let score_threshold = wire.score_threshold;
-    let parts = RankingParts {
-        target: Some(Target::Vector(vector?)),
-        using: wire.vector_name,
-        lookup_from: None,
-        score_threshold,
-    };
-    Ok(QueryRequest {
+    let parts = RankingParts { target: Some(Target::Vector(vector?)), score_threshold };
+    let root = QueryLevel {
+        prefetch: Vec::new(),
         ranking: checks::ranking(found, parts)?,
+        using: wire.vector_name.unwrap_or_default(),
+        lookup_from: None,
         filter: filter?,
         options: options?,
-        limit: limit?,
-        offset: checks::count_from_u64(wire.offset.unwrap_or(0)),
         score_threshold,
+        limit: limit?,
+    };
+    Ok(QueryRequest {
+        root,
+        offset: checks::count_from_u64(wire.offset.unwrap_or(0)),
         with_payload: with_payload?,
         with_vectors: with_vectors?,
     })
@@ -251,7 +254,13 @@ fn search_options(found: &mut Findings, at: At<'_>, wire: Option<pb::SearchParam
     ];
     let ef = checks::hnsw_ef(found, at.field("hnsw_ef"), wire.hnsw_ef);
     lacking.into_iter().collect::<Checked<()>>()?;
-    Ok(SearchOptions { ef: ef?, exact: wire.exact.unwrap_or(false), indexed_only: wire.indexed_only.unwrap_or(false) })
+    Ok(SearchOptions {
+        ef: ef?,
+        exact: wire.exact.unwrap_or(false),
+        indexed_only: wire.indexed_only.unwrap_or(false),
+        idf: None,
+        oversampling: None,
+    })
 }
 
 #[cfg(test)]
@@ -289,18 +298,13 @@ mod tests {
     }
 
     fn near(values: &[f32]) -> Ranking {
-        let target = Target::Vector(Vector::Dense(values.to_vec()));
-        Ranking::Nearest { target, using: String::new(), lookup_from: None }
+        Ranking::Nearest(Target::Vector(Vector::Dense(values.to_vec())))
     }
 
     fn plain(ranking: Ranking) -> QueryRequest {
         QueryRequest {
-            ranking,
-            filter: None,
-            options: SearchOptions::default(),
-            limit: 10,
+            root: QueryLevel::new(ranking, 10),
             offset: 0,
-            score_threshold: None,
             with_payload: PayloadSelector::None,
             with_vectors: VectorSelector::None,
         }
@@ -338,13 +342,17 @@ mod tests {
             ..Default::default()
         };
         let lookup_from = Some(LookupFrom { collection: "other".to_owned(), vector: Some("w".to_owned()) });
-        let want = QueryRequest {
-            ranking: Ranking::Nearest { target: Target::Point(PointId::Num(3)), using: "v".to_owned(), lookup_from },
+        let root = QueryLevel {
+            using: "v".to_owned(),
+            lookup_from,
             filter: Some(Filter::default()),
-            options: SearchOptions { ef: Some(64), exact: true, indexed_only: true },
-            limit: usize::MAX,
-            offset: usize::MAX,
+            options: SearchOptions { ef: Some(64), exact: true, indexed_only: true, ..SearchOptions::default() },
             score_threshold: Some(0.5),
+            ..QueryLevel::new(Ranking::Nearest(Target::Point(PointId::Num(3))), usize::MAX)
+        };
+        let want = QueryRequest {
+            root,
+            offset: usize::MAX,
             with_payload: PayloadSelector::All,
             with_vectors: VectorSelector::All,
         };
@@ -446,13 +454,13 @@ mod tests {
             ..Default::default()
         };
         let target = Target::Vector(Vector::Dense(vec![1.0]));
-        let want = QueryRequest {
-            limit: 3,
-            offset: 2,
+        let root = QueryLevel {
+            using: "v".to_owned(),
             score_threshold: Some(0.0),
             filter: Some(Filter::default()),
-            ..plain(Ranking::Nearest { target, using: "v".to_owned(), lookup_from: None })
+            ..QueryLevel::new(Ranking::Nearest(target), 3)
         };
+        let want = QueryRequest { root, offset: 2, ..plain(Ranking::ById) };
         assert_eq!(read(wire), Ok(want));
         let want = "Validation error in body: [vector: dense vector must not be empty; \
                     limit: value 0 invalid, must be 1 or larger]";
@@ -472,7 +480,7 @@ mod tests {
         };
         assert_eq!(read(vec![]), Ok(vec![]));
         let limits =
-            read(vec![entry("c", 1), entry("", 2)]).unwrap().iter().map(|query| query.limit).collect::<Vec<_>>();
+            read(vec![entry("c", 1), entry("", 2)]).unwrap().iter().map(|query| query.root.limit).collect::<Vec<_>>();
         assert_eq!(limits, [1, 2]);
         let want = "Validation error in body: [query_points[0].limit: value 0 invalid, must be 1 or larger; \
                     query_points[2].limit: value 0 invalid, must be 1 or larger]";
@@ -489,6 +497,7 @@ mod tests {
             offset: None,
             limit: 10,
             filter: None,
+            order_by: None,
             with_payload: PayloadSelector::All,
             with_vectors: VectorSelector::None,
         };

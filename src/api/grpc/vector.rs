@@ -88,7 +88,7 @@ pub(super) fn wire_from_vectors(mut vectors: NamedVectors) -> pb::VectorsOutput 
 }
 
 fn wire_from_vector(vector: Vector) -> pb::VectorOutput {
-    let Vector::Dense(data) = vector;
+    let data = vector.as_dense().unwrap_or_default().to_vec();
     pb::VectorOutput { vector: Some(vector_output::Vector::Dense(pb::DenseVector { data })), ..Default::default() }
 }
 

@@ -159,7 +159,6 @@ impl CreateCollection {
         let vectors = vectors_config(found, root.field("vectors"), self.vectors);
         let hnsw = self.hnsw_config.unwrap_or_default().convert(found);
         let config = CollectionConfig {
-            vectors: vectors?,
             shard_number: self.shard_number.unwrap_or(1),
             replication_factor: self.replication_factor.unwrap_or(1),
             write_consistency_factor: self.write_consistency_factor.unwrap_or(1),
@@ -169,6 +168,7 @@ impl CreateCollection {
             optimizers: self.optimizers_config.unwrap_or_default().convert(),
             wal: self.wal_config.unwrap_or_default().convert(),
             metadata: self.metadata.map(Payload),
+            ..CollectionConfig::new(vectors?)
         };
         checks::collection_config(found, &config)?;
         Ok(config)
@@ -233,16 +233,16 @@ fn vector_params(found: &mut Findings, at: At<'_>, given: Value) -> Checked<Vect
         return found.unimplemented(format_args!("datatype: {datatype}"));
     }
     memory(found, at.field("memory"), body.memory)?;
+    let metric = match body.distance {
+        Distance::Cosine => Metric::Cosine,
+        Distance::Dot => Metric::Dot,
+        Distance::Euclid => Metric::Euclid,
+        Distance::Manhattan => Metric::Manhattan,
+    };
     Ok(VectorParams {
-        dim: body.size,
-        metric: match body.distance {
-            Distance::Cosine => Metric::Cosine,
-            Distance::Dot => Metric::Dot,
-            Distance::Euclid => Metric::Euclid,
-            Distance::Manhattan => Metric::Manhattan,
-        },
         hnsw: body.hnsw_config.map(|hnsw| hnsw.convert(found)).transpose()?,
         on_disk: body.on_disk,
+        ..VectorParams::new(body.size, metric)
     })
 }
 

@@ -16,7 +16,7 @@ use super::shapes::{Id, OneOrMany, ids};
 use super::vectors::{OneVector, Query, VectorOrId};
 use crate::api::checks::{self, At, Checked, Findings, QuerySetting, RankingParts};
 use crate::api::status::ApiError;
-use crate::model::query::{LookupFrom, QueryRequest, ScrollRequest};
+use crate::model::query::{LookupFrom, QueryLevel, QueryRequest, ScrollRequest};
 use crate::model::{Filter, PayloadSelector, PointId, ScoredPoint, VectorSelector};
 
 /// Results of a query, a scroll page, when no `limit` is given.
@@ -88,6 +88,7 @@ impl Scroll {
             offset: self.offset.map(|Id(id)| id),
             limit: limit?,
             filter: filter?,
+            order_by: None,
             with_payload: with_payload?,
             with_vectors: selectors::vectors(self.with_vector),
         })
@@ -198,19 +199,20 @@ impl QueryBody {
         let options = self.params.unwrap_or_default().convert(found, at.field("params"));
         let limit = checks::limit(found, at.field("limit"), self.limit.unwrap_or(LIMIT_DEFAULT));
         let with_payload = selectors::payload(found, self.with_payload, PayloadSelector::None);
-        let parts = RankingParts {
-            target: target?,
-            using: self.using,
-            lookup_from: lookup_from?,
-            score_threshold: self.score_threshold,
-        };
-        Ok(QueryRequest {
+        let parts = RankingParts { target: target?, score_threshold: self.score_threshold };
+        let root = QueryLevel {
+            prefetch: Vec::new(),
             ranking: checks::ranking(found, parts)?,
+            using: self.using.unwrap_or_default(),
+            lookup_from: lookup_from?,
             filter: filter?,
             options: options?,
-            limit: limit?,
-            offset: checks::count_from_u64(self.offset.unwrap_or(0)),
             score_threshold: self.score_threshold,
+            limit: limit?,
+        };
+        Ok(QueryRequest {
+            root,
+            offset: checks::count_from_u64(self.offset.unwrap_or(0)),
             with_payload: with_payload?,
             with_vectors: selectors::vectors(self.with_vector),
         })

@@ -3,7 +3,7 @@
 use super::*;
 use crate::api::rest::call::parse;
 use crate::model::Vector;
-use crate::model::query::{Ranking, SearchOptions, Target};
+use crate::model::query::{QueryLevel, Ranking, SearchOptions, Target};
 
 fn read_as<B: Into<QueryBody> + serde::de::DeserializeOwned>(
     json: &str,
@@ -27,9 +27,8 @@ fn refusal(json: &str) -> (u16, String) {
     (error.http_status(), error.text)
 }
 
-fn nearest(values: &[f32], using: &str) -> Ranking {
-    let target = Target::Vector(Vector::Dense(values.to_vec()));
-    Ranking::Nearest { target, using: using.to_owned(), lookup_from: None }
+fn nearest(values: &[f32]) -> Ranking {
+    Ranking::Nearest(Target::Vector(Vector::Dense(values.to_vec())))
 }
 
 #[test]
@@ -39,12 +38,8 @@ fn protocol_10_2_defaults() {
         "shard_key": null, "unknown": 1}"#;
     for json in ["{}", nulls, r#"{"prefetch": []}"#] {
         let want = QueryRequest {
-            ranking: Ranking::ById,
-            filter: None,
-            options: SearchOptions::default(),
-            limit: 10,
+            root: QueryLevel::new(Ranking::ById, 10),
             offset: 0,
-            score_threshold: None,
             with_payload: PayloadSelector::None,
             with_vectors: VectorSelector::None,
         };
@@ -54,10 +49,10 @@ fn protocol_10_2_defaults() {
 
 #[test]
 fn protocol_10_1_forms_of_nearest() {
-    let ranking = |query: &str| read(&format!(r#"{{"query": {query}}}"#)).unwrap().ranking;
-    assert_eq!(ranking("[1, 2.5]"), nearest(&[1.0, 2.5], ""));
-    assert_eq!(ranking(r#"{"nearest": [1, 2.5], "mmr": null}"#), nearest(&[1.0, 2.5], ""));
-    let by_id = |id| Ranking::Nearest { target: Target::Point(id), using: String::new(), lookup_from: None };
+    let ranking = |query: &str| read(&format!(r#"{{"query": {query}}}"#)).unwrap().root.ranking;
+    assert_eq!(ranking("[1, 2.5]"), nearest(&[1.0, 2.5]));
+    assert_eq!(ranking(r#"{"nearest": [1, 2.5], "mmr": null}"#), nearest(&[1.0, 2.5]));
+    let by_id = |id| Ranking::Nearest(Target::Point(id));
     assert_eq!(ranking("7"), by_id(PointId::Num(7)));
     assert_eq!(ranking(r#"{"nearest": 7}"#), by_id(PointId::Num(7)));
     let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
@@ -68,16 +63,15 @@ fn protocol_10_1_forms_of_nearest() {
             "offset": 3, "with_payload": ["x.y"], "with_vectors": ["a"]}"#,
     )
     .unwrap();
-    assert_eq!(
-        request.ranking,
-        Ranking::Nearest {
-            target: Target::Point(PointId::Num(1)),
-            using: "a".into(),
-            lookup_from: Some(LookupFrom { collection: "c".into(), vector: Some("b".into()) })
-        }
-    );
-    assert_eq!(request.options, SearchOptions { ef: Some(64), exact: true, indexed_only: false });
-    assert_eq!((request.limit, request.offset, request.score_threshold), (usize::MAX, 3, Some(0.5)));
+    let want = QueryLevel {
+        using: "a".into(),
+        lookup_from: Some(LookupFrom { collection: "c".into(), vector: Some("b".into()) }),
+        options: SearchOptions { ef: Some(64), exact: true, ..SearchOptions::default() },
+        score_threshold: Some(0.5),
+        ..QueryLevel::new(by_id(PointId::Num(1)), usize::MAX)
+    };
+    assert_eq!(request.root, want);
+    assert_eq!(request.offset, 3);
     assert_eq!(request.with_payload, PayloadSelector::Include(vec!["x.y".parse().unwrap()]));
     assert_eq!(request.with_vectors, VectorSelector::Names(vec!["a".into()]));
 }
@@ -248,6 +242,7 @@ fn protocol_9_2_scroll() {
             offset: None,
             limit: 10,
             filter: None,
+            order_by: None,
             with_payload: PayloadSelector::All,
             with_vectors: VectorSelector::None
         }

@@ -26,11 +26,11 @@ impl Serialize for VectorsOut<'_> {
         if self.0.len() == 1
             && let Some(vector) = self.0.get("")
         {
-            return vector.as_dense().serialize(serializer);
+            return vector.as_dense().unwrap_or_default().serialize(serializer);
         }
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, vector) in self.0 {
-            map.serialize_entry(name, vector.as_dense())?;
+            map.serialize_entry(name, vector.as_dense().unwrap_or_default())?;
         }
         map.end()
     }

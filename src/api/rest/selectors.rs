@@ -123,6 +123,8 @@ impl SearchParams {
         found.absent(&self.acorn, "params.acorn")?;
         found.absent(&self.idf, "params.idf")?;
         Ok(SearchOptions {
+            idf: None,
+            oversampling: None,
             ef: checks::hnsw_ef(found, at.field("hnsw_ef"), self.hnsw_ef)?,
             exact: self.exact.unwrap_or(false),
             indexed_only: self.indexed_only.unwrap_or(false),
