@@ -20,7 +20,7 @@ use crate::model::datetime::Timestamp;
 use crate::model::filter::{FieldCondition, MinShould, Predicate};
 use crate::model::geo::{GeoError, GeoPoint, GeoPolygon, GeoRadius};
 use crate::model::query::{Ranking, Target};
-use crate::model::{Condition, NamedVectors, Path, Payload, Vector, VectorName};
+use crate::model::{Condition, NamedVectors, Path, Payload, Vector};
 
 /// Filters nest at most this deep; evaluation recurses once per level.
 pub const FILTER_DEPTH_MAX: usize = 32;

@@ -208,10 +208,11 @@ fn what_is_not_built_is_named() {
 #[test]
 fn protocol_17_old_search() {
     let request = read_old(r#"{"vector": [1, 2], "top": 5, "with_payload": true}"#).unwrap();
-    assert_eq!((request.ranking, request.limit), (nearest(&[1.0, 2.0], ""), 5));
+    assert_eq!((request.root.ranking, request.root.limit), (nearest(&[1.0, 2.0]), 5));
     assert_eq!(request.with_payload, PayloadSelector::All);
     let request = read_old(r#"{"vector": {"name": "a", "vector": [1]}, "limit": 5, "score_threshold": 0.0}"#).unwrap();
-    assert_eq!((request.ranking, request.score_threshold), (nearest(&[1.0], "a"), Some(0.0)));
+    assert_eq!(request.root.using, "a");
+    assert_eq!((request.root.ranking, request.root.score_threshold), (nearest(&[1.0]), Some(0.0)));
     let refused = |json: &str| {
         let error = read_old(json).expect_err(json);
         (error.http_status(), error.text)
