@@ -1,7 +1,5 @@
 //! The `quiver` program: parse, run, exit code.
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
 use quiver::server::config::{self, Flags};
 use quiver::server::{self, Failure};
@@ -20,13 +18,13 @@ enum Command {
     Serve(Flags),
 }
 
-fn main() -> ExitCode {
+fn main() {
     let Command::Serve(flags) = Cli::parse().command;
     match config::load(&flags, environment()).map_err(Failure::from).and_then(server::run) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => server::exit(0),
         Err(failure) => {
             eprintln!("error: {failure}");
-            ExitCode::from(failure.exit_code())
+            server::exit(failure.exit_code())
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Not here: what a request does (`api`), or what is stored how.
 
 pub mod config;
+mod exit;
 mod failure;
 mod listen;
 mod logs;
@@ -14,5 +15,6 @@ mod metrics;
 mod node_id;
 mod serve;
 
+pub use exit::exit;
 pub use failure::Failure;
 pub use serve::run;

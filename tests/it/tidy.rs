@@ -42,7 +42,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("crc32fast", &["index", "storage", "shard"]),
     ("simsimd", &["distance"]),
     ("bytemuck", &["model", "distance", "index", "storage", "shard"]),
-    ("libc", &["index", "storage"]),
+    ("libc", &["index", "storage", "server"]),
     ("parking_lot", &["index", "storage", "shard", "raft", "cluster", "service", "server"]),
     ("thiserror", &["model", "index", "storage", "shard", "raft", "cluster", "service", "api", "server"]),
     ("roaring", &["index", "shard"]),
