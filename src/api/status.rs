@@ -171,6 +171,17 @@ impl From<service::Error> for ApiError {
             E::NotFinite { name } => {
                 ApiError::wrong_input(format_args!("Vector `{name}` holds NaN or an infinite number"))
             }
+            E::NoRangeIndex { key } => ApiError::wrong_input(format_args!(
+                "No range index for `order_by` key: `{key}`. Please create one to use `order_by`. \
+                 Integer (with `range`), float and datetime indexes have ranges"
+            )),
+            E::NoFacetIndex { key } => ApiError::wrong_input(format_args!(
+                "No appropriate index for faceting: `{key}`. Please create one to facet on this field. \
+                 Keyword, integer (with `lookup`), uuid and bool indexes count values"
+            )),
+            E::NoScoringIndex { key } => ApiError::wrong_input(format_args!(
+                "No text index with `scoring` on `{key}`. Please create one to rank by its text"
+            )),
             E::Unimplemented { what } => ApiError::unimplemented(what),
             E::Timeout { what } => ApiError::timeout(what),
             E::Overloaded { what, retry_after_s } => ApiError {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::PointId;
+use crate::model::{Path, PointId};
 use crate::storage::StorageError;
 
 /// A failed use case.
@@ -32,6 +32,15 @@ pub enum Error {
     /// A NaN or an infinity.
     #[error("vector {name} holds a number that is not finite")]
     NotFinite { name: String },
+    /// Ordering needs an index with ranges.
+    #[error("field {key} has no index with ranges")]
+    NoRangeIndex { key: Path },
+    /// Counting values needs an index by value.
+    #[error("field {key} has no index by value")]
+    NoFacetIndex { key: Path },
+    /// A text query needs a text index that was made with `scoring`.
+    #[error("field {key} has no text index with scoring")]
+    NoScoringIndex { key: Path },
     /// A part of the protocol that this version lacks.
     #[error("{what} is not implemented")]
     Unimplemented { what: String },

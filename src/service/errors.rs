@@ -22,6 +22,9 @@ fn from_shared_storage(source: Arc<StorageError>) -> Error {
 pub(super) fn from_read(error: ReadError, what: &'static str) -> Error {
     match error {
         ReadError::Stopped => Error::Timeout { what },
+        ReadError::NoRangeIndex { key } => Error::NoRangeIndex { key },
+        ReadError::NoFacetIndex { key } => Error::NoFacetIndex { key },
+        ReadError::NoScoringIndex { key } => Error::NoScoringIndex { key },
         ReadError::Storage(error) => from_storage(error),
     }
 }

@@ -14,6 +14,7 @@
 mod apply;
 mod checkpoint;
 mod command;
+mod fields;
 pub mod filter;
 mod read;
 mod replaced;
@@ -32,6 +33,7 @@ use replaced::Replaced;
 
 pub use apply::Entry;
 pub use command::{Outcome, encode_command};
+pub use fields::{TextSearch, TextStats};
 pub use read::{Found, Hit, Nearest, ReadError, sort_hits};
 
 /// How a shard is set up.

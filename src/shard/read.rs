@@ -9,8 +9,8 @@ use super::filter::{self, CompiledFilter, PointView};
 use super::{Place, Shard};
 use crate::index::{Bitmap, Cost, Pin, SearchParams, Stop, Stopped};
 use crate::model::{
-    Condition, Filter, Metric, NamedVectors, Payload, PayloadSelector, PointId, PointVersion, Record, Slot, Vector,
-    VectorName, VectorSelector,
+    Condition, Filter, Metric, NamedVectors, Path, Payload, PayloadSelector, PointId, PointVersion, Record, Slot,
+    Vector, VectorName, VectorSelector,
 };
 use crate::storage::StorageError;
 
@@ -20,6 +20,12 @@ pub enum ReadError {
     /// Its [`Stop`] was raised: the deadline passed or the caller left.
     #[error("the read was stopped")]
     Stopped,
+    #[error("the field {key} has no index with ranges")]
+    NoRangeIndex { key: Path },
+    #[error("the field {key} has no index by value")]
+    NoFacetIndex { key: Path },
+    #[error("the field {key} has no text index with scoring")]
+    NoScoringIndex { key: Path },
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -276,7 +282,7 @@ impl Shard {
     }
 
     /// The live slots whose points match, exactly.
-    fn matching_slots(&self, filter: &Filter, stop: &Stop) -> Result<Bitmap, ReadError> {
+    pub(super) fn matching_slots(&self, filter: &Filter, stop: &Stop) -> Result<Bitmap, ReadError> {
         let mut slots = Vec::new();
         self.visit(None, Some(filter), stop, &mut |id| {
             slots.extend(self.place_of(id).map(|place| place.slot));
