@@ -2,6 +2,7 @@
 
 pub mod model;
 pub mod distance;
+pub mod text;
 pub mod index;
 pub mod storage;
 pub mod shard;
