@@ -11,13 +11,17 @@
 //! What it deliberately does not do: own vectors, or normalise them (cosine vectors are normalised before a write is
 //! proposed).
 
+mod max_sim;
 mod scalar;
+mod sparse;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use simsimd::SpatialSimilarity;
 
 use crate::model::Metric;
+pub use max_sim::max_sim_distance;
+pub use sparse::sparse_dot;
 
 /// Distances from one query to many rows: `out[i]` is the distance of `rows[i]`.
 type Many = fn(query: &[f32], rows: &[&[f32]], out: &mut [f32]);

@@ -37,11 +37,15 @@ unsafe impl Cell for AtomicU32 {}
 // SAFETY: as above.
 unsafe impl Cell for AtomicU64 {}
 
+// SAFETY: a null pointer is all zero bytes, and a value.
+unsafe impl<T> Cell for AtomicPtr<T> {}
+
 /// Atomics: a shared reference is enough to read and to write, so rows of them are safe to share.
 pub(super) trait Shared: Cell {}
 impl Shared for AtomicU8 {}
 impl Shared for AtomicU32 {}
 impl Shared for AtomicU64 {}
+impl<T> Shared for AtomicPtr<T> {}
 
 /// Growing storage of rows of `width` cells each.
 #[derive(Debug)]

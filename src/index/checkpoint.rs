@@ -172,6 +172,11 @@ pub struct Restoring {
 }
 
 impl Restoring {
+    /// What the index was made for.
+    pub fn params(&self) -> &IndexParams {
+        self.index.params()
+    }
+
     /// Puts back the vector of a slot. One that was linked is linked again; another one goes to the tail.
     ///
     /// # Panics

@@ -30,7 +30,7 @@ pub struct SearchParams<'a> {
 }
 
 /// What was found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Found {
     /// At most `k`, nearest first; equal distances by slot.
     pub hits: Vec<(Slot, f32)>,

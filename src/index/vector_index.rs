@@ -339,6 +339,29 @@ impl VectorIndex {
         self.vector(pin, slot).map(|vector| self.kernel.distance(query, vector))
     }
 
+    /// The distances from `query` to the vectors of `slots`, none for those that have none here or are dead.
+    ///
+    /// # Panics
+    /// If the query has another length than `dim`, or the pin is not one of this shard's slots.
+    pub fn distances(&self, pin: &Pin<'_>, query: &[f32], slots: &[Slot], out: &mut Vec<Option<f32>>) {
+        assert!(pin.is_of(&self.slots));
+        assert_eq!(query.len(), self.params.dim);
+        let mut padded = query.to_vec();
+        padded.resize(self.row_len(), 0.0);
+        let live: Vec<Slot> = slots.iter().copied().filter(|slot| self.live.contains(*slot)).collect();
+        live.iter().for_each(|slot| self.prefetch(*slot));
+        let mut distances = Vec::new();
+        self.score(pin, &padded, &live, &mut distances);
+        let mut scored = live.into_iter().zip(distances).peekable();
+        out.clear();
+        out.extend(slots.iter().map(|slot| scored.next_if(|(of, _)| of == slot).map(|(_, distance)| distance)));
+    }
+
+    /// Whether the slot has a vector here and is live.
+    pub fn has(&self, slot: Slot) -> bool {
+        self.live.contains(slot)
+    }
+
     /// The padded row of a slot that was seen live or linked under `pin`.
     #[inline]
     pub(super) fn row<'a>(&'a self, _pin: &'a Pin<'_>, slot: Slot) -> &'a [f32] {

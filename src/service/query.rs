@@ -33,7 +33,7 @@ struct Resolved {
 
 enum ResolvedRanking {
     ById,
-    Nearest { vector: Vec<f32>, using: VectorName, metric: Metric },
+    Nearest { vector: Vector, using: VectorName, metric: Metric },
 }
 
 /// A vector to be read before the query that needs it can run.
@@ -169,7 +169,7 @@ fn resolve(
             let vectors = &view.collection.config.vectors;
             check_vector(vectors, &using, &mut vector)?;
             let metric = vectors.by_name.get(&using).map_or(Metric::Dot, |params| params.metric);
-            ResolvedRanking::Nearest { vector, using, metric }
+            ResolvedRanking::Nearest { vector: Vector::Dense(vector), using, metric }
         }
         _ => return Err(not_built()),
     };

@@ -18,6 +18,7 @@ use super::background::Background;
 use super::errors::{from_start, from_storage};
 use super::shards::{RunningShard, ShardTable, Shards};
 use crate::cluster::{Collection, META_GROUP, Meta};
+use crate::index::IndexParams;
 use crate::model::{CollectionConfig, ShardId, VectorName};
 use crate::raft::Node;
 use crate::shard::{Shard, ShardSettings, VectorSettings};
@@ -239,17 +240,16 @@ impl Topology {
 
 /// What the shards of a collection with this configuration are told.
 fn vector_settings(config: &CollectionConfig) -> BTreeMap<VectorName, VectorSettings> {
-    let vectors = config.vectors.by_name.iter();
-    vectors
-        .map(|(name, params)| {
-            let hnsw = config.hnsw_params(params);
-            let settings = VectorSettings {
-                dim: params.dim as usize,
-                metric: params.metric,
-                m: hnsw.m,
-                ef_construction: hnsw.ef_construction,
-            };
-            (name.clone(), settings)
-        })
-        .collect()
+    let graphs = config.vectors.by_name.iter().map(|(name, params)| {
+        let hnsw = config.hnsw_params(params);
+        let graph = IndexParams {
+            dim: params.dim as usize,
+            metric: params.metric,
+            m: hnsw.m,
+            ef_construction: hnsw.ef_construction,
+        };
+        (name.clone(), if params.is_multi { VectorSettings::Multi(graph) } else { VectorSettings::Dense(graph) })
+    });
+    let sparse = config.sparse_vectors.iter().flatten().map(|(name, _)| (name.clone(), VectorSettings::Sparse));
+    graphs.chain(sparse).collect()
 }

@@ -14,7 +14,7 @@ use crate::index::{Pin, SLOT_COUNT_MAX};
 use crate::model::payload::Path;
 use crate::model::write::{PointVectors, UpsertMode};
 use crate::model::{
-    Filter, NamedVectors, Payload, Point, PointId, PointOp, PointSelector, PointVersion, Slot, Vector, VectorName,
+    Filter, NamedVectors, Payload, Point, PointId, PointOp, PointSelector, PointVersion, Slot, VectorName,
 };
 use crate::storage::{PointHead, StorageError};
 
@@ -300,7 +300,7 @@ impl Edit<'_> {
                     };
                     batch.put_head(&id, &PointHead { version: point.version, vectors_version });
                     if let Some(new) = &vectors {
-                        for name in place.map(|at| shard.vector_names(&pin, at.slot)).unwrap_or_default() {
+                        for name in place.map(|at| shard.vector_names(at.slot)).unwrap_or_default() {
                             if !new.contains_key(&name) {
                                 batch.delete_vector(&id, &name);
                             }
@@ -388,19 +388,19 @@ impl Shard {
         let Ok(slot) = self.slots.allocate(id, vectors_version) else {
             unreachable!("the batch was refused if there were not enough slots")
         };
-        let indexes = self.indexes.read();
+        let columns = self.columns.read();
         for (name, vector) in vectors {
-            // A name the shard has no index for belongs to a vector that was dropped after the write was proposed.
-            if let (Some(index), Some(values)) = (indexes.get(name), vector.as_dense()) {
-                index.put(slot, values);
+            // A name the shard has no column for belongs to a vector that was dropped after the write was proposed.
+            if let Some(column) = columns.get(name) {
+                column.put(slot, vector);
             }
         }
         slot
     }
 
     fn retire(&self, slot: Slot) {
-        for index in self.indexes.read().values() {
-            index.remove(slot);
+        for column in self.columns.read().values() {
+            column.remove(slot);
         }
         self.slots.retire(slot);
     }
@@ -411,23 +411,20 @@ impl Shard {
     }
 
     /// Names of the vectors at `slot`.
-    fn vector_names(&self, pin: &Pin<'_>, slot: Slot) -> Vec<VectorName> {
-        let indexes = self.indexes.read();
-        let present = indexes.iter().filter(|(_, index)| index.vector(pin, slot).is_some());
-        present.map(|(name, _)| name.clone()).collect()
+    fn vector_names(&self, slot: Slot) -> Vec<VectorName> {
+        let columns = self.columns.read();
+        columns.iter().filter(|(_, column)| column.has(slot)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether the vectors at `slot` are exactly `vectors`.
     fn holds(&self, pin: &Pin<'_>, slot: Slot, vectors: &NamedVectors) -> bool {
-        let indexes = self.indexes.read();
-        indexes.iter().all(|(name, index)| index.vector(pin, slot) == vectors.get(name).and_then(Vector::as_dense))
+        self.columns.read().iter().all(|(name, column)| column.holds(pin, slot, vectors.get(name)))
     }
 
     pub(super) fn has_vector(&self, id: PointId, name: &str) -> bool {
-        let pin = self.slots.pin();
         let place = self.ids.read().get(&id).copied();
-        match (place, self.index(name)) {
-            (Some(place), Some(index)) => index.vector(&pin, place.slot).is_some(),
+        match (place, self.column(name)) {
+            (Some(place), Some(column)) => column.has(place.slot),
             _ => false,
         }
     }

@@ -16,32 +16,37 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::column::{Column, VectorSettings};
 use super::{Place, Replaced, Shard, ShardSettings};
 use crate::index::{CheckpointError, Restoring, SLOT_COUNT_MAX, Slots, VectorIndex};
-use crate::model::{PointId, PointVersion, Slot, VectorName};
+use crate::model::{PointId, PointVersion, Slot, Vector, VectorName};
 use crate::storage::{PointHead, ShardStore, StorageError};
 
 const PREFIX: &str = "checkpoint-";
 const SLOTS_FILE: &str = "slots";
 
-/// An index while its shard is being opened.
+/// A column while its shard is being opened.
 enum Opening {
     Restored(Restoring),
-    New(VectorIndex),
+    New(Column),
 }
 
 impl Opening {
-    fn put(&self, slot: Slot, vector: &[f32]) {
-        match self {
-            Opening::Restored(index) => index.put(slot, vector),
-            Opening::New(index) => index.put(slot, vector),
+    fn put(&self, slot: Slot, vector: &Vector) {
+        match (self, vector) {
+            (Opening::Restored(index), Vector::Dense(values)) if values.len() == index.params().dim => {
+                index.put(slot, values);
+            }
+            // Of a vector of the same name that was dropped.
+            (Opening::Restored(_), _) => {}
+            (Opening::New(column), _) => column.put(slot, vector),
         }
     }
 
-    fn finish(self) -> VectorIndex {
+    fn finish(self) -> Column {
         match self {
-            Opening::Restored(index) => index.finish(),
-            Opening::New(index) => index,
+            Opening::Restored(index) => Column::Dense(Arc::new(index.finish())),
+            Opening::New(column) => column,
         }
     }
 }
@@ -62,15 +67,16 @@ impl Shard {
         let mut opening = BTreeMap::new();
         for (name, settings) in &settings.vectors {
             let restored = newest.as_ref().filter(|_| is_restored).and_then(|(folder, stamp)| {
+                let VectorSettings::Dense(params) = settings else { return None };
                 let path = folder.join(graph_file(name));
-                let loaded = VectorIndex::load(slots.clone(), settings.index_params(), &path, *stamp);
+                let loaded = VectorIndex::load(slots.clone(), *params, &path, *stamp);
                 loaded.map_err(|error| rebuilt.push(error)).ok()
             });
-            let new = || Opening::New(VectorIndex::new(slots.clone(), settings.index_params()));
+            let new = || Opening::New(Column::new(&slots, settings));
             opening.insert(name.clone(), restored.map_or_else(new, Opening::Restored));
         }
         let (ids, applied_index) = place_all(&store, &slots, &opening)?;
-        let indexes = opening.into_iter().map(|(name, index)| (name, Arc::new(index.finish()))).collect();
+        let columns = opening.into_iter().map(|(name, column)| (name, column.finish())).collect();
         if is_restored {
             slots.settle();
         }
@@ -78,7 +84,7 @@ impl Shard {
             store,
             writer: Mutex::new(()),
             slots,
-            indexes: RwLock::new(indexes),
+            columns: RwLock::new(columns),
             ids: RwLock::new(ids),
             applied_index: AtomicU64::new(applied_index),
             replaced: Replaced::default(),
@@ -119,8 +125,11 @@ impl Shard {
         fs::create_dir_all(target)?;
         // One pin for all files: no slot changes its identity between them.
         let pin = self.slots.pin();
-        for (name, index) in self.indexes.read().clone() {
-            index.write_checkpoint(&pin, &target.join(graph_file(&name)), stamp)?;
+        for (name, column) in self.columns.read().clone() {
+            // Posting lists and rows of multivectors are built anew from the store.
+            if let Column::Dense(index) = column {
+                index.write_checkpoint(&pin, &target.join(graph_file(&name)), stamp)?;
+            }
         }
         self.slots.write_checkpoint(&pin, &target.join(SLOTS_FILE), stamp)?;
         fs::File::open(&self.index_dir)?.sync_all()
@@ -142,7 +151,7 @@ impl Shard {
 fn place_all(
     store: &ShardStore,
     slots: &Slots,
-    indexes: &BTreeMap<VectorName, Opening>,
+    columns: &BTreeMap<VectorName, Opening>,
 ) -> Result<(HashMap<PointId, Place>, u64), StorageError> {
     let kept = |slot: Slot| slots.get(slot).map(|(id, version)| (id, (slot, version)));
     let mut unclaimed: HashMap<PointId, (Slot, PointVersion)> = slots.live().iter().filter_map(kept).collect();
@@ -167,8 +176,8 @@ fn place_all(
         };
         while let Some(next) = stored_vectors.next_if(|next| !matches!(next, Ok((of, _, _)) if *of != id)) {
             let (_, name, vector) = next?;
-            if let (Some(index), Some(values)) = (indexes.get(&name), vector.as_dense()) {
-                index.put(slot, values);
+            if let Some(column) = columns.get(&name) {
+                column.put(slot, &vector);
             }
         }
         ids.insert(id, Place { slot, version });

@@ -4,8 +4,8 @@
 //! - Same log, same points: [`Shard::apply`] reads no clock, no environment and no randomness, and its result depends
 //!   on the stored points and the command alone, never on the index.
 //! - What is in memory (`ids`, slots, indexes) mirrors what is in `store`; it changes after the batch is written.
-//! - One writer: `writer` is held by apply, reconfigure and nothing else. Readers take `ids` and `indexes` for the
-//!   moment of a look-up only. Lock order: `writer`, `indexes`, `ids`.
+//! - One writer: `writer` is held by apply, reconfigure and nothing else. Readers take `ids` and `columns` for the
+//!   moment of a look-up only. Lock order: `writer`, `columns`, `ids`.
 //! - Every point has exactly one live slot, shared by all its vectors.
 //!
 //! What it deliberately does not do: know Raft, collections, routing or the wire, and normalise or check vectors
@@ -13,6 +13,7 @@
 
 mod apply;
 mod checkpoint;
+mod column;
 mod command;
 mod fields;
 pub mod filter;
@@ -26,12 +27,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::index::{CheckpointError, IndexParams, Scratch, Slots, VectorIndex};
-use crate::model::{Metric, PointId, PointVersion, Slot, VectorName};
+use crate::index::{CheckpointError, Scratch, Slots};
+use crate::model::{PointId, PointVersion, Slot, VectorName};
 use crate::storage::ShardStore;
+use column::Column;
 use replaced::Replaced;
 
 pub use apply::Entry;
+pub use column::VectorSettings;
 pub use command::{Outcome, encode_command};
 pub use fields::{TextSearch, TextStats};
 pub use read::{Found, Hit, Nearest, ReadError, sort_hits};
@@ -42,16 +45,6 @@ pub struct ShardSettings {
     pub vectors: BTreeMap<VectorName, VectorSettings>,
     /// Folder of this shard's checkpoints; created when missing.
     pub index_dir: PathBuf,
-}
-
-/// One vector of a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VectorSettings {
-    pub dim: usize,
-    pub metric: Metric,
-    /// The paper's M; 0 switches the graph off.
-    pub m: usize,
-    pub ef_construction: usize,
 }
 
 /// Figures of a shard.
@@ -79,7 +72,7 @@ pub struct Shard {
     /// Serialises changes. Held while a batch is written, so never taken by a reader.
     writer: Mutex<()>,
     slots: Arc<Slots>,
-    indexes: RwLock<BTreeMap<VectorName, Arc<VectorIndex>>>,
+    columns: RwLock<BTreeMap<VectorName, Column>>,
     ids: RwLock<HashMap<PointId, Place>>,
     applied_index: AtomicU64,
     replaced: Replaced,
@@ -92,13 +85,13 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// The vector index of this name.
-    fn index(&self, name: &str) -> Option<Arc<VectorIndex>> {
-        self.indexes.read().get(name).cloned()
+    /// The vectors of this name.
+    fn column(&self, name: &str) -> Option<Column> {
+        self.columns.read().get(name).cloned()
     }
 
-    fn all_indexes(&self) -> Vec<Arc<VectorIndex>> {
-        self.indexes.read().values().cloned().collect()
+    fn all_columns(&self) -> Vec<Column> {
+        self.columns.read().values().cloned().collect()
     }
 
     /// Runs `body` with a scratch of this shard's, so that searches allocate nothing.
@@ -112,22 +105,17 @@ impl Shard {
     /// Lends the calling thread to index building and repair for about `budget` vectors per index.
     /// Returns how many were done; 0 means there is nothing to do.
     pub fn index_work(&self, budget: usize) -> usize {
-        let indexes = self.all_indexes();
-        self.with_scratch(|scratch| indexes.iter().map(|index| index.work(scratch, budget)).sum())
+        let columns = self.all_columns();
+        self.with_scratch(|scratch| columns.iter().map(|column| column.work(scratch, budget)).sum())
     }
 
     /// The shard's figures.
     pub fn status(&self) -> ShardStatus {
-        let indexes = self.all_indexes();
+        let columns = self.all_columns();
         ShardStatus {
             point_count: self.ids.read().len() as u64,
-            // Without a graph nothing is indexed, though nothing waits either.
-            indexed_vector_count: indexes
-                .iter()
-                .filter(|index| index.params().m > 0)
-                .map(|index| index.indexed_len() as u64)
-                .sum(),
-            tail_vector_count: indexes.iter().map(|index| index.tail_len() as u64).sum(),
+            indexed_vector_count: columns.iter().map(|column| column.indexed_len() as u64).sum(),
+            tail_vector_count: columns.iter().map(|column| column.tail_len() as u64).sum(),
             applied_index: self.applied_index.load(Ordering::Acquire),
         }
     }
@@ -153,31 +141,28 @@ impl Shard {
         Ok(())
     }
 
-    /// Adopts changed graph settings: a vector whose M or efConstruction changed gets a new graph, built from its live
-    /// vectors while the exact scan answers. Dimensions and metrics never change.
+    /// Adopts changed settings. New names get empty columns, those that are not named any more go. A vector whose M or
+    /// efConstruction changed gets a new graph, built from its live vectors while the exact scan answers; one whose kind
+    /// or size changed is another vector and begins empty.
     pub fn reconfigure(&self, vectors: &BTreeMap<VectorName, VectorSettings>) {
         let _writer = self.writer.lock();
+        self.columns.write().retain(|name, _| vectors.contains_key(name));
         for (name, settings) in vectors {
-            let Some(old) = self.index(name) else { continue };
-            let params = settings.index_params();
-            if *old.params() == params {
+            let old = self.column(name);
+            if old.as_ref().is_some_and(|old| old.settings() == *settings) {
                 continue;
             }
-            let new = VectorIndex::new(self.slots.clone(), params);
-            let pin = self.slots.pin();
-            for slot in self.slots.live().iter() {
-                if let Some(vector) = old.vector(&pin, slot) {
-                    new.put(slot, vector);
+            let new = Column::new(&self.slots, settings);
+            if let Some(old) = old {
+                let pin = self.slots.pin();
+                for slot in self.slots.live().iter() {
+                    if let Some(vector) = old.vector(&pin, slot) {
+                        new.put(slot, &vector);
+                    }
                 }
             }
-            self.indexes.write().insert(name.clone(), Arc::new(new));
+            self.columns.write().insert(name.clone(), new);
         }
-    }
-}
-
-impl VectorSettings {
-    fn index_params(&self) -> IndexParams {
-        IndexParams { dim: self.dim, metric: self.metric, m: self.m, ef_construction: self.ef_construction }
     }
 }
 

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::column::Column;
 use super::filter::{self, CompiledFilter, PointView};
 use super::{Place, Shard};
-use crate::index::{Bitmap, Cost, Pin, SearchParams, Stop, Stopped};
+use crate::index::{Bitmap, Cost, Pin, SearchParams, SparseCounts, Stop, Stopped};
 use crate::model::{
     Condition, Filter, Metric, NamedVectors, Path, Payload, PayloadSelector, PointId, PointVersion, Record, Slot,
     Vector, VectorName, VectorSelector,
@@ -41,8 +42,9 @@ impl From<Stopped> for ReadError {
 pub struct Nearest<'a> {
     /// Name of the vector that is compared.
     pub using: &'a str,
-    /// Of the shard's dimension; normalised for cosine.
-    pub vector: &'a [f32],
+    /// Of the kind and size of the vector it is compared with, else nothing is found; normalised for cosine, weighted
+    /// for IDF.
+    pub vector: &'a Vector,
     pub filter: Option<&'a Filter>,
     /// May be huge: nothing is allocated by it.
     pub k: usize,
@@ -117,10 +119,9 @@ impl Shard {
         if *select == VectorSelector::None {
             return None;
         }
-        let indexes = self.indexes.read();
-        let chosen = indexes.iter().filter(|(name, _)| is_chosen(name));
-        let present = chosen.filter_map(|(name, index)| Some((name, index.vector(pin, slot)?)));
-        Some(present.map(|(name, vector)| (name.clone(), Vector::Dense(vector.to_vec()))).collect())
+        let columns = self.columns.read();
+        let chosen = columns.iter().filter(|(name, _)| is_chosen(name));
+        Some(chosen.filter_map(|(name, column)| Some((name.clone(), column.vector(pin, slot)?))).collect())
     }
 
     /// Up to `limit` matching ids in ascending order, from `from` on (inclusive; it need not exist).
@@ -214,18 +215,18 @@ impl Shard {
 
     /// The nearest points. A name the shard has no vector for finds nothing.
     pub fn search(&self, query: &Nearest<'_>, stop: &Stop) -> Result<Found, ReadError> {
-        let Some(index) = self.index(query.using) else { return Ok(Found::default()) };
+        let Some(column) = self.column(query.using) else { return Ok(Found::default()) };
         let pin = self.slots.pin();
         let mark = self.replaced.mark();
         let plan = self.plan(query.filter, stop)?;
         let params = SearchParams {
             k: query.k.saturating_add(plan.excluded.len()),
-            ef: query.ef.unwrap_or(index.params().ef_construction),
+            ef: query.ef.unwrap_or(column.default_ef()),
             exact: query.exact,
             indexed_only: query.indexed_only,
             filter: plan.matching.as_ref(),
         };
-        let found = self.with_scratch(|scratch| index.search(&pin, scratch, query.vector, &params, stop))?;
+        let found = self.with_scratch(|scratch| column.search(&pin, scratch, query.vector, &params, stop))?;
         let mut hits: BTreeMap<PointId, (PointVersion, f32)> = BTreeMap::new();
         for (slot, distance) in found.hits {
             if let Some((id, vectors_version)) = self.slots.get(slot) {
@@ -239,7 +240,7 @@ impl Shard {
         for id in self.replaced.since(mark) {
             hits.remove(&id);
             let slot = self.place_of(id).map(|place| place.slot);
-            let distance = slot.and_then(|slot| index.distance(&pin, query.vector, slot));
+            let distance = slot.and_then(|slot| column.distance(&pin, query.vector, slot));
             if let (Some(slot), Some(distance)) = (slot, distance)
                 && plan.rest.as_ref().map_or(Ok(true), |rest| self.passes(&CompiledFilter::new(rest), id))?
             {
@@ -257,9 +258,28 @@ impl Shard {
             })
             .collect();
         drop(ids);
-        sort_hits(&mut hits, index.params().metric);
+        sort_hits(&mut hits, column.metric());
         hits.truncate(query.k);
         Ok(Found { hits, cost: found.cost })
+    }
+
+    /// Over how many points that have the sparse vector `using` (and match `corpus`) `indices` are spread: the N and df
+    /// of PROTOCOL section 13.2, of this shard.
+    pub fn sparse_counts(
+        &self,
+        using: &str,
+        indices: &[u32],
+        corpus: Option<&Filter>,
+        stop: &Stop,
+    ) -> Result<SparseCounts, ReadError> {
+        let none = SparseCounts { vectors: 0, having: vec![0; indices.len()] };
+        let Some(Column::Sparse(index)) = self.column(using) else { return Ok(none) };
+        let pin = self.slots.pin();
+        let matching = match corpus.filter(|corpus| !corpus.is_empty()) {
+            Some(corpus) => Some(self.matching_slots(corpus, stop)?),
+            None => None,
+        };
+        Ok(index.counts(&pin, indices, matching.as_ref(), stop)?)
     }
 
     /// Splits ids to leave out from the rest of the filter, and evaluates the rest to slots.

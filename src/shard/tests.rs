@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::index::Stop;
+use crate::index::{IndexParams, SparseCounts, Stop};
 use crate::model::ids::ShardId;
 use crate::model::write::{PointVectors, UpsertMode};
 use crate::model::{
-    Condition, Filter, NamedVectors, Payload, PayloadSelector, Point, PointOp, PointSelector, Vector, VectorSelector,
+    Condition, Filter, Metric, MultiVector, NamedVectors, Payload, PayloadSelector, Point, PointOp, PointSelector,
+    SparseVector, Vector, VectorSelector,
 };
 use crate::storage::{DbSettings, PointDb};
 
@@ -34,8 +35,16 @@ impl Rng {
         let n = self.below(IDS);
         if n.is_multiple_of(3) { PointId::Uuid(uuid::Uuid::from_u128(u128::from(n) << 64)) } else { PointId::Num(n) }
     }
+    fn numbers(&mut self) -> Vec<f32> {
+        (0..DIM).map(|_| self.below(2_000) as f32 / 1_000.0 - 1.0).collect()
+    }
     fn vector(&mut self) -> Vector {
-        Vector::Dense((0..DIM).map(|_| self.below(2_000) as f32 / 1_000.0 - 1.0).collect())
+        Vector::Dense(self.numbers())
+    }
+    fn sparse(&mut self) -> Vector {
+        let entries: BTreeMap<u32, f32> =
+            (0..self.below(4)).map(|_| (self.below(12) as u32, self.below(9) as f32 / 4.0 - 1.0)).collect();
+        Vector::Sparse(SparseVector::new(entries.into_iter().collect()).unwrap())
     }
     fn vectors(&mut self) -> NamedVectors {
         let mut vectors = NamedVectors::new();
@@ -44,6 +53,13 @@ impl Rng {
         }
         if self.below(2) == 0 {
             vectors.insert("other".to_owned(), self.vector());
+        }
+        if self.below(2) == 0 {
+            vectors.insert("sparse".to_owned(), self.sparse());
+        }
+        if self.below(3) == 0 {
+            let rows = (0..=self.below(3)).flat_map(|_| self.numbers()).collect();
+            vectors.insert("multi".to_owned(), Vector::Multi(MultiVector::new(DIM, rows).unwrap()));
         }
         vectors
     }
@@ -187,9 +203,15 @@ impl Reference {
 }
 
 fn settings(dir: &std::path::Path) -> ShardSettings {
-    let vector = |metric| VectorSettings { dim: DIM, metric, m: 4, ef_construction: 16 };
+    let graph = |metric| IndexParams { dim: DIM, metric, m: 4, ef_construction: 16 };
     ShardSettings {
-        vectors: [(String::new(), vector(Metric::Euclid)), ("other".to_owned(), vector(Metric::Dot))].into(),
+        vectors: [
+            (String::new(), VectorSettings::Dense(graph(Metric::Euclid))),
+            ("other".to_owned(), VectorSettings::Dense(graph(Metric::Dot))),
+            ("multi".to_owned(), VectorSettings::Multi(graph(Metric::Dot))),
+            ("sparse".to_owned(), VectorSettings::Sparse),
+        ]
+        .into(),
         index_dir: dir.join("index"),
     }
 }
@@ -209,36 +231,55 @@ fn check_equal(shard: &Shard, reference: &Reference, rng: &mut Rng) {
     let red_ids: Vec<PointId> = reference.0.values().filter(|p| Reference::is_red(p, "red")).map(|p| p.id).collect();
     assert_eq!(shard.scroll(None, usize::MAX, Some(&red), &stop).unwrap(), red_ids);
     assert_eq!(shard.count(Some(&red), &stop).unwrap(), red_ids.len() as u64);
+    let multi = Vector::Multi(MultiVector::new(DIM, [rng.numbers(), rng.numbers()].concat()).unwrap());
+    let queries = [("", rng.vector()), ("sparse", rng.sparse()), ("multi", multi)];
     for filter in [None, Some(&red)] {
-        let query = rng.vector();
-        let mut want: Vec<(f32, PointId)> = reference
-            .0
-            .values()
-            .filter(|p| filter.is_none() || Reference::is_red(p, "red"))
-            .filter_map(|p| {
-                let vector = p.vectors.get("")?;
-                let pairs = vector.as_dense().unwrap().iter().zip(query.as_dense().unwrap());
-                Some((pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f32>(), p.id))
-            })
-            .collect();
-        want.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        want.truncate(5);
-        for exact in [true, false] {
-            let nearest = Nearest {
-                using: "",
-                vector: query.as_dense().unwrap(),
-                filter,
-                k: 5,
-                ef: Some(200),
-                exact,
-                indexed_only: false,
-            };
-            let found = shard.search(&nearest, &stop).unwrap();
-            assert_eq!(found.hits.len(), want.len());
-            for (hit, (distance, _)) in found.hits.iter().zip(&want) {
-                assert!((hit.distance - distance).abs() < 1e-5, "{:?} != {want:?}", found.hits);
+        for (using, query) in &queries {
+            let of_filter = reference.0.values().filter(|p| filter.is_none() || Reference::is_red(p, "red"));
+            let mut want: Vec<f32> = of_filter.filter_map(|p| distance(query, p.vectors.get(*using)?)).collect();
+            want.sort_by(f32::total_cmp);
+            want.truncate(5);
+            for exact in [true, false] {
+                let nearest = Nearest { using, vector: query, filter, k: 5, ef: Some(200), exact, indexed_only: false };
+                let found = shard.search(&nearest, &stop).unwrap();
+                assert_eq!(found.hits.len(), want.len(), "{using}");
+                for (hit, distance) in found.hits.iter().zip(&want) {
+                    assert!((hit.distance - distance).abs() < 1e-5, "{using}: {:?} != {want:?}", found.hits);
+                }
             }
         }
+    }
+    for corpus in [None, Some(&red)] {
+        let of_corpus = reference.0.values().filter(|p| corpus.is_none() || Reference::is_red(p, "red"));
+        let vectors: Vec<&SparseVector> = of_corpus
+            .filter_map(|p| match p.vectors.get("sparse") {
+                Some(Vector::Sparse(vector)) => Some(vector),
+                _ => None,
+            })
+            .collect();
+        let having = |index: u32| vectors.iter().filter(|vector| vector.indices().contains(&index)).count() as u64;
+        let want = SparseCounts { vectors: vectors.len() as u64, having: vec![having(3), having(99), having(3)] };
+        assert_eq!(shard.sparse_counts("sparse", &[3, 99, 3], corpus, &stop).unwrap(), want);
+    }
+}
+
+/// The obvious distance; `None` for sparse vectors that share no index.
+fn distance(query: &Vector, stored: &Vector) -> Option<f32> {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    match (query, stored) {
+        (Vector::Dense(query), Vector::Dense(stored)) => {
+            Some(query.iter().zip(stored).map(|(a, b)| (a - b) * (a - b)).sum())
+        }
+        (Vector::Sparse(query), Vector::Sparse(stored)) => {
+            let of = |index| stored.iter().find(|(of, _)| *of == index).map(|(_, value)| value);
+            let products: Vec<f32> = query.iter().filter_map(|(index, weight)| Some(weight * of(index)?)).collect();
+            (!products.is_empty()).then(|| -products.iter().sum::<f32>())
+        }
+        (Vector::Multi(query), Vector::Multi(stored)) => {
+            let best = |row| stored.rows().map(|of| dot(row, of)).fold(f32::NEG_INFINITY, f32::max);
+            Some(-query.rows().map(best).sum::<f32>())
+        }
+        _ => panic!("{query:?} and {stored:?}"),
     }
 }
 

@@ -1,0 +1,224 @@
+//! One named vector of a shard, whatever its kind.
+//!
+//! A column takes vectors of its own kind and size only. Others are passed over: they belong to a vector of the same
+//! name that was dropped, and are gone from the storage soon.
+
+use std::sync::Arc;
+
+use crate::distance::sparse_dot;
+use crate::index::{
+    Found, IndexParams, MultiIndex, Pin, Scratch, SearchParams, Slots, SparseIndex, SparseParams, Stop, Stopped,
+    VectorIndex,
+};
+use crate::model::{Metric, Slot, Vector};
+
+/// One vector of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VectorSettings {
+    Dense(IndexParams),
+    Multi(IndexParams),
+    Sparse,
+}
+
+/// The vectors of one name, and their index.
+#[derive(Clone, Debug)]
+pub(super) enum Column {
+    Dense(Arc<VectorIndex>),
+    Sparse(Arc<SparseIndex>),
+    Multi(Arc<MultiIndex>),
+}
+
+impl Column {
+    /// An empty column over the shard's slots.
+    pub(super) fn new(slots: &Arc<Slots>, settings: &VectorSettings) -> Column {
+        let slots = Arc::clone(slots);
+        match settings {
+            VectorSettings::Dense(params) => Column::Dense(Arc::new(VectorIndex::new(slots, *params))),
+            VectorSettings::Multi(params) => Column::Multi(Arc::new(MultiIndex::new(slots, *params))),
+            VectorSettings::Sparse => Column::Sparse(Arc::new(SparseIndex::new(slots))),
+        }
+    }
+
+    /// What it was made for.
+    pub(super) fn settings(&self) -> VectorSettings {
+        match self {
+            Column::Dense(index) => VectorSettings::Dense(*index.params()),
+            Column::Multi(index) => VectorSettings::Multi(*index.params()),
+            Column::Sparse(_) => VectorSettings::Sparse,
+        }
+    }
+
+    /// Whether `vector` is of the column's kind and size.
+    pub(super) fn fits(&self, vector: &Vector) -> bool {
+        match (self, vector) {
+            (Column::Dense(index), Vector::Dense(values)) => values.len() == index.params().dim,
+            (Column::Multi(index), Vector::Multi(vector)) => vector.dim() == index.params().dim,
+            (Column::Sparse(_), Vector::Sparse(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// Stores the vector of a slot just allocated, if it fits. It is found by every search that begins after the return.
+    pub(super) fn put(&self, slot: Slot, vector: &Vector) {
+        if !self.fits(vector) {
+            return;
+        }
+        match (self, vector) {
+            (Column::Dense(index), Vector::Dense(values)) => index.put(slot, values),
+            (Column::Multi(index), Vector::Multi(vector)) => index.put(slot, vector.clone()),
+            (Column::Sparse(index), Vector::Sparse(vector)) => index.put(slot, vector.clone()),
+            _ => {}
+        }
+    }
+
+    /// Makes the slot's vector dead for every search that begins after the return. Was there one?
+    pub(super) fn remove(&self, slot: Slot) -> bool {
+        match self {
+            Column::Dense(index) => index.remove(slot),
+            Column::Sparse(index) => index.remove(slot),
+            Column::Multi(index) => index.remove(slot),
+        }
+    }
+
+    /// Whether the slot has a vector here.
+    pub(super) fn has(&self, slot: Slot) -> bool {
+        match self {
+            Column::Dense(index) => index.has(slot),
+            Column::Sparse(index) => index.has(slot),
+            Column::Multi(index) => index.has(slot),
+        }
+    }
+
+    /// The vector of a slot.
+    pub(super) fn vector(&self, pin: &Pin<'_>, slot: Slot) -> Option<Vector> {
+        match self {
+            Column::Dense(index) => index.vector(pin, slot).map(|values| Vector::Dense(values.to_vec())),
+            Column::Sparse(index) => index.vector(pin, slot).cloned().map(Vector::Sparse),
+            Column::Multi(index) => index.vector(pin, slot).map(Vector::Multi),
+        }
+    }
+
+    /// Whether the slot's vector is exactly `vector`.
+    pub(super) fn holds(&self, pin: &Pin<'_>, slot: Slot, vector: Option<&Vector>) -> bool {
+        match (self, vector) {
+            (Column::Dense(index), _) => index.vector(pin, slot) == vector.and_then(Vector::as_dense),
+            (Column::Sparse(index), Some(Vector::Sparse(vector))) => index.vector(pin, slot) == Some(vector),
+            _ => self.vector(pin, slot).as_ref() == vector,
+        }
+    }
+
+    /// The internal similarity of PROTOCOL section 3.1 between `query` and the vector of a slot: larger is closer
+    /// whatever the metric; sparse vectors that share no index have 0. `None`: the slot has no vector here, or the query
+    /// is of another kind or size.
+    pub(super) fn similarity(&self, pin: &Pin<'_>, query: &Vector, slot: Slot) -> Option<f32> {
+        if !self.fits(query) {
+            return None;
+        }
+        match (self, query) {
+            (Column::Dense(index), Vector::Dense(query)) => index.distance(pin, query, slot).map(similarity),
+            (Column::Sparse(index), Vector::Sparse(query)) => {
+                index.vector(pin, slot).map(|vector| sparse_dot(query, vector).unwrap_or(0.0))
+            }
+            (Column::Multi(index), Vector::Multi(query)) => index.distance(pin, query, slot).map(similarity),
+            _ => None,
+        }
+    }
+
+    /// [`Column::similarity`] of many slots, into `out`: one for each, in their order.
+    pub(super) fn similarities(&self, pin: &Pin<'_>, query: &Vector, slots: &[Slot], out: &mut Vec<Option<f32>>) {
+        match (self, query) {
+            (Column::Dense(index), Vector::Dense(query)) if query.len() == index.params().dim => {
+                index.distances(pin, query, slots, out);
+                out.iter_mut().for_each(|distance| *distance = distance.map(similarity));
+            }
+            _ => {
+                out.clear();
+                out.extend(slots.iter().map(|slot| self.similarity(pin, query, *slot)));
+            }
+        }
+    }
+
+    /// The nearest vectors to `query`, as distances (the similarity with its sign turned). A query of another kind or
+    /// size finds nothing. Of sparse vectors only those that share an index with the query are found (section 13.1).
+    pub(super) fn search(
+        &self,
+        pin: &Pin<'_>,
+        scratch: &mut Scratch,
+        query: &Vector,
+        params: &SearchParams<'_>,
+        stop: &Stop,
+    ) -> Result<Found, Stopped> {
+        if !self.fits(query) {
+            return Ok(Found::default());
+        }
+        match (self, query) {
+            (Column::Dense(index), Vector::Dense(query)) => index.search(pin, scratch, query, params, stop),
+            (Column::Multi(index), Vector::Multi(query)) => index.search(pin, scratch, query, params, stop),
+            (Column::Sparse(index), Vector::Sparse(query)) => {
+                let params = SparseParams { k: params.k, indexed_only: params.indexed_only, filter: params.filter };
+                index.search(pin, scratch, query, &params, stop)
+            }
+            _ => Ok(Found::default()),
+        }
+    }
+
+    /// The distance by which [`Column::search`] would find the slot; `None` if it would not.
+    pub(super) fn distance(&self, pin: &Pin<'_>, query: &Vector, slot: Slot) -> Option<f32> {
+        match (self, query) {
+            (Column::Sparse(index), Vector::Sparse(query)) => {
+                index.vector(pin, slot).and_then(|vector| sparse_dot(query, vector)).map(|product| 0.0 - product)
+            }
+            _ => self.similarity(pin, query, slot).map(|similarity| 0.0 - similarity),
+        }
+    }
+
+    /// Lends the calling thread to the index for about `budget` units; how many were done.
+    pub(super) fn work(&self, scratch: &mut Scratch, budget: usize) -> usize {
+        match self {
+            Column::Dense(index) => index.work(scratch, budget),
+            Column::Sparse(index) => index.work(budget),
+            Column::Multi(index) => index.work(scratch, budget),
+        }
+    }
+
+    /// Beam width of a search that names none.
+    pub(super) fn default_ef(&self) -> usize {
+        match self {
+            Column::Dense(index) => index.params().ef_construction,
+            Column::Multi(index) => index.params().ef_construction,
+            Column::Sparse(_) => 0,
+        }
+    }
+
+    /// How its distances are shown and its ties ordered: as dot products where it is sparse (PROTOCOL section 3.1).
+    pub(super) fn metric(&self) -> Metric {
+        match self {
+            Column::Dense(index) => index.params().metric,
+            Column::Multi(index) => index.params().metric,
+            Column::Sparse(_) => Metric::Dot,
+        }
+    }
+
+    /// Vectors that are found without a scan. Without a graph nothing is indexed, though nothing waits either.
+    pub(super) fn indexed_len(&self) -> usize {
+        match self {
+            Column::Dense(index) if index.params().m == 0 => 0,
+            Column::Dense(index) => index.indexed_len(),
+            Column::Multi(index) => index.indexed_len(),
+            Column::Sparse(index) => index.indexed_len(),
+        }
+    }
+
+    /// Vectors that wait for their index and are scanned meanwhile.
+    pub(super) fn tail_len(&self) -> usize {
+        match self {
+            Column::Dense(index) => index.tail_len(),
+            Column::Multi(index) => index.tail_len(),
+            Column::Sparse(index) => index.tail_len(),
+        }
+    }
+}
+
+fn similarity(distance: f32) -> f32 {
+    0.0 - distance
+}
