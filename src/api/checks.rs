@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::status::{ApiError, Failure};
 use crate::model::collection::{
     CollectionConfig, CollectionConfigDiff, CollectionName, DIM_MAX, DIM_MIN, HnswConfigDiff, NameError,
-    OptimizersConfigDiff, VectorParams, WalConfigDiff,
+    OptimizersConfigDiff, StrictModeConfig, VectorParams, WalConfigDiff,
 };
 use crate::model::datetime::Timestamp;
 use crate::model::filter::{FieldCondition, MinShould, Predicate};
@@ -532,6 +532,32 @@ pub fn collection_config(found: &mut Findings, config: &CollectionConfig) -> Che
         let at = if config.vectors.is_single { vectors } else { vectors.member() };
         checks.push(vector_name(found, at, name));
         checks.push(vector_params(found, at, params));
+    }
+    checks.into_iter().collect()
+}
+
+/// Limits that would forbid everything are refused.
+pub fn strict_mode(found: &mut Findings, at: At<'_>, config: &StrictModeConfig) -> Checked<()> {
+    let limits = [
+        ("max_query_limit", config.max_query_limit),
+        ("max_timeout", config.max_timeout),
+        ("max_collection_vector_size_bytes", config.max_collection_vector_size_bytes),
+        ("read_rate_limit", config.read_rate_limit),
+        ("write_rate_limit", config.write_rate_limit),
+        ("max_points_count", config.max_points_count),
+    ];
+    let mut checks: Vec<Checked<()>> = Vec::new();
+    for (name, limit) in limits {
+        checks.extend(limit.map(|limit| at_least(found, at.field(name), limit, 1).map(drop)));
+    }
+    let (rows, lengths) = (at.field("multivector_config"), at.field("sparse_config"));
+    for (limits, at, name) in [
+        (&config.multivector_max_vectors, rows.member(), "max_vectors"),
+        (&config.sparse_max_length, lengths.member(), "max_length"),
+    ] {
+        for limit in limits.iter().flat_map(|limits| limits.values().flatten()) {
+            checks.push(at_least(found, at.field(name), *limit, 1).map(drop));
+        }
     }
     checks.into_iter().collect()
 }

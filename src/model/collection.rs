@@ -279,6 +279,8 @@ pub struct CollectionConfigDiff {
     pub on_disk_payload: Option<bool>,
     /// Merged key by key; null removes a key.
     pub metadata: Option<Payload>,
+    /// Merged setting by setting; none can be unset.
+    pub strict_mode: Option<StrictModeConfig>,
 }
 
 /// A change of one vector's settings.
@@ -343,6 +345,51 @@ impl OptimizersConfigDiff {
     }
 }
 
+impl StrictModeConfig {
+    /// `self` with the settings `newer` gives replaced; limits by vector name are replaced name by name.
+    pub fn merged(self, newer: StrictModeConfig) -> StrictModeConfig {
+        StrictModeConfig {
+            enabled: newer.enabled.or(self.enabled),
+            max_query_limit: newer.max_query_limit.or(self.max_query_limit),
+            max_timeout: newer.max_timeout.or(self.max_timeout),
+            unindexed_filtering_retrieve: newer.unindexed_filtering_retrieve.or(self.unindexed_filtering_retrieve),
+            unindexed_filtering_update: newer.unindexed_filtering_update.or(self.unindexed_filtering_update),
+            search_max_hnsw_ef: newer.search_max_hnsw_ef.or(self.search_max_hnsw_ef),
+            search_allow_exact: newer.search_allow_exact.or(self.search_allow_exact),
+            search_max_oversampling: newer.search_max_oversampling.or(self.search_max_oversampling),
+            upsert_max_batchsize: newer.upsert_max_batchsize.or(self.upsert_max_batchsize),
+            search_max_batchsize: newer.search_max_batchsize.or(self.search_max_batchsize),
+            max_collection_vector_size_bytes: newer
+                .max_collection_vector_size_bytes
+                .or(self.max_collection_vector_size_bytes),
+            max_collection_payload_size_bytes: newer
+                .max_collection_payload_size_bytes
+                .or(self.max_collection_payload_size_bytes),
+            read_rate_limit: newer.read_rate_limit.or(self.read_rate_limit),
+            write_rate_limit: newer.write_rate_limit.or(self.write_rate_limit),
+            max_points_count: newer.max_points_count.or(self.max_points_count),
+            filter_max_conditions: newer.filter_max_conditions.or(self.filter_max_conditions),
+            condition_max_size: newer.condition_max_size.or(self.condition_max_size),
+            max_payload_index_count: newer.max_payload_index_count.or(self.max_payload_index_count),
+            multivector_max_vectors: merged_by_name(self.multivector_max_vectors, newer.multivector_max_vectors),
+            sparse_max_length: merged_by_name(self.sparse_max_length, newer.sparse_max_length),
+        }
+    }
+}
+
+/// Limits by vector name.
+type LimitsByName = Option<BTreeMap<VectorName, Option<u64>>>;
+
+fn merged_by_name(older: LimitsByName, newer: LimitsByName) -> LimitsByName {
+    let Some(newer) = newer else { return older };
+    let mut merged = older.unwrap_or_default();
+    for (name, limit) in newer {
+        let kept = merged.entry(name).or_default();
+        *kept = limit.or(*kept);
+    }
+    Some(merged)
+}
+
 impl VectorParams {
     /// Nothing but the size and the metric is given.
     pub fn new(dim: u64, metric: Metric) -> VectorParams {
@@ -390,6 +437,11 @@ impl CollectionConfig {
         }
     }
 
+    /// The limits in force: `None` unless strict mode is enabled.
+    pub fn strict_limits(&self) -> Option<&StrictModeConfig> {
+        self.strict_mode.as_ref().filter(|strict| strict.enabled == Some(true))
+    }
+
     /// Applies `diff`. The names in `diff.vectors` must exist (the caller has checked); others are ignored.
     pub fn apply(&mut self, diff: &CollectionConfigDiff) {
         for (name, change) in &diff.vectors {
@@ -410,6 +462,9 @@ impl CollectionConfig {
             let mut metadata = self.metadata.take().unwrap_or_default();
             metadata.merge(changes);
             self.metadata = Some(metadata);
+        }
+        if let Some(newer) = &diff.strict_mode {
+            self.strict_mode = Some(self.strict_mode.take().unwrap_or_default().merged(newer.clone()));
         }
     }
 }

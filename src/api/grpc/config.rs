@@ -9,11 +9,12 @@ use std::time::Instant;
 use super::call::Times;
 use super::pb::{self, alias_operations::Action, max_optimization_threads, vectors_config, vectors_config_diff};
 use super::point::{choice_from_wire, required};
+use super::strict::{strict_mode_from_wire, wire_from_strict_mode};
 use super::value::{payload_from_wire, wire_from_payload};
 use crate::api::checks::{self, At, Checked, Findings, each};
 use crate::model::collection::{
     AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName, HnswConfigDiff, OptimizersConfigDiff,
-    VectorParams, VectorParamsDiff, VectorsConfig, WalConfigDiff, defaults,
+    StrictModeConfig, VectorParams, VectorParamsDiff, VectorsConfig, WalConfigDiff, defaults,
 };
 use crate::model::{Metric, Payload, VectorName};
 use crate::service::{Alias, CollectionReport, CollectionStatus};
@@ -40,7 +41,6 @@ pub(super) struct Update {
 pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Times) -> Checked<Create> {
     let lacking = [
         found.absent(&wire.quantization_config, QUANTIZATION),
-        strict_mode_off(found, wire.strict_mode_config),
         memory(found, At::Root.field("payload"), wire.payload.and_then(|payload| payload.memory)),
         found.absent(&wire.id_tracker.and_then(|tracker| tracker.memory), "id_tracker.memory"),
         no_sparse(found, wire.sparse_vectors_config),
@@ -52,6 +52,7 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
     let hnsw = hnsw_config(found, wire.hnsw_config);
     let optimizers = optimizers_config(found, At::Root.field("optimizers_config"), wire.optimizers_config);
     let metadata = metadata(found, wire.metadata);
+    let strict_mode = strict_mode(found, wire.strict_mode_config);
     lacking.into_iter().collect::<Checked<()>>()?;
     let config = CollectionConfig {
         shard_number: wire.shard_number.unwrap_or(1),
@@ -63,6 +64,7 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
         optimizers: optimizers?,
         wal: wire.wal_config.map(wal_config).unwrap_or_default(),
         metadata: metadata?,
+        strict_mode: strict_mode?,
         ..CollectionConfig::new(vectors?)
     };
     checks::collection_config(found, &config)?;
@@ -73,7 +75,6 @@ pub(super) fn update(found: &mut Findings, wire: pb::UpdateCollection, times: Ti
     let params = wire.params.unwrap_or_default();
     let lacking = [
         found.absent(&wire.quantization_config, QUANTIZATION),
-        strict_mode_off(found, wire.strict_mode_config),
         found.absent(&params.read_fan_out_delay_ms, "read_fan_out_delay_ms"),
         memory(found, At::Root.field("params").field("payload"), params.payload.and_then(|payload| payload.memory)),
         found.absent(&params.id_tracker.and_then(|tracker| tracker.memory), "id_tracker.memory"),
@@ -84,6 +85,7 @@ pub(super) fn update(found: &mut Findings, wire: pb::UpdateCollection, times: Ti
     let hnsw = hnsw_config(found, wire.hnsw_config);
     let optimizers = optimizers_config(found, At::Root.field("optimizers_config"), wire.optimizers_config);
     let metadata = metadata(found, wire.metadata);
+    let strict_mode = strict_mode(found, wire.strict_mode_config);
     lacking.into_iter().collect::<Checked<()>>()?;
     let diff = CollectionConfigDiff {
         vectors: vectors?,
@@ -94,6 +96,7 @@ pub(super) fn update(found: &mut Findings, wire: pb::UpdateCollection, times: Ti
         read_fan_out_factor: params.read_fan_out_factor,
         on_disk_payload: params.on_disk_payload,
         metadata: metadata?,
+        strict_mode: strict_mode?,
     };
     checks::collection_config_diff(found, &diff)?;
     Ok(Update { collection: wire.collection_name, diff, deadline: deadline?.or(times.latest) })
@@ -128,9 +131,8 @@ fn no_sparse(found: &mut Findings, wire: Option<pb::SparseVectorConfig>) -> Chec
     found.absent(&wire.filter(|config| !config.map.is_empty()), "sparse vectors")
 }
 
-/// Its limits mean something only when it is enabled.
-fn strict_mode_off(found: &mut Findings, wire: Option<pb::StrictModeConfig>) -> Checked<()> {
-    found.absent(&wire.filter(|config| config.enabled == Some(true)), "strict_mode_config")
+fn strict_mode(found: &mut Findings, wire: Option<pb::StrictModeConfig>) -> Checked<Option<StrictModeConfig>> {
+    wire.map(|wire| strict_mode_from_wire(found, At::Root.field("strict_mode_config"), wire)).transpose()
 }
 
 /// Where vectors and payloads are kept cannot be chosen in this version; pinned it never can.
@@ -299,7 +301,7 @@ pub(super) fn wire_from_report(report: CollectionReport) -> pb::CollectionInfo {
             optimizer_config: Some(wire_from_optimizers(config.optimizers)),
             wal_config: Some(wire_from_wal(config.wal)),
             quantization_config: None,
-            strict_mode_config: None,
+            strict_mode_config: config.strict_mode.clone().map(wire_from_strict_mode),
             metadata: wire_from_payload(metadata),
             params: Some(wire_from_params(config)),
         }),
@@ -562,6 +564,7 @@ mod tests {
             },
             wal: WalConfigDiff { wal_capacity_mb: Some(1), wal_segments_ahead: Some(2), wal_retain_closed: Some(3) },
             metadata: Some(Payload(json!({"a": 1}).as_object().unwrap().clone())),
+            strict_mode: Some(StrictModeConfig { enabled: Some(false), ..StrictModeConfig::default() }),
             ..CollectionConfig::new(vectors)
         };
         let times = times();
@@ -612,7 +615,6 @@ mod tests {
             single(params)
         };
         let sparse = pb::SparseVectorConfig { map: BTreeMap::from([("s".to_owned(), Default::default())]) };
-        let strict = pb::StrictModeConfig { enabled: Some(true), ..Default::default() };
         let memory = Some(pb::Memory::Cold as i32);
         let hnsw = pb::HnswConfigDiff { memory, ..Default::default() };
         let unoptimized = pb::OptimizersConfigDiff { prevent_unoptimized: Some(true), ..Default::default() };
@@ -625,7 +627,6 @@ mod tests {
             (vector(|params| params.memory = Some(pb::Memory::Cached as i32)), "vectors_config.params.memory"),
             (pb::CreateCollection { quantization_config: Some(Default::default()), ..good() }, "quantization_config"),
             (pb::CreateCollection { sparse_vectors_config: Some(sparse), ..good() }, "sparse vectors"),
-            (pb::CreateCollection { strict_mode_config: Some(strict), ..good() }, "strict_mode_config"),
             (pb::CreateCollection { sharding_method: Some(1), ..good() }, "sharding_method: custom"),
             (pb::CreateCollection { hnsw_config: Some(hnsw), ..good() }, "hnsw_config.memory"),
             (pb::CreateCollection { optimizers_config: Some(unoptimized), ..good() }, "prevent_unoptimized"),

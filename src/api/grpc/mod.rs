@@ -18,6 +18,7 @@ mod point;
 mod points;
 mod query;
 mod status;
+mod strict;
 mod value;
 mod vector;
 mod write;

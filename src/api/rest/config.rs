@@ -7,10 +7,11 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
+use super::strict::StrictMode;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::collection::{
-    CollectionConfig, CollectionConfigDiff, HnswConfigDiff, OptimizersConfigDiff, VectorParams, VectorParamsDiff,
-    VectorsConfig, WalConfigDiff, defaults,
+    CollectionConfig, CollectionConfigDiff, HnswConfigDiff, OptimizersConfigDiff, StrictModeConfig, VectorParams,
+    VectorParamsDiff, VectorsConfig, WalConfigDiff, defaults,
 };
 use crate::model::{Metric, Payload};
 use crate::service::{CollectionReport, CollectionStatus};
@@ -31,7 +32,7 @@ pub(super) struct CreateCollection {
     #[serde(alias = "optimizer_config")]
     optimizers_config: Option<OptimizersConfig>,
     quantization_config: Option<IgnoredAny>,
-    strict_mode_config: Option<StrictModeConfig>,
+    strict_mode_config: Option<StrictMode>,
     init_from: Option<IgnoredAny>,
     metadata: Option<Map<String, Value>>,
 }
@@ -46,7 +47,7 @@ pub(super) struct UpdateCollection {
     #[serde(alias = "optimizer_config")]
     optimizers_config: Option<OptimizersConfig>,
     quantization_config: Option<IgnoredAny>,
-    strict_mode_config: Option<StrictModeConfig>,
+    strict_mode_config: Option<StrictMode>,
     metadata: Option<Map<String, Value>>,
 }
 
@@ -139,12 +140,6 @@ struct WalConfig {
     wal_retain_closed: Option<u64>,
 }
 
-/// Its limits mean something only when it is enabled.
-#[derive(Deserialize)]
-struct StrictModeConfig {
-    enabled: Option<bool>,
-}
-
 impl CreateCollection {
     pub(super) fn convert(self, found: &mut Findings) -> Checked<CollectionConfig> {
         let root = At::Root;
@@ -152,12 +147,12 @@ impl CreateCollection {
         found.absent(&self.payload, "payload.memory")?;
         found.absent(&self.quantization_config, "quantization_config")?;
         found.absent(&self.init_from, "init_from")?;
-        strict_mode_off(found, self.strict_mode_config)?;
         if let Some(ShardingMethod::Custom) = self.sharding_method {
             return found.unimplemented("sharding_method: custom");
         }
         let vectors = vectors_config(found, root.field("vectors"), self.vectors);
         let hnsw = self.hnsw_config.unwrap_or_default().convert(found);
+        let strict_mode = strict_mode(found, self.strict_mode_config);
         let config = CollectionConfig {
             shard_number: self.shard_number.unwrap_or(1),
             replication_factor: self.replication_factor.unwrap_or(1),
@@ -168,6 +163,7 @@ impl CreateCollection {
             optimizers: self.optimizers_config.unwrap_or_default().convert(),
             wal: self.wal_config.unwrap_or_default().convert(),
             metadata: self.metadata.map(Payload),
+            strict_mode: strict_mode?,
             ..CollectionConfig::new(vectors?)
         };
         checks::collection_config(found, &config)?;
@@ -179,7 +175,6 @@ impl UpdateCollection {
     pub(super) fn convert(self, found: &mut Findings) -> Checked<CollectionConfigDiff> {
         absent_map(found, self.sparse_vectors, "sparse vectors")?;
         found.absent(&self.quantization_config, "quantization_config")?;
-        strict_mode_off(found, self.strict_mode_config)?;
         let vectors =
             checks::each(self.vectors.unwrap_or_default(), |_, (name, diff)| Ok((name, diff.convert(found)?)))?;
         let mut diff = CollectionConfigDiff {
@@ -187,6 +182,7 @@ impl UpdateCollection {
             hnsw: self.hnsw_config.unwrap_or_default().convert(found)?,
             optimizers: self.optimizers_config.unwrap_or_default().convert(),
             metadata: self.metadata.map(Payload),
+            strict_mode: strict_mode(found, self.strict_mode_config)?,
             ..CollectionConfigDiff::default()
         };
         if let Some(params) = self.params {
@@ -205,8 +201,8 @@ fn absent_map(found: &mut Findings, given: Option<BTreeMap<String, IgnoredAny>>,
     found.absent(&given.filter(|members| !members.is_empty()), what)
 }
 
-fn strict_mode_off(found: &mut Findings, given: Option<StrictModeConfig>) -> Checked<()> {
-    found.absent(&given.filter(|config| config.enabled == Some(true)), "strict_mode_config")
+fn strict_mode(found: &mut Findings, given: Option<StrictMode>) -> Checked<Option<StrictModeConfig>> {
+    given.map(|given| given.convert(found, At::Root.field("strict_mode_config"))).transpose()
 }
 
 /// One vector, if the object has a vector's own keys, else a map of them. Null members are absent.
@@ -363,6 +359,10 @@ fn config(config: &CollectionConfig) -> Value {
             })),
         ),
         ("quantization_config", some(Value::Null)),
+        (
+            "strict_mode_config",
+            config.strict_mode.as_ref().and_then(|strict| serde_json::to_value(StrictMode::from(strict)).ok()),
+        ),
         ("metadata", config.metadata.as_ref().map(|metadata| Value::Object(metadata.0.clone()))),
     ])
 }

@@ -237,7 +237,6 @@ fn settings_not_built_are_named() {
         (r#"{"vectors": {"size": 4, "distance": "Dot", "memory": "cold"}}"#, "memory"),
         (r#"{"payload": {"memory": "cold"}}"#, "payload.memory"),
         (r#"{"hnsw_config": {"memory": "cold"}}"#, "hnsw_config.memory"),
-        (r#"{"strict_mode_config": {"enabled": true}}"#, "strict_mode_config"),
         (r#"{"sharding_method": "custom"}"#, "sharding_method: custom"),
         (r#"{"init_from": {"collection": "c"}}"#, "init_from"),
     ];
@@ -266,6 +265,7 @@ fn protocol_18_update() {
             read_fan_out_factor: Some(3),
             on_disk_payload: Some(false),
             metadata: Some(Payload([("a".to_owned(), Value::Null)].into_iter().collect())),
+            strict_mode: None,
         }
     );
     assert_eq!(update("{}").unwrap(), CollectionConfigDiff::default());
@@ -279,4 +279,43 @@ fn protocol_18_update() {
     assert_eq!(update(r#"{"vectors": {"size": 4}}"#).unwrap_err().http_status(), 400, "only maps here");
     let error = update(r#"{"quantization_config": "Disabled"}"#).unwrap_err();
     assert_eq!(error.text, "Not implemented: quantization_config");
+}
+
+#[test]
+fn s21_strict_mode_is_echoed_with_what_is_set_and_merged_setting_by_setting() {
+    let mut config = create(
+        r#"{"strict_mode_config": {"enabled": true, "max_query_limit": 10, "search_max_oversampling": 1.5,
+            "read_rate_limit": null, "multivector_config": {"m": {"max_vectors": 5}, "n": {}}}}"#,
+    )
+    .unwrap();
+    let of = |config: &CollectionConfig| shown(config.clone())["config"]["strict_mode_config"].clone();
+    let limits = json!({"m": {"max_vectors": 5}, "n": {}});
+    assert_eq!(
+        of(&config),
+        json!({
+            "enabled": true, "max_query_limit": 10, "search_max_oversampling": 1.5, "multivector_config": limits,
+        })
+    );
+    let diff = update(
+        r#"{"strict_mode_config": {"enabled": false, "max_query_limit": null, "write_rate_limit": 3,
+            "multivector_config": {"n": {"max_vectors": 2}}, "sparse_config": {"s": {"max_length": 4}}}}"#,
+    );
+    config.apply(&diff.unwrap());
+    assert_eq!(
+        of(&config),
+        json!({
+            "enabled": false, "max_query_limit": 10, "search_max_oversampling": 1.5, "write_rate_limit": 3,
+            "multivector_config": {"m": {"max_vectors": 5}, "n": {"max_vectors": 2}},
+            "sparse_config": {"s": {"max_length": 4}},
+        })
+    );
+    assert_eq!(config.strict_limits(), None);
+    config.apply(&update("{}").unwrap());
+    assert_eq!(of(&config)["write_rate_limit"], 3);
+    assert_eq!(of(&create("{}").unwrap()), Value::Null, "not given, not shown");
+    assert_eq!(
+        refusal(r#"{"strict_mode_config": {"max_points_count": 0, "sparse_config": {"s": {"max_length": 0}}}}"#).1,
+        "Validation error in JSON body: [strict_mode_config.max_points_count: value 0 invalid, must be 1 or larger; \
+         strict_mode_config.sparse_config.?.max_length: value 0 invalid, must be 1 or larger]"
+    );
 }

@@ -18,6 +18,7 @@ mod reads;
 mod records;
 mod selectors;
 mod shapes;
+mod strict;
 mod vectors;
 
 use std::sync::Arc;
