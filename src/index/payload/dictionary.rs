@@ -58,14 +58,6 @@ impl Posting {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        let (one, many) = match self {
-            Posting::One(slot) => (Some(*slot), None),
-            Posting::Many(slots) => (None, Some(slots.iter())),
-        };
-        one.into_iter().chain(many.into_iter().flatten())
-    }
-
     fn memory_bytes(&self) -> usize {
         match self {
             Posting::One(_) => 0,
@@ -169,7 +161,10 @@ impl<K: Ord + Clone> Dictionary<K> {
     }
 
     /// Values from `first` on, ascending, with their slots.
-    pub(super) fn iter_from<'a, Q: Ord + ?Sized>(&'a self, first: &Q) -> impl Iterator<Item = (&'a K, &'a Posting)> + use<'a, Q, K>
+    pub(super) fn iter_from<'a, Q: Ord + ?Sized>(
+        &'a self,
+        first: &Q,
+    ) -> impl Iterator<Item = (&'a K, &'a Posting)> + use<'a, Q, K>
     where
         K: std::borrow::Borrow<Q>,
     {

@@ -11,7 +11,7 @@ use super::dictionary::{Lookup, union};
 use super::ordered::{self, Key, Ordered};
 use super::places::Places;
 use super::selection::{FieldSpec, FieldValues, Values, is_plain};
-use super::words::{Bm25, WordStats, Words};
+use super::words::{Bm25Scoring, WordStats, Words};
 use crate::model::Slot;
 use crate::model::datetime::Timestamp;
 use crate::model::field_index::FieldIndexKind;
@@ -238,9 +238,7 @@ impl FieldIndex {
     pub fn passing(&self, predicate: &Predicate, within: &RoaringBitmap, passes: &dyn Fn(&str) -> bool) -> Answer {
         match &self.kind {
             Kind::Keyword(lookup) => self.keyword(lookup, predicate, within, passes),
-            Kind::Integer { lookup, ordered } => {
-                self.integer(lookup.as_ref(), ordered.as_ref(), predicate, within)
-            }
+            Kind::Integer { lookup, ordered } => self.integer(lookup.as_ref(), ordered.as_ref(), predicate, within),
             Kind::Float(ordered) => self.float(ordered, predicate, within),
             Kind::Bool(lookup) => match predicate {
                 Predicate::Match(Match::Bool(value)) => Answer::sure(lookup.any_of([value].into_iter()) & within),
@@ -372,9 +370,7 @@ impl FieldIndex {
             Predicate::Match(Match::AnyInteger(list)) => Answer::sure(any_of(list)),
             Predicate::Match(Match::ExceptInteger(list)) => match lookup {
                 // Whatever is no integer is not in the list.
-                Some(lookup) => {
-                    Answer::sure((lookup.other_than(list.iter(), &self.indexed) | &self.others) & within)
-                }
+                Some(lookup) => Answer::sure((lookup.other_than(list.iter(), &self.indexed) | &self.others) & within),
                 None => self.any(within),
             },
             Predicate::Match(Match::ExceptKeyword(_)) => self.all_but_others(within),
@@ -452,9 +448,7 @@ impl FieldIndex {
         match predicate {
             Predicate::Match(Match::Keyword(text)) => apart(lookup.any_of(plain(std::slice::from_ref(text)).iter())),
             Predicate::Match(Match::AnyKeyword(list)) => apart(lookup.any_of(plain(list).iter())),
-            Predicate::Match(Match::ExceptKeyword(list)) => {
-                apart(lookup.other_than(plain(list).iter(), &self.indexed))
-            }
+            Predicate::Match(Match::ExceptKeyword(list)) => apart(lookup.other_than(plain(list).iter(), &self.indexed)),
             Predicate::Match(Match::ExceptInteger(_)) => self.all_but_others(within),
             Predicate::Match(Match::Bool(_) | Match::Integer(_) | Match::AnyInteger(_))
             | Predicate::Range(_)
@@ -550,7 +544,7 @@ impl FieldIndex {
 
     /// The texts among `within` with one of the tokens of `bm25`, with their scores. `None`: not a text index with
     /// `scoring`.
-    pub fn scores(&self, bm25: &Bm25<'_>, within: &RoaringBitmap) -> Option<Vec<(Slot, f32)>> {
+    pub fn scores(&self, bm25: &Bm25Scoring<'_>, within: &RoaringBitmap) -> Option<Vec<(Slot, f32)>> {
         let mut scores = Vec::new();
         self.scoring_words()?.scores(bm25, within, |slot, score| scores.push((Slot(slot), score)));
         Some(scores)
@@ -616,11 +610,7 @@ impl<'a> Order<'a> {
     }
 
     /// Pairs of a value's key and a slot that has it, in `direction`.
-    pub fn iter(
-        &self,
-        keys: &RangeInclusive<Key>,
-        direction: Direction,
-    ) -> Box<dyn Iterator<Item = (Key, Slot)> + 'a> {
+    pub fn iter(&self, keys: &RangeInclusive<Key>, direction: Direction) -> Box<dyn Iterator<Item = (Key, Slot)> + 'a> {
         let pairs = self.ordered.iter(keys).map(|(key, slot)| (key, Slot(slot)));
         match direction {
             Direction::Asc => Box::new(pairs),

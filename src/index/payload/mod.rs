@@ -15,13 +15,11 @@ mod field;
 mod ordered;
 mod places;
 mod selection;
-mod tokenizer;
 mod words;
 
 pub use field::{Answer, FieldIndex, Order};
 pub use selection::{FieldSpec, FieldValues};
-pub use tokenizer::Tokenizer;
-pub use words::{Bm25, WordStats};
+pub use words::{Bm25Scoring, WordStats};
 
 #[cfg(test)]
 mod tests;

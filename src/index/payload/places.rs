@@ -140,10 +140,7 @@ impl Shape<'_> {
                 if south > north {
                     Vec::new()
                 } else if top_left.lon > bottom_right.lon {
-                    vec![
-                        envelope(top_left.lon, south, 180.0, north),
-                        envelope(-180.0, south, bottom_right.lon, north),
-                    ]
+                    vec![envelope(top_left.lon, south, 180.0, north), envelope(-180.0, south, bottom_right.lon, north)]
                 } else {
                     vec![envelope(top_left.lon, south, bottom_right.lon, north)]
                 }

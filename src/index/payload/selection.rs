@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::tokenizer::Tokenizer;
 use crate::model::datetime::Timestamp;
 use crate::model::field_index::{FieldIndexKind, TextParams};
 use crate::model::geo::GeoPoint;
 use crate::model::{Path, Payload};
+use crate::text::Tokenizer;
 
 /// What a field index is for. Apart from the index, so that payloads are read without holding it.
 pub struct FieldSpec {

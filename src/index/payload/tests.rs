@@ -85,7 +85,9 @@ fn any_payload() -> impl Strategy<Value = Payload> {
     })
 }
 
-fn any_range<T: std::fmt::Debug + Copy + 'static>(bound: impl Strategy<Value = T> + Clone + 'static) -> BoxedStrategy<Range<T>> {
+fn any_range<T: std::fmt::Debug + Copy + 'static>(
+    bound: impl Strategy<Value = T> + Clone + 'static,
+) -> BoxedStrategy<Range<T>> {
     let bound = prop::option::weighted(0.5, bound);
     prop::array::uniform4(bound).prop_map(|[lt, lte, gt, gte]| Range { lt, lte, gt, gte }).boxed()
 }
@@ -166,9 +168,8 @@ impl Fixture {
     fn want(&self, condition: &FieldCondition) -> RoaringBitmap {
         let filter = Filter { must: vec![Condition::Field(condition.clone())], ..Filter::default() };
         let compiled = CompiledFilter::with_texts(&filter, &self.texts);
-        let passes = |payload: &Payload| {
-            compiled.matches(&PointView { id: PointId::Num(0), payload, has_vector: &|_| false })
-        };
+        let passes =
+            |payload: &Payload| compiled.matches(&PointView { id: PointId::Num(0), payload, has_vector: &|_| false });
         (0..).zip(&self.payloads).filter(|(_, p)| p.as_ref().is_some_and(passes)).map(|(slot, _)| slot).collect()
     }
 }
@@ -186,7 +187,11 @@ fn text_passes(condition: &FieldCondition, text: &str) -> bool {
     let alone = FieldCondition { key: "v".parse().unwrap(), predicates: condition.predicates.clone() };
     let filter = Filter { must: vec![Condition::Field(alone)], ..Filter::default() };
     let Value::Object(map) = json!({"v": text}) else { unreachable!() };
-    CompiledFilter::new(&filter).matches(&PointView { id: PointId::Num(0), payload: &Payload(map), has_vector: &|_| false })
+    CompiledFilter::new(&filter).matches(&PointView {
+        id: PointId::Num(0),
+        payload: &Payload(map),
+        has_vector: &|_| false,
+    })
 }
 
 proptest! {
@@ -328,9 +333,18 @@ proptest! {
 #[test]
 fn s8_points_with_an_indexable_value_are_counted() {
     let payloads = [
-        json!({"v": "red"}), json!({"v": 1}), json!({"v": 1.5}), json!({"v": true}), json!({"v": null}), json!({"v": []}),
-        json!({"v": ["2024-01-01", 3]}), json!({"v": UUIDS[1]}), json!({"v": {"lon": 1, "lat": 2}}),
-        json!({"v": {"lon": 1, "lat": 200}}), json!({}), json!({"v": u64::MAX}),
+        json!({"v": "red"}),
+        json!({"v": 1}),
+        json!({"v": 1.5}),
+        json!({"v": true}),
+        json!({"v": null}),
+        json!({"v": []}),
+        json!({"v": ["2024-01-01", 3]}),
+        json!({"v": UUIDS[1]}),
+        json!({"v": {"lon": 1, "lat": 2}}),
+        json!({"v": {"lon": 1, "lat": 200}}),
+        json!({}),
+        json!({"v": u64::MAX}),
     ];
     let changes: Vec<(u32, Option<Payload>)> = (0..)
         .zip(payloads)
@@ -339,6 +353,7 @@ fn s8_points_with_an_indexable_value_are_counted() {
             _ => unreachable!(),
         })
         .collect();
-    let counts = kinds().into_iter().map(|kind| Fixture::new(kind, &"v".parse().unwrap(), &changes).index.point_count());
+    let counts =
+        kinds().into_iter().map(|kind| Fixture::new(kind, &"v".parse().unwrap(), &changes).index.point_count());
     assert_eq!(counts.collect::<Vec<_>>(), [3, 2, 2, 2, 4, 1, 3, 3, 3, 1, 1, 1]);
 }

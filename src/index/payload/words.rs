@@ -39,9 +39,20 @@ pub struct WordStats {
     pub frequencies: BTreeMap<String, u64>,
 }
 
+impl WordStats {
+    /// Takes in those of another index for the same query.
+    pub fn add(&mut self, other: WordStats) {
+        self.document_count += other.document_count;
+        self.token_count += other.token_count;
+        for (token, frequency) in other.frequencies {
+            *self.frequencies.entry(token).or_default() += frequency;
+        }
+    }
+}
+
 /// How texts are scored (PROTOCOL section 13.4).
 #[derive(Clone, Copy, Debug)]
-pub struct Bm25<'a> {
+pub struct Bm25Scoring<'a> {
     pub stats: &'a WordStats,
     /// Saturation of a token's frequency.
     pub k: f32,
@@ -175,7 +186,7 @@ impl Words {
     }
 
     /// Every slot among `within` with one of the tokens of `bm25`, with its score. Needs the order to be kept.
-    pub(super) fn scores(&self, bm25: &Bm25<'_>, within: &RoaringBitmap, mut found: impl FnMut(u32, f32)) {
+    pub(super) fn scores(&self, bm25: &Bm25Scoring<'_>, within: &RoaringBitmap, mut found: impl FnMut(u32, f32)) {
         let stats = bm25.stats;
         let documents = stats.document_count as f64;
         let average = stats.token_count as f64 / documents.max(1.0);
@@ -281,8 +292,8 @@ mod tests {
         assert_eq!((stats.document_count, stats.token_count), (3, 8));
         assert_eq!(stats.frequencies, [("a".to_owned(), 2), ("b".to_owned(), 2)].into());
         let mut scores = BTreeMap::new();
-        let bm25 = Bm25 { stats: &stats, k: 1.2, b: 0.75 };
-        words.scores(&bm25, &(0..4).collect(), |slot, score| drop(scores.insert(slot, score)));
+        let bm25 = Bm25Scoring { stats: &stats, k: 1.2, b: 0.75 };
+        words.scores(&bm25, &(0..4).collect(), |slot, score| _ = scores.insert(slot, score));
         let idf = (1.5_f64 / 2.5 + 1.0).ln();
         let of = |times: f64, len: f64| idf * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * len / (8.0 / 3.0)));
         let want = [(0, of(1.0, 3.0) + of(2.0, 3.0)), (1, of(1.0, 1.0)), (2, of(1.0, 4.0))];
@@ -294,7 +305,8 @@ mod tests {
 
     #[test]
     fn s13_4_lengths_keep_thirteen_bits() {
-        for (len, kept) in [(0, 0), (8_191, 8_191), (8_192, 8_192), (8_193, 8_192), (16_387, 16_384), (16_391, 16_388)] {
+        for (len, kept) in [(0, 0), (8_191, 8_191), (8_192, 8_192), (8_193, 8_192), (16_387, 16_384), (16_391, 16_388)]
+        {
             assert_eq!(leading_bits(len), kept, "{len}");
         }
     }

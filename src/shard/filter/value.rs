@@ -111,7 +111,8 @@ impl<'a> ValueTest<'a> {
 
     /// Whether a string passes.
     pub(in crate::shard) fn passes_text(&self, text: &str) -> bool {
-        let document = |spec: &FieldSpec| spec.tokenizer().map(|tokenizer| tokenizer.document(text)).unwrap_or_default();
+        let document =
+            |spec: &FieldSpec| spec.tokenizer().map(|tokenizer| tokenizer.document(text)).unwrap_or_default();
         match self {
             ValueTest::Keyword(operand) => text == *operand,
             ValueTest::KeywordIn(sorted) => sorted.binary_search(&text).is_ok(),
