@@ -168,6 +168,9 @@ impl From<service::Error> for ApiError {
             E::WrongDim { want, got } => {
                 ApiError::wrong_input(format_args!("Vector dimension error: expected dim: {want}, got {got}"))
             }
+            E::WrongVectorKind { name } => ApiError::wrong_input(format_args!(
+                "Vector `{name}` is of another kind (dense, sparse, multi) than given"
+            )),
             E::NotFinite { name } => {
                 ApiError::wrong_input(format_args!("Vector `{name}` holds NaN or an infinite number"))
             }
@@ -182,6 +185,16 @@ impl From<service::Error> for ApiError {
             E::NoScoringIndex { key } => ApiError::wrong_input(format_args!(
                 "No text index with `scoring` on `{key}`. Please create one to rank by its text"
             )),
+            E::IdfNotPossible { name } => ApiError::bad_request(format_args!(
+                "search param `idf` requires a sparse vector with the `idf` modifier, `{name}` is none"
+            )),
+            E::WrongWeightCount { got, expected } => ApiError::bad_request(format_args!(
+                "Number of weights in RRF should match number of pre-fetches: got {got}, expected {expected}"
+            )),
+            E::TextFieldNeeded => {
+                ApiError::bad_request("A text query needs `using` to name a payload field with a text index")
+            }
+            E::Formula(error) => ApiError::bad_request(error),
             E::Unimplemented { what } => ApiError::unimplemented(what),
             E::Timeout { what } => ApiError::timeout(what),
             E::Overloaded { what, retry_after_s } => ApiError {

@@ -21,7 +21,6 @@ mod graph;
 mod insert;
 mod multi;
 mod nearest;
-pub mod payload;
 mod repair;
 mod scratch;
 mod search;

@@ -77,40 +77,6 @@ pub struct FieldCondition {
     pub predicates: Vec<Predicate>,
 }
 
-/// What a [`FieldCondition`] comes down to.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FieldQuestion<'a> {
-    /// Has some selected value a length within these bounds? Nothing selected has length 0.
-    Count(&'a ValuesCount),
-    /// Is it so, or not so, that everything selected is null or `[]`, or nothing is?
-    Empty(bool),
-    /// Is it so, or not so, that some selected value is null or has a null?
-    Null(bool),
-    /// Does some element pass one of these?
-    Any(Vec<&'a Predicate>),
-}
-
-impl FieldCondition {
-    /// The strongest kind of predicate given decides alone.
-    pub fn question(&self) -> FieldQuestion<'_> {
-        let (mut count, mut empty, mut null, mut others) = (None, None, None, Vec::new());
-        for predicate in &self.predicates {
-            match predicate {
-                Predicate::ValuesCount(bounds) => count = Some(bounds),
-                Predicate::IsEmpty(want) => empty = Some(*want),
-                Predicate::IsNull(want) => null = Some(*want),
-                other => others.push(other),
-            }
-        }
-        match (count, empty, null) {
-            (Some(bounds), _, _) => FieldQuestion::Count(bounds),
-            (_, Some(want), _) => FieldQuestion::Empty(want),
-            (_, _, Some(want)) => FieldQuestion::Null(want),
-            _ => FieldQuestion::Any(others),
-        }
-    }
-}
-
 /// A predicate on one value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Predicate {
@@ -211,6 +177,23 @@ impl Filter {
     /// No clause constrains anything: matches every point.
     pub fn is_empty(&self) -> bool {
         self.must.is_empty() && self.should.is_empty() && self.must_not.is_empty() && self.min_should.is_none()
+    }
+
+    /// What must hold for both (PROTOCOL section 7.15): clauses are joined, so alternatives widen; of two `min_should`
+    /// the larger count stands.
+    pub fn merged(mut self, other: Filter) -> Filter {
+        self.must.extend(other.must);
+        self.should.extend(other.should);
+        self.must_not.extend(other.must_not);
+        self.min_should = match (self.min_should, other.min_should) {
+            (Some(mut mine), Some(others)) => {
+                mine.conditions.extend(others.conditions);
+                mine.min_count = mine.min_count.max(others.min_count);
+                Some(mine)
+            }
+            (mine, others) => mine.or(others),
+        };
+        self
     }
 
     /// `self` with the points of `ids` left out.

@@ -127,6 +127,23 @@ pub enum OrderValue {
     Float(f64),
 }
 
+impl OrderValue {
+    /// Numbers by value, whatever their type.
+    pub fn total_cmp(&self, other: &OrderValue) -> std::cmp::Ordering {
+        match (self, other) {
+            (OrderValue::Integer(a), OrderValue::Integer(b)) => a.cmp(b),
+            (a, b) => a.as_f64().total_cmp(&b.as_f64()),
+        }
+    }
+
+    fn as_f64(&self) -> f64 {
+        match self {
+            OrderValue::Integer(value) => *value as f64,
+            OrderValue::Float(value) => *value,
+        }
+    }
+}
+
 /// How ranked lists become one (PROTOCOL section 12).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fusion {

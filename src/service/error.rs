@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::query::FormulaError;
 use crate::model::{Path, PointId};
 use crate::storage::StorageError;
 
@@ -29,6 +30,9 @@ pub enum Error {
     VectorNameUnknown { name: String },
     #[error("want dimension {want}, got {got}")]
     WrongDim { want: usize, got: usize },
+    /// A sparse vector where a dense one is needed, or the like.
+    #[error("vector {name} is of another kind")]
+    WrongVectorKind { name: String },
     /// A NaN or an infinity.
     #[error("vector {name} holds a number that is not finite")]
     NotFinite { name: String },
@@ -41,6 +45,17 @@ pub enum Error {
     /// A text query needs a text index that was made with `scoring`.
     #[error("field {key} has no text index with scoring")]
     NoScoringIndex { key: Path },
+    /// `params.idf` on a vector without the IDF modifier.
+    #[error("vector {name} has no IDF modifier")]
+    IdfNotPossible { name: String },
+    /// Weights of a fusion and prefetches must be as many.
+    #[error("{got} weights for {expected} prefetches")]
+    WrongWeightCount { got: usize, expected: usize },
+    /// A text query names its field by `using`.
+    #[error("a text query needs a field")]
+    TextFieldNeeded,
+    #[error(transparent)]
+    Formula(FormulaError),
     /// A part of the protocol that this version lacks.
     #[error("{what} is not implemented")]
     Unimplemented { what: String },

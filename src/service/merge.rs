@@ -1,7 +1,8 @@
 //! From the shards' answers to the one the wire shows: order, threshold, page. Pure.
 
 use crate::distance::score_from_distance;
-use crate::model::{Metric, PointId};
+use crate::model::query::OrderValue;
+use crate::model::{Metric, PointId, ScoredPoint};
 use crate::shard::{Hit, sort_hits};
 
 /// What of a ranked list is shown.
@@ -30,10 +31,37 @@ pub(super) struct ScoredHit {
     pub(super) id: PointId,
     pub(super) version: u64,
     pub(super) score: f32,
+    /// What it was ordered by, if it was.
+    pub(super) order_value: Option<OrderValue>,
+}
+
+/// Every point that is not scored has this score and version (PROTOCOL section 10.1).
+const SCORE_BY_ID: f32 = 1.0;
+const VERSION_BY_ID: u64 = 0;
+
+impl ScoredHit {
+    /// A point that is found, but not scored.
+    pub(super) fn by_id(id: PointId) -> ScoredHit {
+        ScoredHit { id, version: VERSION_BY_ID, score: SCORE_BY_ID, order_value: None }
+    }
+
+    /// Without payload and vectors.
+    pub(super) fn bare(self) -> ScoredPoint {
+        let ScoredHit { id, version, score, order_value } = self;
+        ScoredPoint { id, version, score, payload: None, vectors: None, order_value, shard_key: None }
+    }
+}
+
+/// Where a ranked list ends: strictly on the better side of a shown score.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    pub(super) threshold: f32,
+    /// Decides which side is the better one: that of the vector, also where another score is shown.
+    pub(super) metric: Metric,
 }
 
 /// The best of all shards' hits: PROTOCOL sections 3.2 (order and ties) and 3.3 (threshold, on shown scores, strict).
-pub(super) fn ranked(metric: Metric, found: Vec<Vec<Hit>>, threshold: Option<f32>, page: Page) -> Vec<ScoredHit> {
+pub(super) fn ranked(metric: Metric, found: Vec<Vec<Hit>>, cut: Option<Cut>, page: Page) -> Vec<ScoredHit> {
     let shard_count = found.len();
     let mut hits: Vec<Hit> = found.into_iter().flatten().collect();
     if shard_count > 1 {
@@ -43,15 +71,15 @@ pub(super) fn ranked(metric: Metric, found: Vec<Vec<Hit>>, threshold: Option<f32
         id: hit.id,
         version: hit.version,
         score: score_from_distance(metric, hit.distance),
+        order_value: None,
     });
-    let kept = scored.take_while(|hit| threshold.is_none_or(|threshold| passes(metric, hit.score, threshold)));
+    let kept = scored.take_while(|hit| cut.is_none_or(|cut| cut.keeps(hit.score)));
     kept.skip(page.offset).take(page.limit).collect()
 }
 
-fn passes(metric: Metric, score: f32, threshold: f32) -> bool {
-    match metric {
-        Metric::Cosine | Metric::Dot => score > threshold,
-        Metric::Euclid | Metric::Manhattan => score < threshold,
+impl Cut {
+    fn keeps(self, score: f32) -> bool {
+        if self.metric.is_larger_better() { score > self.threshold } else { score < self.threshold }
     }
 }
 
@@ -109,7 +137,7 @@ mod tests {
     fn s3_3_the_threshold_is_strict_and_on_shown_scores() {
         let found = |metric, threshold| {
             let shards = vec![shard(metric, &[(1, 4.0), (2, 3.0)]), shard(metric, &[(3, 2.0)])];
-            ids(&ranked(metric, shards, Some(threshold), ALL))
+            ids(&ranked(metric, shards, Some(Cut { threshold, metric }), ALL))
         };
         assert_eq!(found(Metric::Dot, 3.0), [1]);
         assert_eq!(found(Metric::Dot, 2.5), [1, 2]);
@@ -120,7 +148,7 @@ mod tests {
     #[test]
     fn scores_are_shown_and_versions_kept() {
         let hits = ranked(Metric::Euclid, vec![shard(Metric::Euclid, &[(7, 5.0)])], None, ALL);
-        assert_eq!(hits, [ScoredHit { id: PointId::Num(7), version: 107, score: 5.0 }]);
+        assert_eq!(hits, [ScoredHit { version: 107, score: 5.0, ..ScoredHit::by_id(PointId::Num(7)) }]);
     }
 
     #[test]
@@ -159,9 +187,9 @@ mod tests {
                     hits.truncate(page.needed());
                     hits
                 };
-                let threshold = threshold.map(f32::from);
-                let spread = ranked(metric, (0..4).map(|place| scored(Some(place))).collect(), threshold, page);
-                let lone = ranked(metric, vec![scored(None)], threshold, page);
+                let cut = threshold.map(|threshold| Cut { threshold: f32::from(threshold), metric });
+                let spread = ranked(metric, (0..4).map(|place| scored(Some(place))).collect(), cut, page);
+                let lone = ranked(metric, vec![scored(None)], cut, page);
                 prop_assert_eq!(spread, lone);
             }
         }

@@ -28,6 +28,7 @@ mod topology;
 mod write;
 
 pub use error::Error;
+pub use query::FormulaError;
 pub use settings::{OpenError, ServiceSettings};
 
 use std::future::Future;

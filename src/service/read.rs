@@ -78,7 +78,17 @@ impl Service {
         let _inside = self.running.gate.enter()?;
         let view = self.view(collection).await?;
         self.barrier(&view, options).await?;
-        let wholes = self.gather(&view, vec![read], options).await?;
+        self.gather_one(&view, read, options).await
+    }
+
+    /// As [`Service::gather`], for one read.
+    pub(super) async fn gather_one<R: Scattered>(
+        &self,
+        view: &View,
+        read: R,
+        options: ReadOptions,
+    ) -> Result<R::Whole, Error> {
+        let wholes = self.gather(view, vec![read], options).await?;
         wholes.into_iter().next().ok_or_else(|| Error::Unavailable { why: format!("{} has no answer", R::WHAT) })
     }
 

@@ -124,20 +124,6 @@ impl Column {
         }
     }
 
-    /// [`Column::similarity`] of many slots, into `out`: one for each, in their order.
-    pub(super) fn similarities(&self, pin: &Pin<'_>, query: &Vector, slots: &[Slot], out: &mut Vec<Option<f32>>) {
-        match (self, query) {
-            (Column::Dense(index), Vector::Dense(query)) if query.len() == index.params().dim => {
-                index.distances(pin, query, slots, out);
-                out.iter_mut().for_each(|distance| *distance = distance.map(similarity));
-            }
-            _ => {
-                out.clear();
-                out.extend(slots.iter().map(|slot| self.similarity(pin, query, *slot)));
-            }
-        }
-    }
-
     /// The nearest vectors to `query`, as distances (the similarity with its sign turned). A query of another kind or
     /// size finds nothing. Of sparse vectors only those that share an index with the query are found (section 13.1).
     pub(super) fn search(

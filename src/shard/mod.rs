@@ -19,6 +19,7 @@ mod fields;
 pub mod filter;
 mod read;
 mod replaced;
+mod score;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -33,12 +34,12 @@ use crate::storage::ShardStore;
 use column::Column;
 use replaced::Replaced;
 
-pub use crate::index::payload::WordStats;
 pub use apply::Entry;
 pub use column::VectorSettings;
 pub use command::{Outcome, encode_command};
-pub use fields::TextSearch;
+pub use fields::{TextSearch, TextStats};
 pub use read::{Found, Hit, Nearest, ReadError, sort_hits};
+pub use score::{Among, Inspected, Rank, Scoring, similarity};
 
 /// How a shard is set up.
 #[derive(Clone, Debug)]

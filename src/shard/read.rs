@@ -200,16 +200,16 @@ impl Shard {
         Ok(())
     }
 
-    fn place_of(&self, id: PointId) -> Option<Place> {
+    pub(super) fn place_of(&self, id: PointId) -> Option<Place> {
         self.ids.read().get(&id).copied()
     }
 
-    fn passes(&self, condition: &CompiledFilter<'_>, id: PointId) -> Result<bool, StorageError> {
+    pub(super) fn passes(&self, condition: &CompiledFilter<'_>, id: PointId) -> Result<bool, StorageError> {
         let stored = if condition.needs_payload() { self.store.payload(&id)? } else { None };
         Ok(self.holds_for(condition, id, &stored.unwrap_or_default()))
     }
 
-    fn holds_for(&self, condition: &CompiledFilter<'_>, id: PointId, payload: &Payload) -> bool {
+    pub(super) fn holds_for(&self, condition: &CompiledFilter<'_>, id: PointId, payload: &Payload) -> bool {
         condition.matches(&PointView { id, payload, has_vector: &|name| self.has_vector(id, name) })
     }
 

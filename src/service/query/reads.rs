@@ -1,0 +1,319 @@
+//! The reads a query is made of; each is answered by every shard in part.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::formula::{self, Candidate, FormulaError};
+use super::resolve::{Core, Resolved};
+use crate::index::Stop;
+use crate::model::formula::Formula;
+use crate::model::query::{Direction, OrderBy, OrderValue};
+use crate::model::{Filter, Metric, Path, PointId, ScoredPoint, VectorName};
+use crate::service::merge::{Cut, Page, ScoredHit, first_ids, ranked};
+use crate::service::read::Scattered;
+use crate::service::shards::RunningShard;
+use crate::shard::{Among, Hit, Nearest, Rank, ReadError, Scoring, Shard, TextSearch, TextStats};
+
+use super::run::Dress;
+
+/// One level: the best of the collection, or of some points of it.
+pub(super) struct LevelRead {
+    pub(super) core: Arc<Core>,
+    /// The points a level with prefetches works on; each once.
+    pub(super) among: Option<Arc<[PointId]>>,
+    /// How many of the best are wanted.
+    pub(super) wanted: usize,
+}
+
+/// What one shard found.
+pub(super) enum Part {
+    Ids(Vec<PointId>),
+    Hits(Vec<Hit>),
+    Ordered(Vec<(OrderValue, PointId)>),
+    /// With a random key each.
+    Sampled(Vec<(u64, PointId)>),
+    Texts(Vec<(PointId, f32)>),
+}
+
+impl LevelRead {
+    fn search(&self, shard: &Shard, stop: &Stop) -> Result<Part, ReadError> {
+        let core = &*self.core;
+        let filter = core.filter.as_ref();
+        let among = self.among.as_deref();
+        match &core.ranking {
+            Resolved::Nearest(vector) | Resolved::Mmr { query: vector, .. } if among.is_none() => {
+                let nearest = Nearest {
+                    using: &core.using,
+                    vector,
+                    filter,
+                    k: self.wanted,
+                    ef: core.options.ef,
+                    exact: core.options.exact,
+                    indexed_only: core.options.indexed_only,
+                };
+                shard.search(&nearest, stop).map(|found| Part::Hits(found.hits))
+            }
+            Resolved::Nearest(vector) | Resolved::Mmr { query: vector, .. } => {
+                self.rank(shard, &Scoring::Nearest(vector.clone()), core.metric, stop)
+            }
+            Resolved::Custom(scoring) => self.rank(shard, scoring, Metric::Dot, stop),
+            Resolved::OrderBy(order) => shard.order_by(order, filter, among, self.wanted, stop).map(Part::Ordered),
+            Resolved::Text { key, stats, k, b } => {
+                let search = TextSearch { key, stats, k: *k, b: *b, filter, among, limit: self.wanted };
+                shard.text_search(&search, stop).map(Part::Texts)
+            }
+            Resolved::Sample => {
+                let ids = match among {
+                    Some(ids) => shard.present(ids),
+                    None => shard.matching_ids(filter, stop)?,
+                };
+                Ok(Part::Sampled(sampled(ids, self.wanted)))
+            }
+            // Fusion and formulas are worked out from their sources.
+            Resolved::ById | Resolved::Fusion(_) | Resolved::Formula(_) => match among {
+                Some(ids) => Ok(Part::Ids(shard.present(ids))),
+                None => shard.scroll(None, self.wanted, filter, stop).map(Part::Ids),
+            },
+        }
+    }
+
+    fn rank(&self, shard: &Shard, scoring: &Scoring, order: Metric, stop: &Stop) -> Result<Part, ReadError> {
+        let among = match &self.among {
+            Some(ids) => Among::Ids(ids),
+            None => Among::Filter(self.core.filter.as_ref()),
+        };
+        let rank = Rank { using: &self.core.using, scoring, among, k: self.wanted, order };
+        shard.rank(&rank, stop).map(|found| Part::Hits(found.hits))
+    }
+
+    /// The best of what all shards found; at most as many as wanted.
+    fn merged(&self, parts: Vec<Part>) -> Vec<ScoredHit> {
+        let (mut ids, mut hits, mut ordered, mut samples, mut texts) = (vec![], vec![], vec![], vec![], vec![]);
+        for part in parts {
+            match part {
+                Part::Ids(part) => ids.push(part),
+                Part::Hits(part) => hits.push(part),
+                Part::Ordered(part) => ordered.extend(part),
+                Part::Sampled(part) => samples.extend(part),
+                Part::Texts(part) => texts.extend(part),
+            }
+        }
+        let core = &*self.core;
+        let page = Page { offset: 0, limit: self.wanted };
+        match &core.ranking {
+            Resolved::OrderBy(order) => {
+                in_order(order, &mut ordered);
+                ordered.truncate(self.wanted);
+                let hit = |(value, id)| ScoredHit { order_value: Some(value), ..ScoredHit::by_id(id) };
+                ordered.into_iter().map(hit).collect()
+            }
+            Resolved::Sample => {
+                samples.sort_unstable();
+                samples.truncate(self.wanted);
+                samples.into_iter().map(|(_, id)| ScoredHit::by_id(id)).collect()
+            }
+            Resolved::Text { .. } => {
+                texts.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+                let above = |score: f32| core.score_threshold.is_none_or(|threshold| score > threshold);
+                let kept = texts.into_iter().take_while(|(_, score)| above(*score)).take(self.wanted);
+                kept.map(|(id, score)| ScoredHit { score, ..ScoredHit::by_id(id) }).collect()
+            }
+            Resolved::ById | Resolved::Fusion(_) | Resolved::Formula(_) => {
+                first_ids(ids, self.wanted).into_iter().map(ScoredHit::by_id).collect()
+            }
+            ranking => {
+                let is_custom = matches!(ranking, Resolved::Custom(_));
+                let metric = if is_custom { Metric::Dot } else { core.metric };
+                let cut = core.score_threshold.map(|threshold| Cut { threshold, metric: core.metric });
+                ranked(metric, hits, cut, page)
+            }
+        }
+    }
+}
+
+/// (value, id), both ascending or both descending.
+pub(in crate::service) fn in_order(order: &OrderBy, found: &mut [(OrderValue, PointId)]) {
+    found.sort_by(|a, b| {
+        let ascending = a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+        if order.direction == Direction::Asc { ascending } else { ascending.reverse() }
+    });
+}
+
+/// `wanted` random ones of `ids` at most, each with its random key: those with the smallest keys of all shards are a
+/// uniform sample of all.
+fn sampled(ids: Vec<PointId>, wanted: usize) -> Vec<(u64, PointId)> {
+    let mut keyed: Vec<(u64, PointId)> = ids.into_iter().map(|id| (fastrand::u64(..), id)).collect();
+    keyed.sort_unstable();
+    keyed.truncate(wanted);
+    keyed
+}
+
+impl Scattered for LevelRead {
+    const WHAT: &'static str = "search";
+    type Part = Part;
+    type Whole = Vec<ScoredHit>;
+
+    fn part(&self, shard: &Shard, stop: &Stop) -> Result<Part, ReadError> {
+        self.search(shard, stop)
+    }
+
+    fn whole(
+        &self,
+        _shards: &[Arc<RunningShard>],
+        parts: Vec<Part>,
+        _stop: &Stop,
+    ) -> Result<Vec<ScoredHit>, ReadError> {
+        Ok(self.merged(parts))
+    }
+}
+
+/// A whole query without prefetches: found, cut and dressed in one go.
+pub(super) struct PlainRead {
+    pub(super) level: LevelRead,
+    pub(super) page: Page,
+    pub(super) dress: Dress,
+}
+
+impl Scattered for PlainRead {
+    const WHAT: &'static str = "search";
+    type Part = Part;
+    type Whole = Vec<ScoredPoint>;
+
+    fn part(&self, shard: &Shard, stop: &Stop) -> Result<Part, ReadError> {
+        self.level.search(shard, stop)
+    }
+
+    fn whole(
+        &self,
+        shards: &[Arc<RunningShard>],
+        parts: Vec<Part>,
+        stop: &Stop,
+    ) -> Result<Vec<ScoredPoint>, ReadError> {
+        self.dress.dressed(shards, self.page.cut(self.level.merged(parts)), stop)
+    }
+}
+
+/// Payloads and vectors for hits that have been found.
+pub(super) struct DressRead {
+    pub(super) hits: Vec<ScoredHit>,
+    pub(super) dress: Dress,
+}
+
+impl Scattered for DressRead {
+    const WHAT: &'static str = "search";
+    type Part = ();
+    type Whole = Vec<ScoredPoint>;
+
+    fn part(&self, _shard: &Shard, _stop: &Stop) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    fn whole(&self, shards: &[Arc<RunningShard>], _parts: Vec<()>, stop: &Stop) -> Result<Vec<ScoredPoint>, ReadError> {
+        self.dress.dressed(shards, self.hits.clone(), stop)
+    }
+}
+
+/// A formula over the union of what the prefetches found.
+pub(super) struct FormulaRead {
+    pub(super) formula: Formula,
+    /// Per candidate: its score in each prefetch.
+    pub(super) scores: HashMap<PointId, Vec<Option<f32>>>,
+}
+
+impl Scattered for FormulaRead {
+    const WHAT: &'static str = "rescoring by a formula";
+    type Part = Result<Vec<ScoredHit>, FormulaError>;
+    type Whole = Result<Vec<ScoredHit>, FormulaError>;
+
+    fn part(&self, shard: &Shard, stop: &Stop) -> Result<Self::Part, ReadError> {
+        let mut ids: Vec<PointId> = self.scores.keys().copied().collect();
+        ids.sort_unstable();
+        let mut hits = Vec::with_capacity(ids.len());
+        let mut failure = None;
+        shard.inspect(&ids, formula::needs_payload(&self.formula.expression), stop, &mut |point| {
+            let scores = self.scores.get(&point.id).map_or(&[][..], Vec::as_slice);
+            let candidate = Candidate { scores, payload: point.payload, holds: point.holds };
+            match formula::evaluate(&self.formula, &candidate) {
+                Ok(score) => hits.push(ScoredHit { score, version: point.version, ..ScoredHit::by_id(point.id) }),
+                Err(error) => failure = Some(error),
+            }
+            failure.is_none()
+        })?;
+        Ok(failure.map_or(Ok(hits), Err))
+    }
+
+    fn whole(
+        &self,
+        _shards: &[Arc<RunningShard>],
+        parts: Vec<Self::Part>,
+        _stop: &Stop,
+    ) -> Result<Self::Whole, ReadError> {
+        let parts: Result<Vec<Vec<ScoredHit>>, FormulaError> = parts.into_iter().collect();
+        Ok(parts.map(|parts| {
+            let mut hits: Vec<ScoredHit> = parts.into_iter().flatten().collect();
+            hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.id.cmp(&a.id)));
+            hits
+        }))
+    }
+}
+
+/// For IDF: points of the corpus that have the vector, and for each index those of them that have it.
+pub(super) struct CorpusCounts {
+    pub(super) using: VectorName,
+    pub(super) indices: Vec<u32>,
+    /// Absent: all points.
+    pub(super) corpus: Option<Filter>,
+}
+
+impl Scattered for CorpusCounts {
+    const WHAT: &'static str = "counting a corpus";
+    type Part = (u64, Vec<u64>);
+    type Whole = (u64, Vec<u64>);
+
+    fn part(&self, shard: &Shard, stop: &Stop) -> Result<Self::Part, ReadError> {
+        let counts = shard.sparse_counts(&self.using, &self.indices, self.corpus.as_ref(), stop)?;
+        Ok((counts.vectors, counts.having))
+    }
+
+    fn whole(
+        &self,
+        _shards: &[Arc<RunningShard>],
+        parts: Vec<Self::Part>,
+        _stop: &Stop,
+    ) -> Result<Self::Whole, ReadError> {
+        let mut point_count = 0;
+        let mut frequencies = vec![0; self.indices.len()];
+        for (points, of_shard) in parts {
+            point_count += points;
+            frequencies.iter_mut().zip(of_shard).for_each(|(sum, frequency)| *sum += frequency);
+        }
+        Ok((point_count, frequencies))
+    }
+}
+
+/// For BM25 over a text index.
+pub(super) struct TextCounts {
+    pub(super) key: Path,
+    pub(super) query: String,
+}
+
+impl Scattered for TextCounts {
+    const WHAT: &'static str = "counting a corpus";
+    type Part = TextStats;
+    type Whole = TextStats;
+
+    fn part(&self, shard: &Shard, _stop: &Stop) -> Result<TextStats, ReadError> {
+        shard.text_stats(&self.key, &self.query)
+    }
+
+    fn whole(
+        &self,
+        _shards: &[Arc<RunningShard>],
+        parts: Vec<TextStats>,
+        _stop: &Stop,
+    ) -> Result<TextStats, ReadError> {
+        let mut whole = TextStats::default();
+        parts.into_iter().for_each(|part| whole.add(part));
+        Ok(whole)
+    }
+}
