@@ -21,6 +21,7 @@ mod graph;
 mod insert;
 mod multi;
 mod nearest;
+pub mod payload;
 mod repair;
 mod scratch;
 mod search;

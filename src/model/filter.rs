@@ -77,6 +77,40 @@ pub struct FieldCondition {
     pub predicates: Vec<Predicate>,
 }
 
+/// What a [`FieldCondition`] comes down to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FieldQuestion<'a> {
+    /// Has some selected value a length within these bounds? Nothing selected has length 0.
+    Count(&'a ValuesCount),
+    /// Is it so, or not so, that everything selected is null or `[]`, or nothing is?
+    Empty(bool),
+    /// Is it so, or not so, that some selected value is null or has a null?
+    Null(bool),
+    /// Does some element pass one of these?
+    Any(Vec<&'a Predicate>),
+}
+
+impl FieldCondition {
+    /// The strongest kind of predicate given decides alone.
+    pub fn question(&self) -> FieldQuestion<'_> {
+        let (mut count, mut empty, mut null, mut others) = (None, None, None, Vec::new());
+        for predicate in &self.predicates {
+            match predicate {
+                Predicate::ValuesCount(bounds) => count = Some(bounds),
+                Predicate::IsEmpty(want) => empty = Some(*want),
+                Predicate::IsNull(want) => null = Some(*want),
+                other => others.push(other),
+            }
+        }
+        match (count, empty, null) {
+            (Some(bounds), _, _) => FieldQuestion::Count(bounds),
+            (_, Some(want), _) => FieldQuestion::Empty(want),
+            (_, _, Some(want)) => FieldQuestion::Null(want),
+            _ => FieldQuestion::Any(others),
+        }
+    }
+}
+
 /// A predicate on one value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Predicate {

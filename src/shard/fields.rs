@@ -1,33 +1,10 @@
 //! Reads that need a field index: points in the order of a field, counts of its values, BM25 over its text.
 
-use std::collections::BTreeMap;
-
 use super::{ReadError, Shard};
+use crate::index::payload::WordStats;
 use crate::index::{Bitmap, Stop};
 use crate::model::query::{FacetHit, OrderBy, OrderValue};
 use crate::model::{Filter, Path, PointId};
-
-/// What BM25 needs to know of a field's whole corpus. Those of several shards add up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TextStats {
-    /// Points with at least one token.
-    pub document_count: u64,
-    /// Tokens of all of them.
-    pub token_count: u64,
-    /// For each distinct token of the query: the points that have it.
-    pub frequencies: BTreeMap<String, u64>,
-}
-
-impl TextStats {
-    /// Takes in those of another shard for the same query.
-    pub fn add(&mut self, other: TextStats) {
-        self.document_count += other.document_count;
-        self.token_count += other.token_count;
-        for (token, frequency) in other.frequencies {
-            *self.frequencies.entry(token).or_default() += frequency;
-        }
-    }
-}
 
 /// A text query (PROTOCOL section 13.4).
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +12,7 @@ pub struct TextSearch<'a> {
     /// A field with a text index that was made with `scoring`.
     pub key: &'a Path,
     /// Of all shards, for the same query text; it names the tokens looked for.
-    pub stats: &'a TextStats,
+    pub stats: &'a WordStats,
     /// Saturation of a token's frequency.
     pub k: f32,
     /// Weight of a text's length, 0 to 1.
@@ -90,7 +67,7 @@ impl Shard {
     /// What scoring `query` needs to know of this shard.
     ///
     /// [`ReadError::NoScoringIndex`] unless the field has a text index that was made with `scoring`.
-    pub fn text_stats(&self, key: &Path, _query: &str) -> Result<TextStats, ReadError> {
+    pub fn text_stats(&self, key: &Path, _query: &str) -> Result<WordStats, ReadError> {
         Err(ReadError::NoScoringIndex { key: key.clone() })
     }
 

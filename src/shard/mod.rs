@@ -34,10 +34,11 @@ use crate::storage::ShardStore;
 use column::Column;
 use replaced::Replaced;
 
+pub use crate::index::payload::WordStats as TextStats;
 pub use apply::Entry;
 pub use column::VectorSettings;
 pub use command::{Outcome, encode_command};
-pub use fields::{TextSearch, TextStats};
+pub use fields::TextSearch;
 pub use read::{Found, Hit, Nearest, ReadError, sort_hits};
 pub use score::{Among, Inspected, Rank, Scoring, similarity};
 

@@ -6,18 +6,22 @@
 //!
 //! The recursion is as deep as the filter, which the wire bounds.
 //!
-//! What it deliberately does not do: use field indexes. They give the same answers, only sooner; text conditions on a
-//! field without a text index are answered as defined for that case (whole words, in any case).
+//! Text conditions on a field with a text index follow that index's parameters ([`TextFields`]); on other fields they
+//! are about whole words, in any case.
+//!
+//! What it deliberately does not do: use field indexes. They give the same answers, only sooner.
 
 mod value;
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use self::value::ValueTest;
-use crate::model::filter::{FieldCondition, Predicate, ValuesCount};
+pub(super) use self::value::ValueTest;
+use crate::index::payload::FieldSpec;
+use crate::model::filter::{FieldCondition, FieldQuestion, ValuesCount};
 use crate::model::payload::{Path, Segment};
 use crate::model::{Condition, Filter, Payload, PointId};
 
@@ -31,6 +35,24 @@ pub struct PointView<'a> {
     pub has_vector: &'a dyn Fn(&str) -> bool,
 }
 
+/// The fields of a shard that have a text index.
+#[derive(Clone, Default)]
+pub struct TextFields(BTreeMap<Path, Arc<FieldSpec>>);
+
+impl TextFields {
+    /// Those of `indexes` that are text indexes.
+    pub fn new(indexes: impl IntoIterator<Item = Arc<FieldSpec>>) -> TextFields {
+        let texts = indexes.into_iter().filter(|spec| spec.tokenizer().is_some());
+        TextFields(texts.map(|spec| (spec.path.clone(), spec)).collect())
+    }
+
+    fn of(&self, path: &Path) -> Option<&FieldSpec> {
+        self.0.get(path).map(AsRef::as_ref)
+    }
+}
+
+static NO_TEXT_FIELDS: TextFields = TextFields(BTreeMap::new());
+
 /// A filter made ready to be asked about many points.
 pub struct CompiledFilter<'a> {
     clauses: Clauses<'a>,
@@ -39,10 +61,15 @@ pub struct CompiledFilter<'a> {
 }
 
 impl<'a> CompiledFilter<'a> {
-    /// Prepares `filter`.
+    /// Prepares `filter` for points none of whose fields has a text index.
     pub fn new(filter: &'a Filter) -> CompiledFilter<'a> {
+        CompiledFilter::with_texts(filter, &NO_TEXT_FIELDS)
+    }
+
+    /// Prepares `filter` for the points of a shard with these text indexes.
+    pub fn with_texts(filter: &'a Filter, texts: &'a TextFields) -> CompiledFilter<'a> {
         CompiledFilter {
-            clauses: Clauses::new(filter),
+            clauses: Clauses::new(filter, &Scope { texts, inside: None }),
             needs_payload: needs_payload(filter),
             needs_vectors: needs_vectors(filter),
         }
@@ -123,6 +150,37 @@ struct Subject<'s> {
     object: &'s Map<String, Value>,
 }
 
+/// Where conditions stand.
+struct Scope<'a> {
+    texts: &'a TextFields,
+    /// The path of the elements that conditions inside `nested` are about.
+    inside: Option<Path>,
+}
+
+impl<'a> Scope<'a> {
+    /// `key` as a path from the payload's root.
+    fn whole(&self, key: &Path) -> Path {
+        let Some(inside) = &self.inside else { return key.clone() };
+        let mut whole = inside.clone();
+        whole.rest.push(Segment::Key(key.first.clone()));
+        whole.rest.extend(key.rest.iter().cloned());
+        whole
+    }
+
+    fn text_index(&self, key: &Path) -> Option<&'a FieldSpec> {
+        if self.texts.0.is_empty() { None } else { self.texts.of(&self.whole(key)) }
+    }
+}
+
+/// `key[]` and `key` are equal where elements of an array are taken: the path without it.
+pub(super) fn without_last_each(key: &Path) -> Path {
+    let mut key = key.clone();
+    if key.rest.last() == Some(&Segment::Each) {
+        key.rest.pop();
+    }
+    key
+}
+
 struct Clauses<'a> {
     must: Vec<Check<'a>>,
     should: Vec<Check<'a>>,
@@ -131,8 +189,10 @@ struct Clauses<'a> {
 }
 
 impl<'a> Clauses<'a> {
-    fn new(filter: &'a Filter) -> Clauses<'a> {
-        let checks = |conditions: &'a [Condition]| conditions.iter().map(Check::new).collect::<Vec<_>>();
+    fn new(filter: &'a Filter, scope: &Scope<'a>) -> Clauses<'a> {
+        let checks = |conditions: &'a [Condition]| -> Vec<Check<'a>> {
+            conditions.iter().map(|condition| Check::new(condition, scope)).collect()
+        };
         Clauses {
             must: checks(&filter.must),
             should: checks(&filter.should),
@@ -163,23 +223,24 @@ enum Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    fn new(condition: &'a Condition) -> Check<'a> {
+    fn new(condition: &'a Condition, scope: &Scope<'a>) -> Check<'a> {
         match condition {
-            Condition::Field(field) => Check::Field { key: &field.key, test: FieldTest::new(field) },
+            Condition::Field(field) => {
+                Check::Field { key: &field.key, test: FieldTest::new(field, scope.text_index(&field.key)) }
+            }
             Condition::IsEmpty(key) => Check::Field { key, test: FieldTest::Empty(true) },
             Condition::IsNull(key) => Check::Field { key, test: FieldTest::Null(true) },
             Condition::HasId(ids) => Check::HasId(ids),
             Condition::HasVector(name) => Check::HasVector(name),
             Condition::Nested { key, filter } => {
-                let mut key = key.clone();
-                // `key[]` and `key` are equal: the elements are taken below.
-                if key.rest.last() == Some(&Segment::Each) {
-                    key.rest.pop();
-                }
-                Check::Nested { key, clauses: Clauses::new(filter) }
+                let key = without_last_each(key);
+                let mut inside = scope.whole(&key);
+                inside.rest.push(Segment::Each);
+                let scope = Scope { texts: scope.texts, inside: Some(inside) };
+                Check::Nested { key, clauses: Clauses::new(filter, &scope) }
             }
             Condition::Slice { total, index } => Check::Slice { total: *total, index: *index },
-            Condition::Filter(filter) => Check::Clauses(Clauses::new(filter)),
+            Condition::Filter(filter) => Check::Clauses(Clauses::new(filter, scope)),
         }
     }
 
@@ -212,27 +273,16 @@ enum FieldTest<'a> {
 }
 
 impl<'a> FieldTest<'a> {
-    /// The strongest kind of predicate given decides alone.
-    fn new(field: &'a FieldCondition) -> FieldTest<'a> {
-        let (mut count, mut empty, mut null, mut tests) = (None, None, None, Vec::new());
-        for predicate in &field.predicates {
-            match predicate {
-                Predicate::ValuesCount(bounds) => count = Some(bounds),
-                Predicate::IsEmpty(want) => empty = Some(*want),
-                Predicate::IsNull(want) => null = Some(*want),
-                Predicate::Match(operand) => tests.push(ValueTest::matching(operand)),
-                Predicate::Range(range) => tests.push(ValueTest::Range(range)),
-                Predicate::DatetimeRange(range) => tests.push(ValueTest::DatetimeRange(range)),
-                Predicate::GeoRadius(radius) => tests.push(ValueTest::Radius(radius)),
-                Predicate::GeoBox(bounds) => tests.push(ValueTest::Box(bounds)),
-                Predicate::GeoPolygon(polygon) => tests.push(ValueTest::Area(polygon.area())),
+    /// `text_index`: of the field asked about, if it has one.
+    fn new(field: &'a FieldCondition, text_index: Option<&'a FieldSpec>) -> FieldTest<'a> {
+        match field.question() {
+            FieldQuestion::Count(bounds) => FieldTest::Count(bounds),
+            FieldQuestion::Empty(want) => FieldTest::Empty(want),
+            FieldQuestion::Null(want) => FieldTest::Null(want),
+            FieldQuestion::Any(predicates) => {
+                let tests = predicates.into_iter().filter_map(|predicate| ValueTest::new(predicate, text_index));
+                FieldTest::Some(tests.collect())
             }
-        }
-        match (count, empty, null) {
-            (Some(bounds), _, _) => FieldTest::Count(bounds),
-            (_, Some(want), _) => FieldTest::Empty(want),
-            (_, _, Some(want)) => FieldTest::Null(want),
-            _ => FieldTest::Some(tests),
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::model::PayloadSelector;
 use crate::model::datetime::Timestamp;
-use crate::model::filter::{Match, MinShould, Range};
+use crate::model::filter::{Match, MinShould, Predicate, Range};
 use crate::model::geo::{GeoBox, GeoPoint, GeoPolygon, GeoRadius};
 
 /// The wire's JSON of a filter, as far as the tests write it; anything else panics.

@@ -1,0 +1,338 @@
+//! The way from a value to the slots that have it.
+
+use std::collections::BTreeMap;
+
+use roaring::RoaringBitmap;
+
+use super::column::Column;
+
+/// Slots that have one value. Most values of many fields are unique, so one slot needs no set.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Posting {
+    One(u32),
+    Many(RoaringBitmap),
+}
+
+impl Posting {
+    fn insert(&mut self, slot: u32) {
+        match self {
+            Posting::One(one) if *one == slot => {}
+            Posting::One(one) => *self = Posting::Many([*one, slot].into_iter().collect()),
+            Posting::Many(slots) => {
+                slots.insert(slot);
+            }
+        }
+    }
+
+    /// Takes `slot` out. Is nothing left?
+    fn remove(&mut self, slot: u32) -> bool {
+        match self {
+            Posting::One(one) => *one == slot,
+            Posting::Many(slots) => {
+                slots.remove(slot);
+                slots.is_empty()
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Posting::One(_) => 1,
+            Posting::Many(slots) => slots.len(),
+        }
+    }
+
+    /// The slots among `within`.
+    pub(super) fn within(&self, within: &RoaringBitmap) -> RoaringBitmap {
+        match self {
+            Posting::One(slot) => std::iter::once(*slot).filter(|slot| within.contains(*slot)).collect(),
+            Posting::Many(slots) => slots & within,
+        }
+    }
+
+    /// How many of the slots are among `within`.
+    pub(super) fn len_within(&self, within: &RoaringBitmap) -> u64 {
+        match self {
+            Posting::One(slot) => u64::from(within.contains(*slot)),
+            Posting::Many(slots) => slots.intersection_len(within),
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Posting::One(_) => 0,
+            Posting::Many(slots) => slots.serialized_size() + 32,
+        }
+    }
+}
+
+/// The slots of all of `postings`.
+///
+/// Single slots are collected and put in sorted: a set per unique value and a union of them would cost far more.
+pub(super) fn union<'a>(postings: impl Iterator<Item = &'a Posting>) -> RoaringBitmap {
+    let mut union = RoaringBitmap::new();
+    let mut singles = Vec::new();
+    for posting in postings {
+        match posting {
+            Posting::One(slot) => singles.push(*slot),
+            Posting::Many(slots) => union |= slots,
+        }
+    }
+    singles.sort_unstable();
+    union.extend(singles);
+    union
+}
+
+/// Values with their slots. Every value has a small number while some slot has it.
+#[derive(Debug)]
+pub(super) struct Dictionary<K> {
+    numbers: BTreeMap<K, u32>,
+    /// By number; `None` where the number is free.
+    entries: Vec<Option<(K, Posting)>>,
+    free: Vec<u32>,
+}
+
+impl<K: Ord + Clone> Dictionary<K> {
+    pub(super) fn new() -> Dictionary<K> {
+        Dictionary { numbers: BTreeMap::new(), entries: Vec::new(), free: Vec::new() }
+    }
+
+    /// Notes that `slot` has `key`; the number of `key`.
+    pub(super) fn add(&mut self, key: K, slot: u32) -> u32 {
+        if let Some(number) = self.numbers.get(&key) {
+            if let Some(Some((_, posting))) = self.entries.get_mut(*number as usize) {
+                posting.insert(slot);
+            }
+            return *number;
+        }
+        let entry = Some((key.clone(), Posting::One(slot)));
+        let number = match self.free.pop() {
+            Some(number) => {
+                if let Some(place) = self.entries.get_mut(number as usize) {
+                    *place = entry;
+                }
+                number
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as u32
+            }
+        };
+        self.numbers.insert(key, number);
+        number
+    }
+
+    /// Notes that `slot` no longer has the value of this number.
+    pub(super) fn drop(&mut self, number: u32, slot: u32) {
+        let Some(entry) = self.entries.get_mut(number as usize) else { return };
+        if entry.as_mut().is_some_and(|(_, posting)| posting.remove(slot))
+            && let Some((key, _)) = entry.take()
+        {
+            self.numbers.remove(&key);
+            self.free.push(number);
+        }
+    }
+
+    pub(super) fn key(&self, number: u32) -> Option<&K> {
+        self.entries.get(number as usize)?.as_ref().map(|(key, _)| key)
+    }
+
+    pub(super) fn number<Q: Ord + ?Sized>(&self, key: &Q) -> Option<u32>
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        self.numbers.get(key).copied()
+    }
+
+    pub(super) fn posting_of(&self, number: u32) -> Option<&Posting> {
+        self.entries.get(number as usize)?.as_ref().map(|(_, posting)| posting)
+    }
+
+    pub(super) fn posting<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&Posting>
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        self.posting_of(self.number(key)?)
+    }
+
+    /// Values with their slots, in the order of their numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &Posting)> {
+        self.entries.iter().flatten().map(|(key, posting)| (key, posting))
+    }
+
+    /// Values from `first` on, ascending, with their slots.
+    pub(super) fn iter_from<'a, Q: Ord + ?Sized>(
+        &'a self,
+        first: &Q,
+    ) -> impl Iterator<Item = (&'a K, &'a Posting)> + use<'a, Q, K>
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        use std::ops::Bound::{Included, Unbounded};
+        let numbers = self.numbers.range::<Q, _>((Included(first), Unbounded));
+        numbers.filter_map(|(key, number)| Some((key, self.posting_of(*number)?)))
+    }
+
+    /// Distinct values.
+    pub(super) fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Numbers given out so far are below this.
+    pub(super) fn number_bound(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// `key_bytes`: what a key holds outside itself.
+    pub(super) fn memory_bytes(&self, key_bytes: impl Fn(&K) -> usize) -> usize {
+        let entries: usize = self.iter().map(|(key, posting)| key_bytes(key) + posting.memory_bytes()).sum();
+        let fixed = self.entries.capacity() * size_of::<Option<(K, Posting)>>();
+        entries + fixed + self.numbers.len() * (size_of::<K>() + size_of::<u32>()) * 3 / 2
+    }
+}
+
+/// A dictionary and the way back.
+#[derive(Debug)]
+pub(super) struct Lookup<K> {
+    pub(super) dictionary: Dictionary<K>,
+    column: Column<u32>,
+}
+
+impl<K: Ord + Clone> Lookup<K> {
+    pub(super) fn new() -> Lookup<K> {
+        Lookup { dictionary: Dictionary::new(), column: Column::new() }
+    }
+
+    /// Gives `slot`, which has none, these values. Equal ones count once.
+    pub(super) fn put(&mut self, slot: u32, keys: impl IntoIterator<Item = K>) {
+        let mut numbers = Vec::new();
+        for key in keys {
+            let number = self.dictionary.add(key, slot);
+            if !numbers.contains(&number) {
+                numbers.push(number);
+            }
+        }
+        self.column.put(slot, &numbers);
+    }
+
+    /// Takes the values of `slot` away.
+    pub(super) fn remove(&mut self, slot: u32) {
+        for number in self.column.take(slot) {
+            self.dictionary.drop(number, slot);
+        }
+    }
+
+    pub(super) fn numbers_of(&self, slot: u32) -> &[u32] {
+        self.column.get(slot)
+    }
+
+    pub(super) fn keys_of(&self, slot: u32) -> impl Iterator<Item = &K> {
+        self.column.get(slot).iter().filter_map(|number| self.dictionary.key(*number))
+    }
+
+    /// Slots with one of `keys`.
+    pub(super) fn any_of<'q, Q: Ord + ?Sized + 'q>(&self, keys: impl Iterator<Item = &'q Q>) -> RoaringBitmap
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        union(keys.filter_map(|key| self.dictionary.posting(key)))
+    }
+
+    /// Slots among `indexed` with a value that is none of `keys`.
+    pub(super) fn other_than<'q, Q: Ord + ?Sized + 'q>(
+        &self,
+        keys: impl Iterator<Item = &'q Q>,
+        indexed: &RoaringBitmap,
+    ) -> RoaringBitmap
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        let numbers: Vec<u32> = keys.filter_map(|key| self.dictionary.number(key)).collect();
+        let mut other = indexed - union(numbers.iter().filter_map(|number| self.dictionary.posting_of(*number)));
+        let several = self.column.several().filter(|(_, of_slot)| of_slot.iter().any(|n| !numbers.contains(n)));
+        other.extend(several.map(|(slot, _)| slot));
+        other
+    }
+
+    /// For each value, how many slots (among `within`) have it; values that none has are left out.
+    pub(super) fn counts(&self, within: Option<&RoaringBitmap>) -> Vec<(&K, u64)> {
+        /// A posting is intersected with a large set at about the cost of looking at this many slots.
+        const SLOTS_PER_POSTING: u64 = 64;
+        let counted: Vec<(&K, u64)> = match within {
+            None => self.dictionary.iter().map(|(key, posting)| (key, posting.len())).collect(),
+            Some(within) if within.len() / SLOTS_PER_POSTING > self.dictionary.len() as u64 => {
+                self.dictionary.iter().map(|(key, posting)| (key, posting.len_within(within))).collect()
+            }
+            Some(within) => {
+                let mut counts = vec![0; self.dictionary.number_bound()];
+                for number in within.iter().flat_map(|slot| self.column.get(slot)) {
+                    if let Some(count) = counts.get_mut(*number as usize) {
+                        *count += 1;
+                    }
+                }
+                let counts = (0..).zip(counts).filter(|(_, count)| *count > 0);
+                counts.filter_map(|(number, count)| Some((self.dictionary.key(number)?, count))).collect()
+            }
+        };
+        counted.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+
+    pub(super) fn memory_bytes(&self, key_bytes: impl Fn(&K) -> usize) -> usize {
+        self.dictionary.memory_bytes(key_bytes) + self.column.memory_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slots(bitmap: &RoaringBitmap) -> Vec<u32> {
+        bitmap.iter().collect()
+    }
+
+    #[test]
+    fn values_are_numbered_anew_when_nobody_has_them() {
+        let mut lookup = Lookup::new();
+        lookup.put(1, ["a", "b", "a"]);
+        lookup.put(2, ["b"]);
+        assert_eq!(lookup.keys_of(1).collect::<Vec<_>>(), [&"a", &"b"]);
+        assert_eq!(lookup.dictionary.posting("b").map(Posting::len), Some(2));
+        lookup.remove(1);
+        assert_eq!((lookup.dictionary.posting("a"), lookup.dictionary.len()), (None, 1));
+        lookup.put(3, ["c"]);
+        assert_eq!(lookup.dictionary.number_bound(), 2, "the number of a is used again");
+        assert_eq!(slots(&lookup.any_of(["b", "c", "x"].into_iter())), [2, 3]);
+    }
+
+    #[test]
+    fn other_than_looks_at_each_value_of_a_slot() {
+        let mut lookup = Lookup::new();
+        lookup.put(1, [5]);
+        lookup.put(2, [5, 6]);
+        lookup.put(3, [6, 7]);
+        lookup.put(4, [8]);
+        let indexed = (1..=4).collect();
+        assert_eq!(slots(&lookup.other_than([5].iter(), &indexed)), [2, 3, 4]);
+        assert_eq!(slots(&lookup.other_than([5, 6].iter(), &indexed)), [3, 4]);
+        assert_eq!(slots(&lookup.other_than([].iter(), &indexed)), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn both_ways_of_counting_agree() {
+        let mut lookup = Lookup::new();
+        for slot in 0..2_000_u32 {
+            lookup.put(slot, [slot % 3, slot % 7]);
+        }
+        let counted = |within: &RoaringBitmap| -> Vec<(u32, u64)> {
+            let mut counts: Vec<_> = lookup.counts(Some(within)).into_iter().map(|(k, n)| (*k, n)).collect();
+            counts.sort_unstable();
+            counts
+        };
+        let (many, few): (RoaringBitmap, RoaringBitmap) = ((0..2_000).collect(), (0..21).collect());
+        let mut all: Vec<_> = lookup.counts(None).into_iter().map(|(k, n)| (*k, n)).collect();
+        all.sort_unstable();
+        assert_eq!(counted(&many), all);
+        // Of 21 slots: a third is 0, 1, 2 each by the first value; a seventh 0..7 by the second; both at once counts once.
+        assert_eq!(counted(&few), [(0, 9), (1, 9), (2, 9), (3, 3), (4, 3), (5, 3), (6, 3)]);
+    }
+}
