@@ -5,3 +5,4 @@ pub mod checks;
 pub mod grpc;
 pub mod rest;
 pub mod status;
+mod strict;

@@ -1,6 +1,7 @@
 //! Errors as the wire shows them: one table of kinds to HTTP statuses and gRPC codes, and every text, written once.
 
 use super::auth::Denied;
+use super::strict;
 use crate::service;
 
 /// The title both transports report; clients compare it.
@@ -201,6 +202,12 @@ impl From<service::Error> for ApiError {
                 kind: Kind::Overloaded,
                 text: format!("Rate limiting exceeded: {what}. Retry after {retry_after_s}s"),
                 retry_after_s: Some(retry_after_s),
+            },
+            E::Strict(violation) => ApiError::bad_request(strict::text(violation)),
+            E::RateExceeded(exceeded) => ApiError {
+                kind: Kind::Overloaded,
+                text: format!("Rate limiting exceeded: {}", strict::rate_text(exceeded)),
+                retry_after_s: exceeded.retry.map(|retry| retry.after_s),
             },
             E::OutOfDisk { source } => ApiError::new(
                 Kind::OutOfDisk,

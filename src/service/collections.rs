@@ -66,7 +66,11 @@ impl Service {
     ) -> Result<(), Error> {
         let _inside = self.running.gate.enter()?;
         before(deadline, "updating a collection", async {
+            let changes_limits = diff.strict_mode.is_some();
             self.change_meta(&MetaCommand::UpdateCollection { name: name.to_owned(), diff }).await?;
+            if changes_limits && let Ok(collection) = self.collection(name) {
+                self.running.rate_limits.forget(collection.created_index);
+            }
             self.running.topology.settle().await
         })
         .await
@@ -76,6 +80,9 @@ impl Service {
     pub async fn delete_collection(&self, name: &str, deadline: Option<Instant>) -> Result<bool, Error> {
         let _inside = self.running.gate.enter()?;
         before(deadline, "deleting a collection", async {
+            if let Ok(collection) = self.collection(name) {
+                self.running.rate_limits.forget(collection.created_index);
+            }
             let command = MetaCommand::DeleteCollection { name: name.to_owned(), created_index: None };
             let (_, change) = self.change_meta(&command).await?;
             self.running.topology.settle().await?;

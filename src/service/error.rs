@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::query::FormulaError;
+use super::strict::{RateExceeded, Violation};
 use crate::model::{Path, PointId};
 use crate::storage::StorageError;
 
@@ -65,6 +66,12 @@ pub enum Error {
     /// A bounded queue is full; retry.
     #[error("overloaded: {what}")]
     Overloaded { what: &'static str, retry_after_s: u32 },
+    /// A limit of the collection's strict mode.
+    #[error(transparent)]
+    Strict(Violation),
+    /// Too many reads or writes per minute.
+    #[error(transparent)]
+    RateExceeded(RateExceeded),
     /// No space left; reads go on.
     #[error("out of disk")]
     OutOfDisk { source: Arc<StorageError> },

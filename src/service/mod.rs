@@ -22,6 +22,7 @@ mod query;
 mod read;
 mod settings;
 mod shards;
+mod strict;
 #[cfg(test)]
 mod tests;
 mod topology;
@@ -30,6 +31,7 @@ mod write;
 pub use error::Error;
 pub use query::FormulaError;
 pub use settings::{OpenError, ServiceSettings};
+pub use strict::{RateExceeded, RetryLater, Violation};
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -45,6 +47,7 @@ use gate::Gate;
 use lock::FolderLock;
 use pool::SearchPool;
 use shards::Shards;
+use strict::RateLimits;
 use topology::{Topology, TopologyHandle};
 
 /// How a write is answered.
@@ -92,6 +95,8 @@ pub struct ReadOptions {
     pub consistency: Consistency,
     /// After this the read stops and fails with [`Error::Timeout`].
     pub deadline: Option<Instant>,
+    /// Seconds, if the request itself set its deadline.
+    pub timeout_s: Option<u64>,
 }
 
 /// One page of a scroll.
@@ -184,6 +189,7 @@ struct Running {
     pool: SearchPool,
     background: Arc<Background>,
     topology: TopologyHandle,
+    rate_limits: RateLimits,
     tail_vectors_max: u64,
     /// Dropped last: the databases are closed by then.
     _lock: FolderLock,
@@ -222,8 +228,18 @@ impl Service {
         let pool = SearchPool::new(settings.search_threads, settings.search_queue_max).map_err(OpenError::Thread)?;
         let gate = Arc::new(Gate::default());
         let tail_vectors_max = settings.tail_vectors_max;
-        let running =
-            Running { gate, meta, meta_group, shards, pool, background, topology, tail_vectors_max, _lock: lock };
+        let running = Running {
+            gate,
+            meta,
+            meta_group,
+            shards,
+            pool,
+            background,
+            topology,
+            rate_limits: RateLimits::default(),
+            tail_vectors_max,
+            _lock: lock,
+        };
         let service = Service { running: Arc::new(running) };
         service.running.topology.settle().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
         Ok(service)

@@ -49,6 +49,7 @@ impl Service {
         const WHAT: &str = "retrieving points";
         let _inside = self.running.gate.enter()?;
         let view = self.view(collection).await?;
+        self.admit_retrieve(&view, ids.len(), options)?;
         self.barrier(&view, options).await?;
         let shards = Arc::clone(&view.shards);
         let job = move |stop: &Stop| {
@@ -66,19 +67,20 @@ impl Service {
         request: ScrollRequest,
         options: ReadOptions,
     ) -> Result<ScrollPage, Error> {
-        self.read_one(collection, request, options).await
+        let _inside = self.running.gate.enter()?;
+        let view = self.view(collection).await?;
+        self.admit_scroll(&view, &request, options)?;
+        self.barrier(&view, options).await?;
+        self.gather_one(&view, request, options).await
     }
 
     /// Exact, always.
     pub async fn count(&self, collection: &str, filter: Option<Filter>, options: ReadOptions) -> Result<u64, Error> {
-        self.read_one(collection, Count { filter }, options).await
-    }
-
-    async fn read_one<R: Scattered>(&self, collection: &str, read: R, options: ReadOptions) -> Result<R::Whole, Error> {
         let _inside = self.running.gate.enter()?;
         let view = self.view(collection).await?;
+        self.admit_count(&view, filter.as_ref(), options)?;
         self.barrier(&view, options).await?;
-        self.gather_one(&view, read, options).await
+        self.gather_one(&view, Count { filter }, options).await
     }
 
     /// As [`Service::gather`], for one read.

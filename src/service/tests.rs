@@ -19,7 +19,7 @@ use crate::model::{
 
 const WAIT: WriteOptions = WriteOptions { wait: true, deadline: None };
 const NO_WAIT: WriteOptions = WriteOptions { wait: false, deadline: None };
-const READ: ReadOptions = ReadOptions { consistency: Consistency::Linearizable, deadline: None };
+const READ: ReadOptions = ReadOptions { consistency: Consistency::Linearizable, deadline: None, timeout_s: None };
 
 fn settings(folder: &Path) -> ServiceSettings {
     ServiceSettings {

@@ -57,6 +57,7 @@ impl Service {
     ) -> Result<Vec<WriteAck>, Error> {
         let _inside = self.running.gate.enter()?;
         let view = self.view(collection).await?;
+        self.admit_writes(&view, &ops).await?;
         let vectors = &view.collection.config.vectors;
         let plans: Result<Vec<WritePlan>, Error> =
             ops.into_iter().map(|op| WritePlan::new(vectors, view.shards.len(), op)).collect();

@@ -6,6 +6,7 @@
 mod clients_rust;
 mod full_disk;
 mod grpc;
+mod operations;
 mod process;
 mod rest;
 mod tidy;

@@ -45,7 +45,11 @@ impl ReadParts {
     fn read<T>(self, found: &mut Findings, request: Checked<T>) -> Checked<Read<T>> {
         let consistency = consistency_from_wire(found, self.consistency);
         let deadline = checks::deadline(found, At::Root.field("timeout"), self.times.started, self.timeout);
-        let options = ReadOptions { consistency: consistency?, deadline: deadline?.or(self.times.latest) };
+        let options = ReadOptions {
+            consistency: consistency?,
+            deadline: deadline?.or(self.times.latest),
+            timeout_s: self.timeout,
+        };
         Ok(Read { collection: self.collection, request: request?, options })
     }
 }

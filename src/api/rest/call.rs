@@ -97,7 +97,11 @@ impl<P> Call<P> {
 
     /// How a read is run.
     pub(super) fn read_options(&self) -> Result<ReadOptions, ApiError> {
-        Ok(ReadOptions { consistency: self.params.consistency()?, deadline: self.deadline()? })
+        Ok(ReadOptions {
+            consistency: self.params.consistency()?,
+            deadline: self.deadline()?,
+            timeout_s: self.params.timeout,
+        })
     }
 
     /// The request's `timeout`, else the server's.

@@ -49,6 +49,7 @@ impl Service {
     ) -> Result<Vec<Vec<ScoredPoint>>, Error> {
         let _inside = self.running.gate.enter()?;
         let view = self.view(collection).await?;
+        self.admit_queries(&view, &requests, options)?;
         self.barrier(&view, options).await?;
         let plans = self.plans(&view, requests, options).await?;
         self.run_plans(&view, plans, options).await
