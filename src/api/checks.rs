@@ -19,7 +19,6 @@ use crate::model::collection::{
 use crate::model::datetime::Timestamp;
 use crate::model::filter::{FieldCondition, MinShould, Predicate};
 use crate::model::geo::{GeoError, GeoPoint, GeoPolygon, GeoRadius};
-use crate::model::query::{Ranking, Target};
 use crate::model::{Condition, NamedVectors, Path, Payload, Vector};
 
 /// Filters nest at most this deep; evaluation recurses once per level.
@@ -395,95 +394,6 @@ fn geo_invalid<T>(found: &mut Findings, at: At<'_>, error: GeoError) -> Checked<
     found.invalid(at, error.to_string())
 }
 
-/// The parts of a request that decide its ranking.
-pub struct RankingParts {
-    /// What to search near, if the request has a query.
-    pub target: Option<Target>,
-    /// As given; needs a target.
-    pub score_threshold: Option<f32>,
-}
-
-/// What a query ranks by.
-pub fn ranking(found: &mut Findings, parts: RankingParts) -> Checked<Ranking> {
-    let RankingParts { target, score_threshold } = parts;
-    if score_threshold.is_some_and(|threshold| !threshold.is_finite()) {
-        return found.refuse(ApiError::wrong_input("score_threshold is not a finite number"));
-    }
-    match target {
-        Some(target) => Ok(Ranking::Nearest(target)),
-        None if score_threshold.is_some() => found.refuse(ApiError::bad_request(
-            "A query is needed to use the score_threshold. Can't have score_threshold without defining a query.",
-        )),
-        None => Ok(Ranking::ById),
-    }
-}
-
-/// Kinds of queries that this version lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QueryKind {
-    /// Nearest with maximal marginal relevance.
-    Mmr,
-    /// Near to some examples and far from others.
-    Recommend,
-    /// Near to a target, on the right side of pairs.
-    Discover,
-    /// On the right side of pairs.
-    Context,
-    /// Near to a target, corrected by judged examples.
-    RelevanceFeedback,
-    /// By a payload value.
-    OrderBy,
-    /// Ranks or scores of prefetches, fused.
-    Fusion,
-    /// At random.
-    Sample,
-    /// By an expression on the scores of prefetches.
-    Formula,
-}
-
-impl QueryKind {
-    fn name(self) -> &'static str {
-        match self {
-            QueryKind::Mmr => "mmr",
-            QueryKind::Recommend => "recommend",
-            QueryKind::Discover => "discover",
-            QueryKind::Context => "context",
-            QueryKind::RelevanceFeedback => "relevance_feedback",
-            QueryKind::OrderBy => "order_by",
-            QueryKind::Fusion => "fusion",
-            QueryKind::Sample => "sample",
-            QueryKind::Formula => "formula",
-        }
-    }
-}
-
-/// What beside its query decides whether a request is correct.
-#[derive(Clone, Copy, Debug)]
-pub struct QuerySetting<'a> {
-    /// Whether there are prefetches.
-    pub has_prefetch: bool,
-    /// The vector named for the query.
-    pub using: Option<&'a str>,
-    /// Whether there is a score threshold.
-    pub has_score_threshold: bool,
-}
-
-/// A query of a kind that this version lacks: a correct one is refused by name (PROTOCOL section 10.2).
-pub fn query_kind<T>(found: &mut Findings, kind: QueryKind, setting: QuerySetting<'_>) -> Checked<T> {
-    match kind {
-        QueryKind::Fusion if setting.using.is_some_and(|using| !using.is_empty()) => {
-            found.refuse(ApiError::bad_request("Fusion queries cannot be combined with the 'using' field."))
-        }
-        QueryKind::Fusion | QueryKind::Formula if !setting.has_prefetch => found.refuse(ApiError::bad_request(
-            format_args!("A query of kind {} needs prefetches to work on.", kind.name()),
-        )),
-        QueryKind::OrderBy if setting.has_score_threshold => {
-            found.refuse(ApiError::bad_request("Can't use score_threshold with an order_by query."))
-        }
-        _ => found.unimplemented(format_args!("query: {}", kind.name())),
-    }
-}
-
 /// How deep prefetches stand inside each other.
 pub fn prefetch_depth(found: &mut Findings, depth: usize) -> Checked<()> {
     if depth > PREFETCH_DEPTH_MAX {
@@ -491,16 +401,6 @@ pub fn prefetch_depth(found: &mut Findings, depth: usize) -> Checked<()> {
         return found.refuse(ApiError::bad_request(text));
     }
     Ok(())
-}
-
-/// A query with prefetches, which this version lacks.
-pub fn prefetch<T>(found: &mut Findings, has_query: bool) -> Checked<T> {
-    if has_query {
-        return found.unimplemented("prefetch");
-    }
-    found.refuse(ApiError::bad_request(
-        "A query is needed to merge the prefetches. Can't have prefetches without defining a query.",
-    ))
 }
 
 /// The beam width of a search: at least 1.

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod checks;
 pub mod grpc;
+pub mod levels;
 pub mod rest;
 pub mod status;
 mod strict;

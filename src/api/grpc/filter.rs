@@ -37,6 +37,11 @@ fn min_should(found: &mut Findings, at: At<'_>, wire: pb::MinShould, depth: usiz
     checks::min_should(found, at, conditions, wire.min_count)
 }
 
+/// One condition of a formula.
+pub(super) fn condition_from_wire(found: &mut Findings, at: At<'_>, wire: pb::Condition) -> Checked<Condition> {
+    condition(found, at, wire, 0)
+}
+
 /// A condition of a filter that stands at `depth`.
 fn condition(found: &mut Findings, at: At<'_>, wire: pb::Condition, depth: usize) -> Checked<Condition> {
     match wire.condition_one_of {
@@ -119,7 +124,11 @@ fn datetime_range(found: &mut Findings, at: At<'_>, wire: pb::DatetimeRange) -> 
 }
 
 /// Floors to microseconds.
-fn timestamp_from_wire(found: &mut Findings, at: At<'_>, wire: prost_types::Timestamp) -> Checked<Timestamp> {
+pub(super) fn timestamp_from_wire(
+    found: &mut Findings,
+    at: At<'_>,
+    wire: prost_types::Timestamp,
+) -> Checked<Timestamp> {
     let nanos = checks::within(found, at.field("nanos"), wire.nanos, 0, 999_999_999)?;
     match wire.seconds.checked_mul(1_000_000).and_then(|micros| micros.checked_add(i64::from(nanos / 1_000))) {
         Some(micros) => Ok(Timestamp(micros)),
@@ -127,7 +136,7 @@ fn timestamp_from_wire(found: &mut Findings, at: At<'_>, wire: prost_types::Time
     }
 }
 
-fn geo_point(found: &mut Findings, at: At<'_>, wire: Option<pb::GeoPoint>) -> Checked<GeoPoint> {
+pub(super) fn geo_point(found: &mut Findings, at: At<'_>, wire: Option<pb::GeoPoint>) -> Checked<GeoPoint> {
     let wire = required(found, at, wire)?;
     checks::geo_point(found, at, wire.lon, wire.lat)
 }

@@ -12,6 +12,7 @@ pub mod codec;
 mod collections;
 mod config;
 mod filter;
+mod levels;
 mod gate;
 mod methods;
 mod point;

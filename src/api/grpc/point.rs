@@ -1,6 +1,7 @@
 //! Ids, points and selectors in; points and hits out (PROTOCOL sections 1, 2, 5, 20).
 
 use super::filter::filter_from_wire;
+use super::levels::wire_from_order_value;
 use super::pb::{
     self, point_id::PointIdOptions, points_selector::PointsSelectorOneOf, read_consistency,
     with_payload_selector as with_payload, with_vectors_selector as with_vectors,
@@ -158,7 +159,7 @@ pub(super) fn wire_from_record(record: Record) -> pb::RetrievedPoint {
         payload: wire_from_payload(record.payload),
         vectors: record.vectors.map(wire_from_vectors),
         shard_key: None,
-        order_value: None,
+        order_value: record.order_value.map(wire_from_order_value),
     }
 }
 
@@ -171,7 +172,7 @@ pub(super) fn wire_from_hit(hit: ScoredPoint) -> pb::ScoredPoint {
         version: hit.version,
         vectors: hit.vectors.map(wire_from_vectors),
         shard_key: None,
-        order_value: None,
+        order_value: hit.order_value.map(wire_from_order_value),
     }
 }
 

@@ -3,6 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::call::{Call, Calls};
+use super::levels::{wire_from_groups, wire_from_matrix_offsets, wire_from_matrix_pairs};
 use super::pb::{self, points_server::Points};
 use super::point::{wire_from_hit, wire_from_id, wire_from_record};
 use super::query::{self, Get};
@@ -141,6 +142,91 @@ impl Points for PointsRpc {
         let lists = self.service.query_batch(&read.collection, read.request, read.options).await.map_err(failed)?;
         let result = wire_from_lists(lists);
         Ok(Response::new(pb::SearchBatchResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn recommend(&self, request: Request<pb::RecommendPoints>) -> Answer<pb::RecommendResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::recommend(found, request.into_inner(), call.times))?;
+        let hits = self.service.query(&read.collection, read.request, read.options).await.map_err(failed)?;
+        Ok(Response::new(pb::RecommendResponse { result: wire_from_hits(hits), time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn discover(&self, request: Request<pb::DiscoverPoints>) -> Answer<pb::DiscoverResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::discover(found, request.into_inner(), call.times))?;
+        let hits = self.service.query(&read.collection, read.request, read.options).await.map_err(failed)?;
+        Ok(Response::new(pb::DiscoverResponse { result: wire_from_hits(hits), time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn recommend_batch(&self, request: Request<pb::RecommendBatchPoints>) -> Answer<pb::RecommendBatchResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::recommend_batch(found, request.into_inner(), call.times))?;
+        let lists = self.service.query_batch(&read.collection, read.request, read.options).await.map_err(failed)?;
+        Ok(Response::new(pb::RecommendBatchResponse {
+            result: wire_from_lists(lists),
+            time: call.elapsed_s(),
+            usage: None,
+        }))
+    }
+
+    async fn discover_batch(&self, request: Request<pb::DiscoverBatchPoints>) -> Answer<pb::DiscoverBatchResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::discover_batch(found, request.into_inner(), call.times))?;
+        let lists = self.service.query_batch(&read.collection, read.request, read.options).await.map_err(failed)?;
+        Ok(Response::new(pb::DiscoverBatchResponse {
+            result: wire_from_lists(lists),
+            time: call.elapsed_s(),
+            usage: None,
+        }))
+    }
+
+    async fn query_groups(&self, request: Request<pb::QueryPointGroups>) -> Answer<pb::QueryGroupsResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::query_groups(found, request.into_inner(), call.times))?;
+        let groups = self.service.query_groups(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let result = Some(wire_from_groups(groups));
+        Ok(Response::new(pb::QueryGroupsResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn search_groups(&self, request: Request<pb::SearchPointGroups>) -> Answer<pb::SearchGroupsResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::search_groups(found, request.into_inner(), call.times))?;
+        let groups = self.service.query_groups(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let result = Some(wire_from_groups(groups));
+        Ok(Response::new(pb::SearchGroupsResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn recommend_groups(
+        &self,
+        request: Request<pb::RecommendPointGroups>,
+    ) -> Answer<pb::RecommendGroupsResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::recommend_groups(found, request.into_inner(), call.times))?;
+        let groups = self.service.query_groups(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let result = Some(wire_from_groups(groups));
+        Ok(Response::new(pb::RecommendGroupsResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn search_matrix_pairs(
+        &self,
+        request: Request<pb::SearchMatrixPoints>,
+    ) -> Answer<pb::SearchMatrixPairsResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::matrix(found, request.into_inner(), call.times))?;
+        let matrix = self.service.matrix(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let result = Some(wire_from_matrix_pairs(&matrix));
+        Ok(Response::new(pb::SearchMatrixPairsResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn search_matrix_offsets(
+        &self,
+        request: Request<pb::SearchMatrixPoints>,
+    ) -> Answer<pb::SearchMatrixOffsetsResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::matrix(found, request.into_inner(), call.times))?;
+        let matrix = self.service.matrix(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let result = Some(wire_from_matrix_offsets(&matrix));
+        Ok(Response::new(pb::SearchMatrixOffsetsResponse { result, time: call.elapsed_s(), usage: None }))
     }
 }
 

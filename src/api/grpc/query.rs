@@ -2,20 +2,17 @@
 
 use super::call::Times;
 use super::filter::filter_if_given;
-use super::pb::{self, query::Variant};
+use super::levels::{self, LIMIT_DEFAULT};
+use super::pb;
 use super::point::{
-    consistency_from_wire, id_from_wire, ids_from_wire, required, with_payload_from_wire, with_vectors_from_wire,
+    consistency_from_wire, id_from_wire, ids_from_wire, with_payload_from_wire, with_vectors_from_wire,
 };
-use super::vector::target_from_wire;
 use super::write::SHARD_KEY;
-use crate::api::checks::{self, At, Checked, Findings, QueryKind, QuerySetting, RankingParts, each};
+use crate::api::checks::{self, At, Checked, Findings, each};
 use crate::api::status::ApiError;
-use crate::model::query::{LookupFrom, QueryLevel, ScrollRequest, SearchOptions, Target};
+use crate::model::query::{GroupsRequest, MatrixRequest, ScrollRequest};
 use crate::model::{Filter, PayloadSelector, PointId, QueryRequest, VectorSelector};
 use crate::service::ReadOptions;
-
-/// Results of a query or a scroll that does not say how many.
-const LIMIT_DEFAULT: u64 = 10;
 
 /// A read, to be run as `options` say.
 #[derive(Debug)]
@@ -68,7 +65,7 @@ macro_rules! read_parts {
 
 pub(super) fn query(found: &mut Findings, mut wire: pb::QueryPoints, times: Times) -> Checked<Read<QueryRequest>> {
     let parts = read_parts!(wire, times);
-    let request = query_request(found, At::Root, wire);
+    let request = levels::query(found, At::Root, wire);
     parts.read(found, request)
 }
 
@@ -81,14 +78,14 @@ pub(super) fn query_batch(
     let at = At::Root.field("query_points");
     let requests = each(wire.query_points, |i, query| {
         same_collection(found, at.item(i), &wire.collection_name, &query.collection_name)?;
-        query_request(found, at.item(i), query)
+        levels::query(found, at.item(i), query)
     });
     read_parts!(wire, times).read(found, requests)
 }
 
 pub(super) fn search(found: &mut Findings, mut wire: pb::SearchPoints, times: Times) -> Checked<Read<QueryRequest>> {
     let parts = read_parts!(wire, times);
-    let request = search_request(found, At::Root, wire);
+    let request = levels::search(found, At::Root, wire);
     parts.read(found, request)
 }
 
@@ -101,7 +98,53 @@ pub(super) fn search_batch(
     let at = At::Root.field("search_points");
     let requests = each(wire.search_points, |i, search| {
         same_collection(found, at.item(i), &wire.collection_name, &search.collection_name)?;
-        search_request(found, at.item(i), search)
+        levels::search(found, at.item(i), search)
+    });
+    read_parts!(wire, times).read(found, requests)
+}
+
+/// A read whose message is converted by `levels`.
+macro_rules! level_read {
+    ($name:ident, $wire:ty, $request:ty) => {
+        pub(super) fn $name(found: &mut Findings, mut wire: $wire, times: Times) -> Checked<Read<$request>> {
+            let parts = read_parts!(wire, times);
+            let request = levels::$name(found, At::Root, wire);
+            parts.read(found, request)
+        }
+    };
+}
+
+level_read!(recommend, pb::RecommendPoints, QueryRequest);
+level_read!(discover, pb::DiscoverPoints, QueryRequest);
+level_read!(query_groups, pb::QueryPointGroups, GroupsRequest);
+level_read!(search_groups, pb::SearchPointGroups, GroupsRequest);
+level_read!(recommend_groups, pb::RecommendPointGroups, GroupsRequest);
+level_read!(matrix, pb::SearchMatrixPoints, MatrixRequest);
+
+/// All recommendations run under the batch's own consistency and deadline.
+pub(super) fn recommend_batch(
+    found: &mut Findings,
+    mut wire: pb::RecommendBatchPoints,
+    times: Times,
+) -> Checked<Read<Vec<QueryRequest>>> {
+    let at = At::Root.field("recommend_points");
+    let requests = each(wire.recommend_points, |i, entry| {
+        same_collection(found, at.item(i), &wire.collection_name, &entry.collection_name)?;
+        levels::recommend(found, at.item(i), entry)
+    });
+    read_parts!(wire, times).read(found, requests)
+}
+
+/// All discoveries run under the batch's own consistency and deadline.
+pub(super) fn discover_batch(
+    found: &mut Findings,
+    mut wire: pb::DiscoverBatchPoints,
+    times: Times,
+) -> Checked<Read<Vec<QueryRequest>>> {
+    let at = At::Root.field("discover_points");
+    let requests = each(wire.discover_points, |i, entry| {
+        same_collection(found, at.item(i), &wire.collection_name, &entry.collection_name)?;
+        levels::discover(found, at.item(i), entry)
     });
     read_parts!(wire, times).read(found, requests)
 }
@@ -152,129 +195,18 @@ fn same_collection(found: &mut Findings, at: At<'_>, batch: &str, entry: &str) -
     found.refuse(ApiError::bad_request(format_args!("`{at}` names collection `{entry}`, its batch `{batch}`")))
 }
 
-fn query_request(found: &mut Findings, at: At<'_>, wire: pb::QueryPoints) -> Checked<QueryRequest> {
-    let shard_key = found.absent(&wire.shard_key_selector, SHARD_KEY);
-    let depth = depth(&wire.prefetch);
-    let prefetch = checks::prefetch_depth(found, depth);
-    let setting = QuerySetting {
-        has_prefetch: depth > 0,
-        using: wire.using.as_deref(),
-        has_score_threshold: wire.score_threshold.is_some(),
-    };
-    let target = match wire.query {
-        None if depth > 0 => checks::prefetch(found, false),
-        None => Ok(None),
-        Some(query) => target(found, at.field("query"), query, setting).map(Some),
-    };
-    let lookup_from = wire.lookup_from.map(|lookup| lookup_from(found, lookup)).transpose();
-    let offset = checks::count_from_u64(wire.offset.unwrap_or(0));
-    let limit = checks::limit(found, at.field("limit"), wire.limit.unwrap_or(LIMIT_DEFAULT));
-    let filter = filter_if_given(found, at.field("filter"), wire.filter);
-    let options = search_options(found, at.field("params"), wire.params);
-    let with_payload = with_payload_from_wire(found, wire.with_payload, PayloadSelector::None);
-    let with_vectors = with_vectors_from_wire(found, wire.with_vectors);
-    shard_key.and(prefetch)?;
-    let (using, score_threshold) = (wire.using, wire.score_threshold);
-    let parts = RankingParts { target: target?, score_threshold };
-    let root = QueryLevel {
-        prefetch: Vec::new(),
-        ranking: checks::ranking(found, parts)?,
-        using: using.unwrap_or_default(),
-        lookup_from: lookup_from?,
-        filter: filter?,
-        options: options?,
-        score_threshold,
-        limit: limit?,
-    };
-    Ok(QueryRequest { root, offset, with_payload: with_payload?, with_vectors: with_vectors? })
-}
-
-fn search_request(found: &mut Findings, at: At<'_>, wire: pb::SearchPoints) -> Checked<QueryRequest> {
-    let shard_key = found.absent(&wire.shard_key_selector, SHARD_KEY);
-    let vector = match wire.sparse_indices {
-        Some(indices) => checks::sparse(found, at, &indices.data, wire.vector.len()),
-        None => checks::dense(found, at.field("vector"), wire.vector),
-    };
-    let limit = checks::limit(found, at.field("limit"), wire.limit);
-    let filter = filter_if_given(found, at.field("filter"), wire.filter);
-    let options = search_options(found, at.field("params"), wire.params);
-    let with_payload = with_payload_from_wire(found, wire.with_payload, PayloadSelector::None);
-    let with_vectors = with_vectors_from_wire(found, wire.with_vectors);
-    shard_key?;
-    let score_threshold = wire.score_threshold;
-    let parts = RankingParts { target: Some(Target::Vector(vector?)), score_threshold };
-    let root = QueryLevel {
-        prefetch: Vec::new(),
-        ranking: checks::ranking(found, parts)?,
-        using: wire.vector_name.unwrap_or_default(),
-        lookup_from: None,
-        filter: filter?,
-        options: options?,
-        score_threshold,
-        limit: limit?,
-    };
-    Ok(QueryRequest {
-        root,
-        offset: checks::count_from_u64(wire.offset.unwrap_or(0)),
-        with_payload: with_payload?,
-        with_vectors: with_vectors?,
-    })
-}
-
-/// Levels of prefetches inside each other; 0 when there are none.
-fn depth(prefetches: &[pb::PrefetchQuery]) -> usize {
-    prefetches.iter().map(|one| 1 + depth(&one.prefetch)).max().unwrap_or(0)
-}
-
-fn target(found: &mut Findings, at: At<'_>, wire: pb::Query, setting: QuerySetting<'_>) -> Checked<Target> {
-    let kind = match required(found, at, wire.variant)? {
-        Variant::Nearest(_) if setting.has_prefetch => return checks::prefetch(found, true),
-        Variant::Nearest(nearest) => return target_from_wire(found, at.field("nearest"), nearest),
-        Variant::Text(_) => return found.unimplemented("query: text"),
-        Variant::NearestWithMmr(_) => QueryKind::Mmr,
-        Variant::Recommend(_) => QueryKind::Recommend,
-        Variant::Discover(_) => QueryKind::Discover,
-        Variant::Context(_) => QueryKind::Context,
-        Variant::OrderBy(_) => QueryKind::OrderBy,
-        Variant::Fusion(_) | Variant::Rrf(_) => QueryKind::Fusion,
-        Variant::Sample(_) => QueryKind::Sample,
-        Variant::Formula(_) => QueryKind::Formula,
-        Variant::RelevanceFeedback(_) => QueryKind::RelevanceFeedback,
-    };
-    checks::query_kind(found, kind, setting)
-}
-
-fn lookup_from(found: &mut Findings, wire: pb::LookupLocation) -> Checked<LookupFrom> {
-    found.absent(&wire.shard_key_selector, SHARD_KEY)?;
-    Ok(LookupFrom { collection: wire.collection_name, vector: wire.vector_name })
-}
-
-fn search_options(found: &mut Findings, at: At<'_>, wire: Option<pb::SearchParams>) -> Checked<SearchOptions> {
-    let Some(wire) = wire else { return Ok(SearchOptions::default()) };
-    let lacking = [
-        found.absent(&wire.quantization, "params.quantization"),
-        found.absent(&wire.acorn, "params.acorn"),
-        found.absent(&wire.idf, "params.idf"),
-    ];
-    let ef = checks::hnsw_ef(found, at.field("hnsw_ef"), wire.hnsw_ef);
-    lacking.into_iter().collect::<Checked<()>>()?;
-    Ok(SearchOptions {
-        ef: ef?,
-        exact: wire.exact.unwrap_or(false),
-        indexed_only: wire.indexed_only.unwrap_or(false),
-        idf: None,
-        oversampling: None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::api::grpc::pb::{point_id::PointIdOptions, vector_input};
+    use crate::api::grpc::pb::{point_id::PointIdOptions, query::Variant, vector_input};
     use crate::model::Vector;
-    use crate::model::query::Ranking;
+    use crate::model::formula::{Expression, Formula, Variable};
+    use crate::model::query::{
+        ContextPair, Direction, Fusion, LookupFrom, Mmr, OrderBy, QueryLevel, Ranking, RecommendStrategy,
+        RelevanceFeedback, SearchOptions, Target,
+    };
     use crate::service::Consistency;
 
     fn run<T>(convert: impl FnOnce(&mut Findings) -> Checked<T>) -> Result<T, String> {
@@ -384,65 +316,104 @@ mod tests {
         let wire = pb::QueryPoints { query: Some(pb::Query { variant: None }), ..Default::default() };
         assert_eq!(read(wire), Err("Wrong input: `query` is required".to_owned()));
         let fusion = || pb::QueryPoints { query: variant(Variant::Fusion(0)), ..Default::default() };
-        let want = "Bad request: A query of kind fusion needs prefetches to work on.";
+        let want = "Bad request: Fusion queries need prefetches: there is nothing to fuse without them.";
         assert_eq!(read(fusion()), Err(want.to_owned()));
         let want = "Bad request: Fusion queries cannot be combined with the 'using' field.";
-        assert_eq!(read(pb::QueryPoints { using: Some("v".to_owned()), ..fusion() }), Err(want.to_owned()));
-        let order_by = variant(Variant::OrderBy(pb::OrderBy::default()));
+        let prefetch = vec![pb::PrefetchQuery::default()];
+        let wire = pb::QueryPoints { using: Some("v".to_owned()), prefetch, ..fusion() };
+        assert_eq!(read(wire), Err(want.to_owned()));
+        let order_by = variant(Variant::OrderBy(pb::OrderBy { key: "a".to_owned(), ..Default::default() }));
         let wire = pb::QueryPoints { query: order_by, score_threshold: Some(1.0), ..Default::default() };
         let want = "Bad request: Can't use score_threshold with an order_by query.";
         assert_eq!(read(wire), Err(want.to_owned()));
         let deep = |depth| {
             (1..depth).fold(pb::PrefetchQuery::default(), |inner, _| pb::PrefetchQuery {
                 prefetch: vec![inner],
+                query: nearest(&[1.0]),
                 ..Default::default()
             })
         };
         let nested =
             |depth| pb::QueryPoints { prefetch: vec![deep(depth)], query: nearest(&[1.0]), ..Default::default() };
-        assert_eq!(read(nested(64)), Err("Not implemented: prefetch".to_owned()));
+        assert_eq!(crate::api::levels::depth_of(&read(nested(64)).unwrap().root.prefetch), 64);
         assert_eq!(read(nested(65)), Err("Bad request: prefetches depth 65 exceeds max depth 64".to_owned()));
     }
 
     #[test]
+    fn protocol_10_1_every_kind_of_query_is_read() {
+        let id = |num| pb::VectorInput {
+            variant: Some(vector_input::Variant::Id(pb::PointId { point_id_options: Some(PointIdOptions::Num(num)) })),
+        };
+        let point = |num| Target::Point(PointId::Num(num));
+        let prefetch = || vec![pb::PrefetchQuery { query: nearest(&[2.0]), limit: Some(7), ..Default::default() }];
+        let ranking = |variant: Variant| {
+            let wire = pb::QueryPoints {
+                query: Some(pb::Query { variant: Some(variant) }),
+                prefetch: prefetch(),
+                using: None,
+                ..Default::default()
+            };
+            let root = read(wire).unwrap().root;
+            let want = QueryLevel::new(near(&[2.0]), 7);
+            assert_eq!(root.prefetch, [want]);
+            root.ranking
+        };
+        let mmr = pb::NearestInputWithMmr {
+            nearest: Some(id(1)),
+            mmr: Some(pb::Mmr { diversity: Some(0.25), candidates_limit: Some(50) }),
+        };
+        let want = Ranking::Mmr { target: point(1), mmr: Mmr { diversity: 0.25, candidates_limit: Some(50) } };
+        assert_eq!(ranking(Variant::NearestWithMmr(mmr)), want);
+        let recommend = pb::RecommendInput {
+            positive: vec![id(1)],
+            negative: vec![id(2)],
+            strategy: Some(pb::RecommendStrategy::SumScores as i32),
+        };
+        let want = Ranking::Recommend {
+            positive: vec![point(1)],
+            negative: vec![point(2)],
+            strategy: RecommendStrategy::SumScores,
+        };
+        assert_eq!(ranking(Variant::Recommend(recommend)), want);
+        let pair = || pb::ContextInputPair { positive: Some(id(3)), negative: Some(id(4)) };
+        let pairs = || vec![ContextPair { positive: point(3), negative: point(4) }];
+        let discover =
+            pb::DiscoverInput { target: Some(id(1)), context: Some(pb::ContextInput { pairs: vec![pair()] }) };
+        assert_eq!(ranking(Variant::Discover(discover)), Ranking::Discover { target: point(1), context: pairs() });
+        assert_eq!(ranking(Variant::Context(pb::ContextInput { pairs: vec![pair()] })), Ranking::Context(pairs()));
+        assert_eq!(ranking(Variant::Fusion(pb::Fusion::Dbsf as i32)), Ranking::Fusion(Fusion::Dbsf));
+        let rrf = pb::Rrf { k: Some(9), weights: vec![0.5] };
+        let want = Fusion::Rrf { k: 9, weights: Some(vec![0.5]) };
+        assert_eq!(ranking(Variant::Rrf(rrf)), Ranking::Fusion(want));
+        assert_eq!(ranking(Variant::Sample(0)), Ranking::Sample);
+        let score = pb::Expression { variant: Some(pb::expression::Variant::Variable("$score".to_owned())) };
+        let negative = pb::Expression { variant: Some(pb::expression::Variant::Neg(Box::new(score))) };
+        let formula = pb::Formula { expression: Some(negative), ..Default::default() };
+        let want = Expression::Neg(Box::new(Expression::Variable(Variable::Score(0))));
+        let want = Formula { expression: want, defaults: vec![] };
+        assert_eq!(ranking(Variant::Formula(formula)), Ranking::Formula(want));
+        let order = pb::OrderBy { key: "a".to_owned(), direction: Some(pb::Direction::Desc as i32), start_from: None };
+        let want = OrderBy { key: "a".parse().unwrap(), direction: Direction::Desc, start_from: None };
+        assert_eq!(ranking(Variant::OrderBy(order)), Ranking::OrderBy(want));
+        let feedback = pb::RelevanceFeedbackInput {
+            target: Some(id(1)),
+            feedback: vec![pb::FeedbackItem { example: Some(id(2)), score: 0.5 }],
+            strategy: Some(pb::FeedbackStrategy {
+                variant: Some(pb::feedback_strategy::Variant::Naive(pb::NaiveFeedbackStrategy {
+                    a: 1.0,
+                    b: 2.0,
+                    c: 3.0,
+                })),
+            }),
+        };
+        let want = RelevanceFeedback { target: point(1), feedback: vec![(point(2), 0.5)], a: 1.0, b: 2.0, c: 3.0 };
+        assert_eq!(ranking(Variant::RelevanceFeedback(feedback)), Ranking::RelevanceFeedback(want));
+    }
+
+    #[test]
     fn what_is_not_built_is_named() {
-        let queries = [
-            (Variant::NearestWithMmr(Default::default()), "query: mmr"),
-            (Variant::Recommend(Default::default()), "query: recommend"),
-            (Variant::Discover(Default::default()), "query: discover"),
-            (Variant::Context(Default::default()), "query: context"),
-            (Variant::OrderBy(Default::default()), "query: order_by"),
-            (Variant::Fusion(0), "query: fusion"),
-            (Variant::Rrf(Default::default()), "query: fusion"),
-            (Variant::Sample(0), "query: sample"),
-            (Variant::Formula(Default::default()), "query: formula"),
-            (Variant::RelevanceFeedback(Default::default()), "query: relevance_feedback"),
-            (Variant::Text(Default::default()), "query: text"),
-        ];
-        let params = |params| pb::QueryPoints { params: Some(params), ..Default::default() };
-        let quantization = Some(pb::QuantizationSearchParams::default());
-        let others = [
-            (params(pb::SearchParams { quantization, ..Default::default() }), "params.quantization"),
-            (params(pb::SearchParams { acorn: Some(Default::default()), ..Default::default() }), "params.acorn"),
-            (params(pb::SearchParams { idf: Some(Default::default()), ..Default::default() }), "params.idf"),
-            (
-                pb::QueryPoints { prefetch: vec![Default::default()], query: nearest(&[1.0]), ..Default::default() },
-                "prefetch",
-            ),
-            (pb::QueryPoints { shard_key_selector: Some(Default::default()), ..Default::default() }, SHARD_KEY),
-        ];
-        let prefetch = vec![pb::PrefetchQuery::default()];
-        let queries = queries.into_iter().map(|(query, what)| {
-            (pb::QueryPoints { query: variant(query), prefetch: prefetch.clone(), ..Default::default() }, what)
-        });
-        for (wire, what) in queries.chain(others) {
-            assert_eq!(read(wire), Err(format!("Not implemented: {what}")));
-        }
-        let wire = pb::ScrollPoints { order_by: Some(pb::OrderBy::default()), ..Default::default() };
-        assert_eq!(run(|found| scroll(found, wire, times())).unwrap_err(), "Not implemented: order_by");
-        let sparse_indices = Some(pb::SparseIndices { data: vec![1] });
-        let wire = pb::SearchPoints { vector: vec![1.0], limit: 1, sparse_indices, ..Default::default() };
-        assert_eq!(run(|found| search(found, wire, times())).unwrap_err(), "Not implemented: sparse vectors");
+        let wire = pb::QueryPoints { shard_key_selector: Some(Default::default()), ..Default::default() };
+        assert_eq!(read(wire), Err(format!("Not implemented: {SHARD_KEY}")));
     }
 
     #[test]

@@ -19,7 +19,7 @@ fn object_from_wire(found: &mut Findings, wire: BTreeMap<String, pb::Value>) -> 
 }
 
 /// Recurses as deep as the decoder of the message allowed.
-fn value_from_wire(found: &mut Findings, wire: pb::Value) -> Checked<Value> {
+pub(super) fn value_from_wire(found: &mut Findings, wire: pb::Value) -> Checked<Value> {
     Ok(match wire.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::BoolValue(value)) => Value::Bool(value),

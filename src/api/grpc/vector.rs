@@ -54,6 +54,21 @@ fn vector_from_wire(found: &mut Findings, at: At<'_>, wire: pb::Vector) -> Check
     }
 }
 
+/// An example of the old recommend and discover.
+pub(super) fn example_from_wire(found: &mut Findings, at: At<'_>, wire: pb::Vector) -> Checked<Target> {
+    vector_from_wire(found, at, wire).map(Target::Vector)
+}
+
+/// The old flat form of a sparse vector.
+pub(super) fn sparse_from_wire(
+    found: &mut Findings,
+    at: At<'_>,
+    indices: Vec<u32>,
+    values: Vec<f32>,
+) -> Checked<Vector> {
+    sparse(found, at, &indices, values.len())
+}
+
 fn row_lengths(vectors: &pb::MultiDenseVector) -> Vec<usize> {
     vectors.vectors.iter().map(|row| row.data.len()).collect()
 }

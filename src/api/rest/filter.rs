@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 use super::shapes::{Id, OneOrMany};
 use crate::api::checks::{self, At, Checked, Findings};
@@ -264,6 +265,14 @@ impl FilterBody {
 /// A filter that may be absent.
 pub(super) fn filter(found: &mut Findings, at: At<'_>, body: Option<FilterBody>) -> Checked<Option<Filter>> {
     body.map(|body| body.convert(found, at)).transpose()
+}
+
+/// One condition of a formula.
+pub(super) fn condition(found: &mut Findings, at: At<'_>, given: Value) -> Checked<Condition> {
+    match ConditionBody::deserialize(given) {
+        Ok(body) => body.convert(found, at, 0),
+        Err(error) => found.malformed(format_args!("{at}: {error}")),
+    }
 }
 
 fn clause(

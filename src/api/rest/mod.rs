@@ -11,9 +11,12 @@ mod collections;
 mod config;
 mod envelope;
 mod filter;
+mod formula;
+mod groups;
 mod layers;
 mod points;
 mod process;
+mod query;
 mod reads;
 mod records;
 mod selectors;
@@ -112,6 +115,15 @@ fn routes() -> Router<Rest> {
         .route("/collections/{name}/points/count", post(reads::count))
         .route("/collections/{name}/points/query", post(reads::query))
         .route("/collections/{name}/points/query/batch", post(reads::query_batch))
-        .route("/collections/{name}/points/search", post(reads::search))
-        .route("/collections/{name}/points/search/batch", post(reads::search_batch))
+        .route("/collections/{name}/points/query/groups", post(groups::groups::<groups::QueryGroups>))
+        .route("/collections/{name}/points/search", post(reads::old::<reads::Search>))
+        .route("/collections/{name}/points/search/batch", post(reads::old_batch::<reads::Search>))
+        .route("/collections/{name}/points/search/groups", post(groups::groups::<groups::SearchGroups>))
+        .route("/collections/{name}/points/search/matrix/pairs", post(groups::matrix_pairs))
+        .route("/collections/{name}/points/search/matrix/offsets", post(groups::matrix_offsets))
+        .route("/collections/{name}/points/recommend", post(reads::old::<groups::Recommend>))
+        .route("/collections/{name}/points/recommend/batch", post(reads::old_batch::<groups::Recommend>))
+        .route("/collections/{name}/points/recommend/groups", post(groups::groups::<groups::RecommendGroups>))
+        .route("/collections/{name}/points/discover", post(reads::old::<groups::Discover>))
+        .route("/collections/{name}/points/discover/batch", post(reads::old_batch::<groups::Discover>))
 }

@@ -10,20 +10,18 @@ use serde_json::json;
 use super::call::{BodyCall, Call};
 use super::envelope::{Answer, success};
 use super::filter::{self, FilterBody};
+use super::query::{LIMIT_DEFAULT, Query, QueryBody};
 use super::records::{IdOut, RecordOut, ScoredPointOut};
 use super::selectors::{self, SearchParams, WithPayload, WithVector};
-use super::shapes::{Id, OneOrMany, ids};
-use super::vectors::{OneVector, Query, VectorOrId};
-use crate::api::checks::{self, At, Checked, Findings, QuerySetting, RankingParts};
+use super::shapes::{Id, ids};
+use super::vectors::{OneVector, VectorOrId};
+use crate::api::checks::{self, At, Checked, Findings};
 use crate::api::status::ApiError;
-use crate::model::query::{LookupFrom, QueryLevel, QueryRequest, ScrollRequest};
+use crate::model::query::ScrollRequest;
 use crate::model::{Filter, PayloadSelector, PointId, ScoredPoint, VectorSelector};
 
-/// Results of a query, a scroll page, when no `limit` is given.
-const LIMIT_DEFAULT: u64 = 10;
-
 /// Converts a whole body; failed fields are named from its root.
-fn from_body<T>(convert: impl FnOnce(&mut Findings) -> Checked<T>) -> Result<T, ApiError> {
+pub(super) fn from_body<T>(convert: impl FnOnce(&mut Findings) -> Checked<T>) -> Result<T, ApiError> {
     let mut found = Findings::new();
     let value = convert(&mut found);
     found.finish("JSON body", value)
@@ -132,95 +130,8 @@ pub(super) async fn count(BodyCall { call, body }: BodyCall<String, Count>) -> A
     success(call.started, &json!({ "count": count }))
 }
 
-#[derive(Deserialize)]
-pub(super) struct QueryBody {
-    prefetch: Option<OneOrMany<Prefetch>>,
-    query: Option<Query>,
-    using: Option<String>,
-    filter: Option<FilterBody>,
-    params: Option<SearchParams>,
-    score_threshold: Option<f32>,
-    limit: Option<u64>,
-    offset: Option<u64>,
-    with_payload: Option<WithPayload>,
-    #[serde(alias = "with_vectors")]
-    with_vector: Option<WithVector>,
-    lookup_from: Option<LookupBody>,
-    shard_key: Option<IgnoredAny>,
-}
-
-/// Looked at only for its depth.
-#[derive(Deserialize)]
-struct Prefetch {
-    prefetch: Option<OneOrMany<Prefetch>>,
-}
-
-/// Levels of prefetches inside each other; 0 when there are none.
-fn depth(prefetches: Option<&OneOrMany<Prefetch>>) -> usize {
-    let prefetches = prefetches.map_or(&[][..], |OneOrMany(prefetches)| prefetches);
-    prefetches.iter().map(|one| 1 + depth(one.prefetch.as_ref())).max().unwrap_or(0)
-}
-
-#[derive(Deserialize)]
-struct LookupBody {
-    collection: String,
-    vector: Option<String>,
-    shard_key: Option<IgnoredAny>,
-}
-
-impl LookupBody {
-    fn convert(self, found: &mut Findings) -> Checked<LookupFrom> {
-        found.absent(&self.shard_key, "lookup_from.shard_key")?;
-        Ok(LookupFrom { collection: self.collection, vector: self.vector })
-    }
-}
-
-impl QueryBody {
-    /// The checked request. `at` is where the body stands.
-    fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<QueryRequest> {
-        found.absent(&self.shard_key, "shard_key")?;
-        let depth = depth(self.prefetch.as_ref());
-        checks::prefetch_depth(found, depth)?;
-        let target = match self.query {
-            Some(Query::Kind(kind)) => {
-                let setting = QuerySetting {
-                    has_prefetch: depth > 0,
-                    using: self.using.as_deref(),
-                    has_score_threshold: self.score_threshold.is_some(),
-                };
-                checks::query_kind(found, kind, setting)
-            }
-            query if depth > 0 => checks::prefetch(found, query.is_some()),
-            Some(Query::Nearest(target)) => target.convert(found, at.field("query")).map(Some),
-            None => Ok(None),
-        };
-        let lookup_from = self.lookup_from.map(|lookup| lookup.convert(found)).transpose();
-        let filter = filter::filter(found, at.field("filter"), self.filter);
-        let options = self.params.unwrap_or_default().convert(found, at.field("params"));
-        let limit = checks::limit(found, at.field("limit"), self.limit.unwrap_or(LIMIT_DEFAULT));
-        let with_payload = selectors::payload(found, self.with_payload, PayloadSelector::None);
-        let parts = RankingParts { target: target?, score_threshold: self.score_threshold };
-        let root = QueryLevel {
-            prefetch: Vec::new(),
-            ranking: checks::ranking(found, parts)?,
-            using: self.using.unwrap_or_default(),
-            lookup_from: lookup_from?,
-            filter: filter?,
-            options: options?,
-            score_threshold: self.score_threshold,
-            limit: limit?,
-        };
-        Ok(QueryRequest {
-            root,
-            offset: checks::count_from_u64(self.offset.unwrap_or(0)),
-            with_payload: with_payload?,
-            with_vectors: selectors::vectors(self.with_vector),
-        })
-    }
-}
-
 /// A body of the old search: one vector, a limit that must be given.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Search {
     vector: SearchVector,
     #[serde(alias = "top")]
@@ -236,6 +147,7 @@ pub(super) struct Search {
 }
 
 /// A bare list of numbers, or a vector with the name to search it under.
+#[derive(Debug)]
 struct SearchVector {
     name: Option<String>,
     vector: OneVector,
@@ -313,13 +225,17 @@ pub(super) async fn query_batch(BodyCall { call, body }: BodyCall<String, Search
     success(call.started, &results)
 }
 
-pub(super) async fn search(BodyCall { call, body }: BodyCall<String, Search>) -> Answer {
+/// The old search, recommend and discover: a query in other words, answered by a bare list.
+pub(super) async fn old<B: Into<QueryBody> + Send>(BodyCall { call, body }: BodyCall<String, B>) -> Answer {
     let points = run(&call, body.into(), "search_request").await?;
     success(call.started, &hits(points))
 }
 
-pub(super) async fn search_batch(BodyCall { call, body }: BodyCall<String, Searches<Search>>) -> Answer {
-    let searches = body.searches.into_iter().map(QueryBody::from).collect();
+/// As [`old`], several in one body.
+pub(super) async fn old_batch<B: Into<QueryBody> + Send>(
+    BodyCall { call, body }: BodyCall<String, Searches<B>>,
+) -> Answer {
+    let searches = body.searches.into_iter().map(Into::into).collect();
     let results = run_batch(&call, searches, "search_request").await?;
     let results: Vec<_> = results.into_iter().map(hits).collect();
     success(call.started, &results)

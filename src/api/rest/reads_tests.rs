@@ -3,7 +3,11 @@
 use super::*;
 use crate::api::rest::call::parse;
 use crate::model::Vector;
-use crate::model::query::{QueryLevel, Ranking, SearchOptions, Target};
+use crate::model::formula::{Decay, Expression, Variable};
+use crate::model::query::{
+    ContextPair, Direction, Fusion, IdfCorpus, LookupFrom, Mmr, OrderBy, QueryLevel, QueryRequest, Ranking,
+    RecommendStrategy, RelevanceFeedback, SearchOptions, StartFrom, Target,
+};
 
 fn read_as<B: Into<QueryBody> + serde::de::DeserializeOwned>(
     json: &str,
@@ -143,14 +147,20 @@ fn protocol_10_2_validation() {
 
 #[test]
 fn protocol_10_2_queries_that_are_wrong_whatever_is_built() {
-    let needs = |kind: &str| (400, format!("Bad request: A query of kind {kind} needs prefetches to work on."));
-    assert_eq!(refusal(r#"{"query": {"fusion": "rrf"}}"#), needs("fusion"));
-    assert_eq!(refusal(r#"{"query": {"rrf": {}}, "prefetch": []}"#), needs("fusion"));
-    assert_eq!(refusal(r#"{"query": {"formula": "$score"}}"#), needs("formula"));
-    assert_eq!(
-        refusal(r#"{"query": {"fusion": "dbsf"}, "using": "a", "prefetch": {}}"#),
-        (400, "Bad request: Fusion queries cannot be combined with the 'using' field.".to_owned())
+    let refused = |json: &str, want: &str| {
+        let (status, text) = refusal(json);
+        assert!(status == 400 && text.starts_with(&format!("Bad request: {want}")), "{json}: {status} {text}");
+    };
+    refused(r#"{"query": {"fusion": "rrf"}}"#, "Fusion queries need prefetches");
+    refused(r#"{"query": {"rrf": {}}, "prefetch": []}"#, "Fusion queries need prefetches");
+    refused(r#"{"query": {"formula": "$score"}}"#, "Formula queries need prefetches");
+    refused(
+        r#"{"query": {"fusion": "dbsf"}, "using": "a", "prefetch": {}}"#,
+        "Fusion queries cannot be combined with the 'using' field.",
     );
+    refused(r#"{"query": {"text": "a"}}"#, "A text query needs `using`");
+    refused(r#"{"query": {"formula": {"max": []}}, "prefetch": {}}"#, "`max` needs at least one operand");
+    refused(r#"{"query": {"formula": "$score[x]"}, "prefetch": {}}"#, "Invalid score pattern: $score[x]");
     assert_eq!(
         refusal(r#"{"query": {"order_by": "a"}, "score_threshold": 1}"#),
         (400, "Bad request: Can't use score_threshold with an order_by query.".to_owned())
@@ -158,11 +168,11 @@ fn protocol_10_2_queries_that_are_wrong_whatever_is_built() {
     let nested = |levels: usize| {
         format!(
             r#"{{"query": [1], "prefetch": {}{{}}{}}}"#,
-            r#"{"prefetch": "#.repeat(levels - 1),
+            r#"{"query": [1], "prefetch": "#.repeat(levels - 1),
             "}".repeat(levels - 1)
         )
     };
-    assert_eq!(refusal(&nested(64)), (501, "Not implemented: prefetch".to_owned()));
+    assert_eq!(crate::api::levels::depth_of(&read(&nested(64)).unwrap().root.prefetch), 64);
     assert_eq!(refusal(&nested(65)), (400, "Bad request: prefetches depth 65 exceeds max depth 64".to_owned()));
     assert_eq!(
         refusal(r#"{"query": {"indices": [1, 1], "values": [1]}}"#),
@@ -176,27 +186,79 @@ fn protocol_10_2_queries_that_are_wrong_whatever_is_built() {
 }
 
 #[test]
+fn protocol_10_1_every_kind_of_query_is_read() {
+    let ranking = |query: &str| {
+        let json = format!(r#"{{"query": {query}, "prefetch": {{"query": [2], "limit": 7}}}}"#);
+        let root = read(&json).unwrap_or_else(|error| panic!("{json}: {}", error.text)).root;
+        assert_eq!(root.prefetch, [QueryLevel::new(nearest(&[2.0]), 7)]);
+        root.ranking
+    };
+    let point = |num| Target::Point(PointId::Num(num));
+    let vector = |values: &[f32]| Target::Vector(Vector::Dense(values.to_vec()));
+    let mmr = |diversity, candidates_limit| Ranking::Mmr { target: point(1), mmr: Mmr { diversity, candidates_limit } };
+    assert_eq!(ranking(r#"{"nearest": 1, "mmr": {}}"#), mmr(0.5, None));
+    assert_eq!(ranking(r#"{"nearest": 1, "mmr": {"diversity": 0.25, "candidates_limit": 9}}"#), mmr(0.25, Some(9)));
+    let recommend = |positive, negative, strategy| Ranking::Recommend { positive, negative, strategy };
+    assert_eq!(
+        ranking(r#"{"recommend": {"positive": [1, [0.5]], "negative": null}}"#),
+        recommend(vec![point(1), vector(&[0.5])], vec![], RecommendStrategy::AverageVector)
+    );
+    assert_eq!(
+        ranking(r#"{"recommend": {"positive": [0.5, 1.5], "negative": 3, "strategy": "best_score"}}"#),
+        recommend(vec![vector(&[0.5, 1.5])], vec![point(3)], RecommendStrategy::BestScore)
+    );
+    let pairs = vec![ContextPair { positive: point(3), negative: point(4) }];
+    assert_eq!(
+        ranking(r#"{"discover": {"target": 1, "context": {"positive": 3, "negative": 4}}}"#),
+        Ranking::Discover { target: point(1), context: pairs.clone() }
+    );
+    assert_eq!(ranking(r#"{"context": [{"positive": 3, "negative": 4}]}"#), Ranking::Context(pairs));
+    assert_eq!(ranking(r#"{"fusion": "rrf"}"#), Ranking::Fusion(Fusion::Rrf { k: 2, weights: None }));
+    assert_eq!(ranking(r#"{"fusion": "dbsf"}"#), Ranking::Fusion(Fusion::Dbsf));
+    let rrf = Fusion::Rrf { k: 60, weights: Some(vec![0.5]) };
+    assert_eq!(ranking(r#"{"rrf": {"k": 60, "weights": [0.5]}}"#), Ranking::Fusion(rrf));
+    assert_eq!(ranking(r#"{"sample": "random"}"#), Ranking::Sample);
+    let feedback = RelevanceFeedback { target: point(1), feedback: vec![(point(2), 0.5)], a: 1.0, b: 2.0, c: 3.0 };
+    assert_eq!(
+        ranking(
+            r#"{"relevance_feedback": {"target": 1, "feedback": [{"example": 2, "score": 0.5}],
+                "strategy": {"naive": {"a": 1, "b": 2, "c": 3}}}}"#
+        ),
+        Ranking::RelevanceFeedback(feedback)
+    );
+    let order = |direction, start_from| Ranking::OrderBy(OrderBy { key: "a".parse().unwrap(), direction, start_from });
+    assert_eq!(ranking(r#"{"order_by": "a"}"#), order(Direction::Asc, None));
+    assert_eq!(
+        ranking(r#"{"order_by": {"key": "a", "direction": "desc", "start_from": 3}}"#),
+        order(Direction::Desc, Some(StartFrom::Integer(3)))
+    );
+    assert_eq!(
+        ranking(r#"{"order_by": {"key": "a", "start_from": "1970-01-01T00:00:01Z"}}"#),
+        order(Direction::Asc, Some(StartFrom::Datetime(crate::model::datetime::Timestamp(1_000_000))))
+    );
+    let Ranking::Formula(formula) = ranking(
+        r#"{"formula": {"sum": ["$score", {"mult": [2, {"key": "a", "match": {"value": 1}}]},
+            {"gauss_decay": {"x": {"datetime_key": "b"}, "scale": 5}}]}, "defaults": {"a": 1}}"#,
+    ) else {
+        panic!("a formula")
+    };
+    assert_eq!(formula.defaults.len(), 1);
+    let Expression::Sum(operands) = formula.expression else { panic!("a sum") };
+    assert_eq!(operands[0], Expression::Variable(Variable::Score(0)));
+    assert!(matches!(&operands[1], Expression::Mult(inner) if matches!(inner[1], Expression::Condition(_))));
+    assert!(matches!(operands[2], Expression::Decay { kind: Decay::Gaussian, scale: 5.0, midpoint: 0.5, .. }));
+    let request = read(r#"{"query": {"text": "a b"}, "using": "body"}"#).unwrap();
+    assert_eq!(request.root.ranking, Ranking::Text { query: "a b".into(), k: 1.2, b: 0.75 });
+    let options = |params: &str| read(&format!(r#"{{"query": [1], "params": {params}}}"#)).unwrap().root.options;
+    assert_eq!(options(r#"{"idf": "global"}"#).idf, Some(IdfCorpus::Global));
+    assert!(matches!(options(r#"{"idf": {"corpus": {"must": []}}}"#).idf, Some(IdfCorpus::Filter(_))));
+    assert_eq!(options(r#"{"quantization": {"rescore": true, "oversampling": 2.5}}"#).oversampling, Some(2.5));
+    options(r#"{"acorn": {"enable": true, "max_selectivity": 0.4}}"#);
+}
+
+#[test]
 fn what_is_not_built_is_named() {
     let cases = [
-        (r#"{"query": [1], "prefetch": {"query": [1]}}"#, "prefetch"),
-        (r#"{"query": {"fusion": "rrf"}, "prefetch": [{"query": [1]}], "using": ""}"#, "query: fusion"),
-        (r#"{"query": {"rrf": {}}, "prefetch": {"query": [1]}}"#, "query: fusion"),
-        (r#"{"query": {"recommend": {"positive": [1]}}}"#, "query: recommend"),
-        (r#"{"query": {"discover": {"target": 1, "context": []}}}"#, "query: discover"),
-        (r#"{"query": {"context": []}}"#, "query: context"),
-        (r#"{"query": {"relevance_feedback": {}}}"#, "query: relevance_feedback"),
-        (r#"{"query": {"order_by": "a"}}"#, "query: order_by"),
-        (r#"{"query": {"sample": "random"}}"#, "query: sample"),
-        (r#"{"query": {"formula": {"sum": []}}, "prefetch": {}}"#, "query: formula"),
-        (r#"{"query": {"nearest": [1], "mmr": {}}}"#, "query: mmr"),
-        (r#"{"query": {"indices": [1], "values": [1]}}"#, "sparse vectors"),
-        (r#"{"query": {"nearest": {"indices": [1], "values": [1]}}}"#, "sparse vectors"),
-        (r#"{"query": [[1]]}"#, "multivectors"),
-        (r#"{"query": {"nearest": [[1]]}}"#, "multivectors"),
-        (r#"{"query": {"text": "a", "model": "m"}}"#, "inference objects"),
-        (r#"{"query": [1], "params": {"quantization": {"rescore": true}}}"#, "params.quantization"),
-        (r#"{"query": [1], "params": {"acorn": {"enable": true}}}"#, "params.acorn"),
-        (r#"{"query": [1], "params": {"idf": "global"}}"#, "params.idf"),
         (r#"{"query": [1], "shard_key": "a"}"#, "shard_key"),
         (r#"{"query": 1, "lookup_from": {"collection": "c", "shard_key": 1}}"#, "lookup_from.shard_key"),
     ];

@@ -3,6 +3,7 @@
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 
+use crate::model::query::OrderValue;
 use crate::model::{NamedVectors, Payload, PointId, Record, ScoredPoint};
 use crate::service::{WriteAck, WriteStatus};
 
@@ -53,11 +54,16 @@ pub(super) struct ScoredPointOut(pub ScoredPoint);
 
 impl Serialize for ScoredPointOut {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("ScoredPoint", 5)?;
+        let mut out = serializer.serialize_struct("ScoredPoint", 6)?;
         out.serialize_field("id", &IdOut(self.0.id))?;
         out.serialize_field("version", &self.0.version)?;
         out.serialize_field("score", &self.0.score)?;
         serialize_selected::<S>(&mut out, &self.0.payload, &self.0.vectors)?;
+        match self.0.order_value {
+            Some(OrderValue::Integer(value)) => out.serialize_field("order_value", &value)?,
+            Some(OrderValue::Float(value)) => out.serialize_field("order_value", &value)?,
+            None => out.skip_field("order_value")?,
+        }
         out.end()
     }
 }

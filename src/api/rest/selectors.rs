@@ -4,10 +4,12 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::filter::FilterBody;
 use crate::api::checks::{self, At, Checked, Findings};
-use crate::model::query::SearchOptions;
+use crate::api::levels;
+use crate::model::query::{IdfCorpus, SearchOptions};
 use crate::model::{Path, PayloadSelector, VectorSelector};
 
 /// `true`, `false`, a list of paths, `{include}` or `{exclude}`.
@@ -111,21 +113,62 @@ pub(super) struct SearchParams {
     hnsw_ef: Option<u64>,
     exact: Option<bool>,
     indexed_only: Option<bool>,
-    quantization: Option<IgnoredAny>,
-    acorn: Option<IgnoredAny>,
-    idf: Option<IgnoredAny>,
+    quantization: Option<QuantizationParams>,
+    acorn: Option<AcornParams>,
+    idf: Option<IdfBody>,
+}
+
+/// Accepted: scores are exact whatever it says.
+#[derive(Debug, Default, Deserialize)]
+struct QuantizationParams {
+    #[serde(rename = "ignore")]
+    _ignore: Option<bool>,
+    #[serde(rename = "rescore")]
+    _rescore: Option<bool>,
+    oversampling: Option<f64>,
+}
+
+/// Accepted: filtered searches choose their plan by what matches.
+#[derive(Debug, Default, Deserialize)]
+struct AcornParams {
+    #[serde(rename = "enable")]
+    _enable: Option<bool>,
+    max_selectivity: Option<f64>,
+}
+
+/// `"global"`, or the points that match.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum IdfBody {
+    Global,
+    #[serde(untagged)]
+    Corpus {
+        corpus: FilterBody,
+    },
 }
 
 impl SearchParams {
     /// The checked options. `at` is where they stand.
     pub(super) fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<SearchOptions> {
-        found.absent(&self.quantization, "params.quantization")?;
-        found.absent(&self.acorn, "params.acorn")?;
-        found.absent(&self.idf, "params.idf")?;
+        let oversampling = self.quantization.and_then(|quantization| quantization.oversampling);
+        let oversampling = levels::oversampling(found, at.field("quantization"), oversampling);
+        let selectivity = match self.acorn.and_then(|acorn| acorn.max_selectivity) {
+            None => Ok(0.0),
+            Some(share) => checks::within(found, at.field("acorn").field("max_selectivity"), share, 0.0, 1.0),
+        };
+        let idf = match self.idf {
+            None => Ok(None),
+            Some(IdfBody::Global) => Ok(Some(IdfCorpus::Global)),
+            Some(IdfBody::Corpus { corpus }) => {
+                corpus.convert(found, at.field("idf").field("corpus")).map(|filter| Some(IdfCorpus::Filter(filter)))
+            }
+        };
+        let ef = checks::hnsw_ef(found, at.field("hnsw_ef"), self.hnsw_ef);
+        selectivity?;
         Ok(SearchOptions {
-            idf: None,
-            oversampling: None,
-            ef: checks::hnsw_ef(found, at.field("hnsw_ef"), self.hnsw_ef)?,
+            idf: idf?,
+            oversampling: oversampling?,
+            ef: ef?,
             exact: self.exact.unwrap_or(false),
             indexed_only: self.indexed_only.unwrap_or(false),
         })

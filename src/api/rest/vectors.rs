@@ -6,7 +6,7 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::shapes::Id;
-use crate::api::checks::{self, At, Checked, Findings, QueryKind};
+use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::query::Target;
 use crate::model::{NamedVectors, Vector};
 
@@ -40,7 +40,7 @@ impl OneVector {
         }
     }
 
-    fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<OneVector, A::Error> {
+    pub(super) fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<OneVector, A::Error> {
         let mut values = match seq.next_element()? {
             None => return Ok(OneVector::Dense(Vec::new())),
             Some(Component::Number(first)) => vec![first],
@@ -322,79 +322,27 @@ impl VectorOrId {
     }
 }
 
-/// The `query` of a query request (PROTOCOL section 10.1).
-#[derive(Debug, PartialEq)]
-pub(super) enum Query {
-    Nearest(VectorOrId),
-    /// A kind of query this version lacks.
-    Kind(QueryKind),
-}
-
-/// The kind of query an object with this member is; `nearest` apart.
-fn kind_of_key(key: &str) -> Option<QueryKind> {
-    Some(match key {
-        "mmr" => QueryKind::Mmr,
-        "recommend" => QueryKind::Recommend,
-        "discover" => QueryKind::Discover,
-        "context" => QueryKind::Context,
-        "relevance_feedback" => QueryKind::RelevanceFeedback,
-        "order_by" => QueryKind::OrderBy,
-        "fusion" | "rrf" => QueryKind::Fusion,
-        "sample" => QueryKind::Sample,
-        "formula" => QueryKind::Formula,
-        _ => return None,
-    })
-}
-
-/// Reads a bare vector or id, and with `OBJECTS` the query objects too.
-struct QueryVisitor<const OBJECTS: bool>;
-
-impl<'de, const OBJECTS: bool> Visitor<'de> for QueryVisitor<OBJECTS> {
-    type Value = Query;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a vector, a point id or a query object")
-    }
-    fn visit_u64<E: Error>(self, num: u64) -> Result<Query, E> {
-        Id::deserialize(serde::de::value::U64Deserializer::new(num)).map(|id| Query::Nearest(VectorOrId::Id(id)))
-    }
-    fn visit_str<E: Error>(self, text: &str) -> Result<Query, E> {
-        Id::deserialize(serde::de::value::StrDeserializer::new(text)).map(|id| Query::Nearest(VectorOrId::Id(id)))
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Query, A::Error> {
-        OneVector::from_seq(seq).map(|vector| Query::Nearest(VectorOrId::Vector(vector)))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Query, A::Error> {
-        if !OBJECTS {
-            return OneVector::from_map(map).map(|vector| Query::Nearest(VectorOrId::Vector(vector)));
-        }
-        let (mut nearest, mut kind, mut members) = (None, None, ObjectMembers::default());
-        while let Some(key) = map.next_key::<String>()? {
-            if key == "nearest" {
-                nearest = map.next_value::<Option<VectorOrId>>()?;
-            } else if !members.read(&key, &mut map)? && map.next_value::<Option<IgnoredAny>>()?.is_some() {
-                kind = kind.or(kind_of_key(&key));
-            }
-        }
-        let unknown = || A::Error::custom("unknown kind of query");
-        match (kind, nearest) {
-            (Some(kind), _) => Ok(Query::Kind(kind)),
-            (None, Some(target)) => Ok(Query::Nearest(target)),
-            (None, None) => members.into_vector().map(|it| Query::Nearest(VectorOrId::Vector(it))).ok_or_else(unknown),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Query {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(QueryVisitor::<true>)
-    }
-}
-
 impl<'de> Deserialize<'de> for VectorOrId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_any(QueryVisitor::<false>)? {
-            Query::Nearest(target) => Ok(target),
-            Query::Kind(_) => Err(D::Error::custom("a vector or a point id is expected")),
+        struct TargetVisitor;
+        impl<'de> Visitor<'de> for TargetVisitor {
+            type Value = VectorOrId;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a vector or a point id")
+            }
+            fn visit_u64<E: Error>(self, num: u64) -> Result<VectorOrId, E> {
+                Id::deserialize(serde::de::value::U64Deserializer::new(num)).map(VectorOrId::Id)
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<VectorOrId, E> {
+                Id::deserialize(serde::de::value::StrDeserializer::new(text)).map(VectorOrId::Id)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<VectorOrId, A::Error> {
+                OneVector::from_seq(seq).map(VectorOrId::Vector)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<VectorOrId, A::Error> {
+                OneVector::from_map(map).map(VectorOrId::Vector)
+            }
         }
+        deserializer.deserialize_any(TargetVisitor)
     }
 }

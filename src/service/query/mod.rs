@@ -7,6 +7,7 @@
 
 mod formula;
 mod fusion;
+mod groups;
 mod mmr;
 mod reads;
 mod resolve;

@@ -241,7 +241,7 @@ impl Lookup {
     }
 }
 
-fn check_name(view: &View, name: &str) -> Result<(), Error> {
+pub(super) fn check_name(view: &View, name: &str) -> Result<(), Error> {
     let config = &view.collection.config;
     let is_sparse = config.sparse_vectors.as_ref().is_some_and(|sparse| sparse.contains_key(name));
     match is_sparse || config.vectors.by_name.contains_key(name) {

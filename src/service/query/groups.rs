@@ -1,0 +1,425 @@
+//! Hits grouped by a field (PROTOCOL section 16), and distance matrices (section 9.5).
+//!
+//! A query without prefetches is asked for more and more of its best until there are enough groups; what else belongs to
+//! them is then found by a filter on the field. A query with prefetches is asked once: its candidates are bounded.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::reads::{DressRead, LevelRead};
+use super::resolve::{Core, Level, Resolved, check_name};
+use super::run::Dress;
+use crate::distance::score_from_distance;
+use crate::index::Stop;
+use crate::model::filter::{FieldCondition, Match, Predicate};
+use crate::model::query::{
+    Group, GroupId, GroupsRequest, Matrix, MatrixRequest, QueryLevel, SearchOptions, WithLookup,
+};
+use crate::model::{
+    Condition, Filter, Metric, Path, PayloadSelector, PointId, Record, ScoredPoint, Vector, VectorSelector,
+};
+use crate::service::collections::View;
+use crate::service::merge::{Page, ScoredHit};
+use crate::service::read::{Scattered, fetch};
+use crate::service::shards::RunningShard;
+use crate::service::{Error, ReadOptions, Service};
+use crate::shard::{ReadError, Shard, similarity};
+
+/// Candidates of each prefetch of a grouped query: its own limit would leave most groups empty.
+const PREFETCH_CANDIDATES_MIN: usize = 10_000;
+/// Best hits a query without prefetches is first asked for.
+const HITS_FIRST: usize = 64;
+/// How much more it is asked for each time.
+const GROWTH: usize = 4;
+/// Diversifying compares every candidate with every picked one.
+const MMR_HITS_MAX: usize = 1_000;
+/// Points whose payload is in memory at once.
+const KEYS_POINTS_MAX: usize = 1_024;
+
+/// Hits with the groups each is in; hits that are in none are left out.
+type Keyed = Vec<(ScoredHit, Vec<GroupId>)>;
+
+impl Service {
+    /// At most as many groups as the root's limit, ordered by their best hits.
+    pub async fn query_groups(
+        &self,
+        collection: &str,
+        mut request: GroupsRequest,
+        options: ReadOptions,
+    ) -> Result<Vec<Group>, Error> {
+        let _inside = self.running.gate.enter()?;
+        let view = self.view(collection).await?;
+        self.admit_groups(&view, &request, options)?;
+        let lookup = match &request.with_lookup {
+            Some(lookup) => Some((self.view(&lookup.collection).await?, lookup.clone())),
+            None => None,
+        };
+        self.barrier(&view, options).await?;
+        let group_count = request.root.limit;
+        request.root.prefetch.iter_mut().for_each(widen);
+        let level = self.resolved(&view, request.root, options).await?;
+        let grouping = Grouping { path: request.group_by, group_count, group_size: request.group_size };
+        let groups = self.grouped(&view, level, &grouping, options).await?;
+
+        let hits: Vec<ScoredHit> = groups.iter().flat_map(|(_, hits)| hits.iter().copied()).collect();
+        let dress = Dress { with_payload: request.with_payload, with_vectors: request.with_vectors };
+        let shown = self.gather_one(&view, DressRead { hits, dress }, options).await?;
+        let shown: HashMap<PointId, ScoredPoint> = shown.into_iter().map(|point| (point.id, point)).collect();
+        let mut lookups = match lookup {
+            Some((view, lookup)) => self.look_up_groups(&view, lookup, &groups, options).await?,
+            None => HashMap::new(),
+        };
+        let groups = groups.into_iter().map(|(id, hits)| {
+            let hits = hits.iter().filter_map(|hit| shown.get(&hit.id).cloned()).collect();
+            let lookup = point_of(&id).and_then(|point| lookups.remove(&point));
+            Group { id, hits, lookup }
+        });
+        Ok(groups.collect())
+    }
+
+    async fn grouped(
+        &self,
+        view: &View,
+        mut level: Level,
+        grouping: &Grouping,
+        options: ReadOptions,
+    ) -> Result<Vec<(GroupId, Vec<ScoredHit>)>, Error> {
+        let wanted = grouping.group_count.saturating_mul(grouping.group_size);
+        let is_growing =
+            level.sources.is_empty() && !matches!(level.core.ranking, Resolved::Mmr { .. } | Resolved::Sample);
+        let mut take = match &level.core.ranking {
+            Resolved::Mmr { .. } => wanted.saturating_mul(GROWTH).min(MMR_HITS_MAX),
+            _ if is_growing => wanted.max(HITS_FIRST),
+            _ => usize::MAX,
+        };
+        loop {
+            let keyed = self.keyed(view, &level, take, grouping, options).await?;
+            let is_complete = keyed.found < take || !is_growing;
+            let groups = grouping.groups(&keyed.hits, None);
+            if is_complete || groups.len() >= grouping.group_count {
+                let is_filled = groups.iter().all(|(_, hits)| hits.len() >= grouping.group_size);
+                if is_complete || is_filled {
+                    return Ok(groups);
+                }
+                // The groups are known; their other hits come further down.
+                let ids: Vec<GroupId> = groups.into_iter().map(|(id, _)| id).collect();
+                let core = Arc::make_mut(&mut level.core);
+                let own = core.filter.take().unwrap_or_default();
+                core.filter = Some(own.merged(in_groups(&grouping.path, &ids)));
+                let keyed = self.keyed(view, &level, usize::MAX, grouping, options).await?;
+                let chosen: HashSet<GroupId> = ids.into_iter().collect();
+                return Ok(grouping.groups(&keyed.hits, Some(&chosen)));
+            }
+            take = take.saturating_mul(GROWTH);
+        }
+    }
+
+    async fn keyed(
+        &self,
+        view: &View,
+        level: &Level,
+        take: usize,
+        grouping: &Grouping,
+        options: ReadOptions,
+    ) -> Result<Found, Error> {
+        let hits = self.run_level(view, level, Page { offset: 0, limit: take }, options).await?;
+        let found = hits.len();
+        let hits = self.gather_one(view, KeysRead { hits, path: grouping.path.clone() }, options).await?;
+        Ok(Found { hits, found })
+    }
+
+    async fn look_up_groups(
+        &self,
+        view: &View,
+        lookup: WithLookup,
+        groups: &[(GroupId, Vec<ScoredHit>)],
+        options: ReadOptions,
+    ) -> Result<HashMap<PointId, Record>, Error> {
+        self.barrier(view, options).await?;
+        let mut ids: Vec<PointId> = groups.iter().filter_map(|(id, _)| point_of(id)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let dress = Dress { with_payload: lookup.with_payload, with_vectors: lookup.with_vectors };
+        let records = self.gather_one(view, RecordsRead { ids, dress }, options).await?;
+        Ok(records.into_iter().map(|record| (record.id, record)).collect())
+    }
+
+    /// Distances among a random sample of the points that match and have the vector.
+    pub async fn matrix(
+        &self,
+        collection: &str,
+        request: MatrixRequest,
+        options: ReadOptions,
+    ) -> Result<Matrix, Error> {
+        let _inside = self.running.gate.enter()?;
+        let view = self.view(collection).await?;
+        check_name(&view, &request.using)?;
+        self.admit_matrix(&view, &request, options)?;
+        self.barrier(&view, options).await?;
+        let MatrixRequest { sample, limit, filter, using } = request;
+        let has_vector = Filter { must: vec![Condition::HasVector(using.clone())], ..Filter::default() };
+        let by_name = &view.collection.config.vectors.by_name;
+        let metric = by_name.get(&using).map_or(Metric::Dot, |params| params.metric);
+        let core = Core {
+            ranking: Resolved::Sample,
+            using: using.clone(),
+            metric,
+            filter: Some(filter.unwrap_or_default().merged(has_vector)),
+            options: SearchOptions::default(),
+            score_threshold: None,
+            limit: sample,
+        };
+        let sampled = LevelRead { core: Arc::new(core), among: None, wanted: sample };
+        let mut ids: Vec<PointId> =
+            self.gather_one(&view, sampled, options).await?.into_iter().map(|hit| hit.id).collect();
+        if ids.len() < 2 {
+            return Ok(Matrix::default());
+        }
+        ids.sort_unstable();
+        self.gather_one(&view, MatrixRead { ids, using, metric, limit }, options).await
+    }
+}
+
+/// Raises the limits of a level's prefetches and its own.
+fn widen(level: &mut QueryLevel) {
+    level.limit = level.limit.max(PREFETCH_CANDIDATES_MIN);
+    level.prefetch.iter_mut().for_each(widen);
+}
+
+/// What a group's id is as a point's.
+fn point_of(id: &GroupId) -> Option<PointId> {
+    match id {
+        GroupId::Unsigned(num) => Some(PointId::Num(*num)),
+        GroupId::Negative(_) => None,
+        GroupId::Text(text) => PointId::from_uuid_text(text).ok(),
+    }
+}
+
+/// Points whose field has one of these values.
+fn in_groups(path: &Path, ids: &[GroupId]) -> Filter {
+    let (mut integers, mut texts) = (Vec::new(), Vec::new());
+    let mut is_beyond = false;
+    for id in ids {
+        match id {
+            GroupId::Negative(value) => integers.push(*value),
+            GroupId::Unsigned(value) => match i64::try_from(*value) {
+                Ok(value) => integers.push(value),
+                Err(_) => is_beyond = true,
+            },
+            GroupId::Text(text) => texts.push(text.clone()),
+        }
+    }
+    // No condition can name integers beyond 64 signed bits: then nothing is left out.
+    if is_beyond {
+        return Filter::default();
+    }
+    let field =
+        |operand| Condition::Field(FieldCondition { key: path.clone(), predicates: vec![Predicate::Match(operand)] });
+    let alternatives = vec![field(Match::AnyInteger(integers)), field(Match::AnyKeyword(texts))];
+    // A filter of its own: alternatives beside others would widen them.
+    let inside = Filter { should: alternatives, ..Filter::default() };
+    Filter { must: vec![Condition::Filter(Box::new(inside))], ..Filter::default() }
+}
+
+struct Found {
+    hits: Keyed,
+    /// Hits the query had, also those in no group.
+    found: usize,
+}
+
+struct Grouping {
+    path: Path,
+    group_count: usize,
+    group_size: usize,
+}
+
+impl Grouping {
+    /// The groups of `hits` in the order of their best hits; with `chosen` only these.
+    fn groups(&self, hits: &Keyed, chosen: Option<&HashSet<GroupId>>) -> Vec<(GroupId, Vec<ScoredHit>)> {
+        let mut places: BTreeMap<&GroupId, usize> = BTreeMap::new();
+        let mut groups: Vec<(GroupId, Vec<ScoredHit>)> = Vec::new();
+        for (hit, ids) in hits {
+            for id in ids.iter().filter(|id| chosen.is_none_or(|chosen| chosen.contains(id))) {
+                let Some(place) = places.get(id) else {
+                    if groups.len() < self.group_count {
+                        places.insert(id, groups.len());
+                        groups.push((id.clone(), vec![*hit]));
+                    }
+                    continue;
+                };
+                if let Some((_, members)) = groups.get_mut(*place).filter(|(_, hits)| hits.len() < self.group_size) {
+                    members.push(*hit);
+                }
+            }
+        }
+        groups
+    }
+}
+
+/// The groups a point with this payload is in, each once: none when a value is neither a text nor an integer.
+fn groups_of(path: &Path, payload: &serde_json::Map<String, Value>) -> Vec<GroupId> {
+    let mut groups = Vec::new();
+    let mut take = |value: &Value| -> bool {
+        let id = match value {
+            Value::String(text) => GroupId::Text(text.clone()),
+            Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+                (Some(value), _) => GroupId::Unsigned(value),
+                (None, Some(value)) => GroupId::Negative(value),
+                (None, None) => return false,
+            },
+            _ => return false,
+        };
+        if !groups.contains(&id) {
+            groups.push(id);
+        }
+        true
+    };
+    // Stops at the first value that cannot be a group's id.
+    let is_other = path.any(payload, &mut |value| match value {
+        Value::Array(elements) => !elements.iter().all(&mut take),
+        value => !take(value),
+    });
+    if is_other { Vec::new() } else { groups }
+}
+
+/// Reads which groups hits are in.
+struct KeysRead {
+    hits: Vec<ScoredHit>,
+    path: Path,
+}
+
+impl Scattered for KeysRead {
+    const WHAT: &'static str = "grouping";
+    type Part = ();
+    type Whole = Keyed;
+
+    fn part(&self, _shard: &Shard, _stop: &Stop) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    fn whole(&self, shards: &[Arc<RunningShard>], _parts: Vec<()>, stop: &Stop) -> Result<Keyed, ReadError> {
+        let mut keyed = Vec::new();
+        for chunk in self.hits.chunks(KEYS_POINTS_MAX) {
+            let mut seen = HashSet::with_capacity(chunk.len());
+            let ids: Vec<PointId> = chunk.iter().map(|hit| hit.id).filter(|id| seen.insert(*id)).collect();
+            let records = fetch(shards, &ids, &PayloadSelector::All, &VectorSelector::None, stop)?;
+            let groups: HashMap<PointId, Vec<GroupId>> = records
+                .into_iter()
+                .map(|record| (record.id, groups_of(&self.path, &record.payload.unwrap_or_default().0)))
+                .collect();
+            for hit in chunk {
+                if let Some(groups) = groups.get(&hit.id).filter(|groups| !groups.is_empty()) {
+                    keyed.push((*hit, groups.clone()));
+                }
+            }
+        }
+        Ok(keyed)
+    }
+}
+
+/// Records by id; no id occurs twice.
+struct RecordsRead {
+    ids: Vec<PointId>,
+    dress: Dress,
+}
+
+impl Scattered for RecordsRead {
+    const WHAT: &'static str = "looking up groups";
+    type Part = ();
+    type Whole = Vec<Record>;
+
+    fn part(&self, _shard: &Shard, _stop: &Stop) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    fn whole(&self, shards: &[Arc<RunningShard>], _parts: Vec<()>, stop: &Stop) -> Result<Vec<Record>, ReadError> {
+        fetch(shards, &self.ids, &self.dress.with_payload, &self.dress.with_vectors, stop)
+    }
+}
+
+/// Compares sampled points with each other.
+struct MatrixRead {
+    /// Ascending.
+    ids: Vec<PointId>,
+    using: String,
+    metric: Metric,
+    limit: usize,
+}
+
+impl Scattered for MatrixRead {
+    const WHAT: &'static str = "computing a distance matrix";
+    type Part = ();
+    type Whole = Matrix;
+
+    fn part(&self, _shard: &Shard, _stop: &Stop) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    fn whole(&self, shards: &[Arc<RunningShard>], _parts: Vec<()>, stop: &Stop) -> Result<Matrix, ReadError> {
+        let select = VectorSelector::Names(vec![self.using.clone()]);
+        let records = fetch(shards, &self.ids, &PayloadSelector::None, &select, stop)?;
+        let points: Vec<(PointId, Vector)> =
+            records.into_iter().filter_map(|record| Some((record.id, record.vectors?.remove(&self.using)?))).collect();
+        let mut rows = Vec::with_capacity(points.len());
+        for (row, (_, a)) in points.iter().enumerate() {
+            if stop.is_raised() {
+                return Err(ReadError::Stopped);
+            }
+            let others = points.iter().enumerate().filter(|(column, _)| *column != row);
+            let mut cells: Vec<(usize, f32)> =
+                others.filter_map(|(column, (_, b))| Some((column, similarity(self.metric, a, b)?))).collect();
+            // Ties as in a search: the larger id first where larger scores are better.
+            let by_id = |a: usize, b: usize| if self.metric.is_larger_better() { b.cmp(&a) } else { a.cmp(&b) };
+            cells.sort_by(|a, b| b.1.total_cmp(&a.1).then(by_id(a.0, b.0)));
+            cells.truncate(self.limit);
+            let shown = cells.into_iter().map(|(column, sim)| (column, score_from_distance(self.metric, 0.0 - sim)));
+            rows.push(shown.collect());
+        }
+        Ok(Matrix { ids: points.into_iter().map(|(id, _)| id).collect(), rows })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn groups(payload: Value) -> Vec<GroupId> {
+        groups_of(&"k".parse().unwrap(), payload.as_object().unwrap())
+    }
+
+    #[test]
+    fn s16_values_that_can_be_a_groups_id() {
+        let text = |text: &str| GroupId::Text(text.to_owned());
+        assert_eq!(groups(json!({"k": "a"})), [text("a")]);
+        assert_eq!(groups(json!({"k": 7})), [GroupId::Unsigned(7)]);
+        assert_eq!(groups(json!({"k": -7})), [GroupId::Negative(-7)]);
+        assert_eq!(groups(json!({"k": u64::MAX})), [GroupId::Unsigned(u64::MAX)]);
+        assert_eq!(groups(json!({"k": ["a", "b", "a", 1]})), [text("a"), text("b"), GroupId::Unsigned(1)]);
+        for dropped in [json!({"k": 1.5}), json!({"k": true}), json!({"k": null}), json!({"k": {}}), json!({"k": []})] {
+            assert!(groups(dropped.clone()).is_empty(), "{dropped}");
+        }
+        assert!(groups(json!({"k": ["a", 1.5]})).is_empty());
+        assert!(groups(json!({"other": 1})).is_empty());
+    }
+
+    #[test]
+    fn s16_groups_stand_in_the_order_of_their_best_hits() {
+        let grouping = Grouping { path: "k".parse().unwrap(), group_count: 2, group_size: 2 };
+        let hit = |id| ScoredHit::by_id(PointId::Num(id));
+        let id = GroupId::Unsigned;
+        let hits = vec![
+            (hit(1), vec![id(5)]),
+            (hit(2), vec![id(6), id(5)]),
+            (hit(3), vec![id(7), id(5)]),
+            (hit(4), vec![id(6)]),
+        ];
+        let got = grouping.groups(&hits, None);
+        assert_eq!(got, [(id(5), vec![hit(1), hit(2)]), (id(6), vec![hit(2), hit(4)])]);
+        let chosen = HashSet::from([id(6)]);
+        assert_eq!(grouping.groups(&hits, Some(&chosen)), [(id(6), vec![hit(2), hit(4)])]);
+    }
+}
