@@ -71,6 +71,7 @@ impl Server {
     async fn wait_until_ready(&mut self, http_port: u16, log_path: &Path) {
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
+            crate::install_cryptography();
             let answer = reqwest::get(format!("http://127.0.0.1:{http_port}/readyz")).await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 return;

@@ -3,6 +3,12 @@
 // Helpers of tests may panic as tests do; clippy excuses only functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+/// Call it before an HTTP client is made: `reqwest` comes without a provider of cryptography.
+fn install_cryptography() {
+    // A second call changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 mod clients_rust;
 mod full_disk;
 mod grpc;

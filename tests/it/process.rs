@@ -104,6 +104,7 @@ impl Drop for Server {
 
 /// A new one each time: connections that idle in a pool would be drained, too.
 fn client() -> Client {
+    crate::install_cryptography();
     Client::builder().timeout(PATIENCE).build().unwrap()
 }
 

@@ -476,8 +476,6 @@ async fn clients_1_1_routes_not_built_and_routes_that_are_nowhere() {
     for (method, path, operation) in [
         ("PUT", "/collections/c/index", "create field index"),
         ("POST", "/collections/c/facet", "facet"),
-        ("POST", "/collections/c/points/query/groups", "query groups"),
-        ("POST", "/collections/c/points/recommend", "recommend"),
         ("GET", "/cluster", "cluster status"),
         ("DELETE", "/collections/c/snapshots/s", "delete snapshot"),
         ("GET", "/dashboard/index.html", "dashboard"),
