@@ -10,9 +10,16 @@ use tokio::sync::Notify;
 
 use super::Error;
 use crate::cluster::Collection;
-use crate::model::{ShardId, VectorName};
+use crate::model::field_index::FieldIndexKind;
+use crate::model::{Path, ShardId, VectorName};
 use crate::raft::Group;
 use crate::shard::{Shard, VectorSettings};
+
+/// What a shard's indexes are told.
+pub(super) struct Settings {
+    pub(super) vectors: BTreeMap<VectorName, VectorSettings>,
+    pub(super) fields: BTreeMap<Path, FieldIndexKind>,
+}
 
 /// A shard with its group.
 pub(super) struct RunningShard {
@@ -20,7 +27,7 @@ pub(super) struct RunningShard {
     pub(super) shard: Arc<Shard>,
     pub(super) group: Group,
     /// What the indexes were last told.
-    pub(super) vectors: Mutex<BTreeMap<VectorName, VectorSettings>>,
+    pub(super) settings: Mutex<Settings>,
     /// Shared by background work on the shard's files, taken alone by their removal. True: they are gone.
     removed: RwLock<bool>,
     /// Grows with every change that may have made index work.
@@ -34,17 +41,12 @@ pub(super) struct RunningShard {
 }
 
 impl RunningShard {
-    pub(super) fn new(
-        id: ShardId,
-        shard: Arc<Shard>,
-        group: Group,
-        vectors: BTreeMap<VectorName, VectorSettings>,
-    ) -> RunningShard {
+    pub(super) fn new(id: ShardId, shard: Arc<Shard>, group: Group, settings: Settings) -> RunningShard {
         RunningShard {
             id,
             shard,
             group,
-            vectors: Mutex::new(vectors),
+            settings: Mutex::new(settings),
             removed: RwLock::new(false),
             // What was left undone when the process last ended waits to be done.
             touched: AtomicU64::new(1),

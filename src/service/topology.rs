@@ -16,10 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::Error;
 use super::background::Background;
 use super::errors::{from_start, from_storage};
-use super::shards::{RunningShard, ShardTable, Shards};
+use super::shards::{RunningShard, Settings, ShardTable, Shards};
 use crate::cluster::{Collection, META_GROUP, Meta};
 use crate::index::IndexParams;
-use crate::model::{CollectionConfig, ShardId, VectorName};
+use crate::model::field_index::FieldIndexKind;
+use crate::model::{CollectionConfig, Path, ShardId, VectorName};
 use crate::raft::Node;
 use crate::shard::{Shard, ShardSettings, VectorSettings};
 use crate::storage::{LogDb, PointDb, StorageError};
@@ -189,7 +190,9 @@ impl Topology {
 
     async fn try_start(&self, id: ShardId, collection: &Collection) -> Result<RunningShard, Error> {
         let vectors = vector_settings(&collection.config);
-        let settings = ShardSettings { vectors: vectors.clone(), index_dir: self.index_folder(id) };
+        let fields = field_settings(&collection.config);
+        let settings =
+            ShardSettings { vectors: vectors.clone(), fields: fields.clone(), index_dir: self.index_folder(id) };
         let store = self.points.shard(id);
         let opened = tokio::task::spawn_blocking(move || Shard::open(store, settings)).await;
         let shard = match opened {
@@ -200,7 +203,7 @@ impl Topology {
             tracing::warn!(shard = id.0, %reason, "a part of the index is built anew");
         }
         let group = self.node.start_group(id, Arc::clone(&shard) as _).await.map_err(from_start)?;
-        Ok(RunningShard::new(id, shard, group, vectors))
+        Ok(RunningShard::new(id, shard, group, Settings { vectors, fields }))
     }
 
     /// Tells the indexes about changed graph settings.
@@ -209,11 +212,19 @@ impl Topology {
         for (id, running) in &table.running {
             let Some(collection) = wanted.get(id) else { continue };
             let vectors = vector_settings(&collection.config);
-            if *running.vectors.lock() == vectors {
+            let fields = field_settings(&collection.config);
+            let mut settings = running.settings.lock();
+            if settings.vectors == vectors && settings.fields == fields {
                 continue;
             }
-            running.shard.reconfigure(&vectors);
-            *running.vectors.lock() = vectors;
+            if settings.vectors != vectors {
+                running.shard.reconfigure(&vectors);
+            }
+            if settings.fields != fields {
+                running.shard.reconfigure_fields(&fields);
+            }
+            *settings = Settings { vectors, fields };
+            drop(settings);
             running.touch();
             self.background.wake();
         }
@@ -236,6 +247,11 @@ impl Topology {
     fn index_folder(&self, id: ShardId) -> PathBuf {
         self.storage_path.join(INDEX_FOLDER).join(id.to_string())
     }
+}
+
+/// The field indexes the shards of a collection with this configuration are told to have.
+fn field_settings(config: &CollectionConfig) -> BTreeMap<Path, FieldIndexKind> {
+    config.field_indexes.iter().map(|(path, schema)| (path.clone(), schema.kind.clone())).collect()
 }
 
 /// What the shards of a collection with this configuration are told.

@@ -5,12 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::command::decode_command;
-use super::filter::{self, CompiledFilter, PointView};
-use super::{Outcome, Place, Shard};
-use crate::index::{Pin, SLOT_COUNT_MAX};
+use super::field_set::FieldChange;
+use super::filter::{CompiledFilter, PointView, TextFields};
+use super::{Outcome, Place, ReadError, Shard};
+use crate::index::payload::FieldSpec;
+use crate::index::{Pin, SLOT_COUNT_MAX, Stop};
 use crate::model::payload::Path;
 use crate::model::write::{PointVectors, UpsertMode};
 use crate::model::{
@@ -45,7 +48,7 @@ impl Shard {
     /// Returns one outcome per entry with a command. A command that cannot be decoded is damage, not bad input.
     pub fn apply(&self, entries: &[Entry<'_>], position: &[u8]) -> Result<Vec<Outcome>, StorageError> {
         let _writer = self.writer.lock();
-        let mut edit = Edit { shard: self, pending: BTreeMap::new() };
+        let mut edit = Edit { shard: self, texts: self.text_fields(), pending: BTreeMap::new() };
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
             if let Some(command) = entry.command {
@@ -63,6 +66,10 @@ impl Shard {
 
 struct Edit<'a> {
     shard: &'a Shard,
+    /// What text conditions follow: the text indexes that are complete when the run begins. They are not part of the
+    /// shard's log yet, so replicas whose indexes differ at a log position, or a replay after an index was made, may
+    /// judge such a condition differently; every other condition is judged alike whatever the indexes.
+    texts: Arc<TextFields>,
     /// Ordered, so that equal logs write equal batches.
     pending: BTreeMap<PointId, Pending>,
 }
@@ -109,7 +116,8 @@ impl Edit<'_> {
         update_filter: Option<&Filter>,
         version: PointVersion,
     ) -> Result<Outcome, StorageError> {
-        let condition = update_filter.map(CompiledFilter::new);
+        let texts = Arc::clone(&self.texts);
+        let condition = update_filter.map(|filter| CompiledFilter::with_texts(filter, &texts));
         let mut outcome = Outcome::default();
         for point in points {
             let may_write = match (self.exists(&point.id), mode) {
@@ -136,7 +144,8 @@ impl Edit<'_> {
         update_filter: Option<&Filter>,
         version: PointVersion,
     ) -> Result<Outcome, StorageError> {
-        let condition = update_filter.map(CompiledFilter::new);
+        let texts = Arc::clone(&self.texts);
+        let condition = update_filter.map(|filter| CompiledFilter::with_texts(filter, &texts));
         let mut outcome = Outcome::default();
         for PointVectors { id, vectors } in points {
             if !self.exists(&id) {
@@ -258,24 +267,25 @@ impl Edit<'_> {
 
     /// Ids that match, in id order: the order of the log's effects must not depend on a hash map.
     fn matching(&self, filter: &Filter) -> Result<Vec<PointId>, StorageError> {
-        let condition = CompiledFilter::new(filter);
-        let mut candidates: BTreeSet<PointId> = match filter::id_candidates(filter) {
-            Some(ids) => ids,
-            None => self.shard.ids.read().keys().copied().collect(),
-        };
-        candidates.extend(self.pending.keys().copied());
-        let mut matching = Vec::new();
-        for id in candidates {
-            if self.exists(&id) && self.matches(&condition, id)? {
-                matching.push(id);
+        let condition = CompiledFilter::with_texts(filter, &self.texts);
+        let pin = self.shard.slots.pin();
+        let (stop, slots) = (Stop::new(), &self.shard.slots);
+        let bounds = self.shard.bounds(&pin, filter, &stop).map_err(never_stopped)?;
+        // What this run has changed is judged by itself, below.
+        let stored = self.shard.decided(bounds, &pin, filter, &stop).map_err(never_stopped)?;
+        let stored = stored.iter().filter_map(|slot| slots.get(Slot(slot))).map(|(id, _)| id);
+        let mut matching: BTreeSet<PointId> = stored.filter(|id| !self.pending.contains_key(id)).collect();
+        for id in self.pending.keys() {
+            if self.exists(id) && self.matches(&condition, *id)? {
+                matching.insert(*id);
             }
         }
-        Ok(matching)
+        Ok(matching.into_iter().collect())
     }
 
     /// Writes everything in one batch, then lets the memory follow.
     fn write(self, position: &[u8]) -> Result<(), StorageError> {
-        let Edit { shard, pending } = self;
+        let Edit { shard, pending, texts: _ } = self;
         shard.check_slots(pending.len())?;
         let pin = shard.slots.pin();
         let mut batch = shard.store.batch();
@@ -307,12 +317,14 @@ impl Edit<'_> {
                         }
                         batch.put_vectors(&id, new);
                     }
+                    let (version, payload) = (point.version, point.payload);
                     follow.push(match (vectors, place) {
-                        (None, Some(place)) => Follow::Touch { id, place: Place { version: point.version, ..place } },
+                        (None, Some(place)) => Follow::Touch { id, place: Place { version, ..place }, payload },
                         (vectors, place) => Follow::Put {
                             id,
-                            version: point.version,
+                            version,
                             vectors: vectors.unwrap_or_default(),
+                            payload,
                             old: place.map(|at| at.slot),
                         },
                     });
@@ -321,11 +333,18 @@ impl Edit<'_> {
         }
         batch.set_position(position);
         shard.store.commit(batch)?;
-        for step in follow {
-            shard.follow(step);
-        }
-        Ok(())
+        shard.follow(follow)
     }
+}
+
+/// A point whose new vectors, if any, have their slot.
+struct Placed {
+    id: PointId,
+    /// Where it was; the same as `new` if the vectors are as they were.
+    old: Option<Slot>,
+    /// Where it is, unless it was deleted.
+    new: Option<Place>,
+    payload: Option<Payload>,
 }
 
 /// Ids an operation touches: those the shard holds, those it does not.
@@ -334,11 +353,19 @@ struct Selected {
     missing: Vec<PointId>,
 }
 
-/// What the memory does after the batch is written.
+/// What the memory does after the batch is written. Payloads are `None` where they are as they were.
 enum Follow {
     Remove { id: PointId, slot: Slot },
-    Touch { id: PointId, place: Place },
-    Put { id: PointId, version: PointVersion, vectors: NamedVectors, old: Option<Slot> },
+    Touch { id: PointId, place: Place, payload: Option<Payload> },
+    Put { id: PointId, version: PointVersion, vectors: NamedVectors, payload: Option<Payload>, old: Option<Slot> },
+}
+
+/// A stop that nobody raises.
+fn never_stopped(error: ReadError) -> StorageError {
+    match error {
+        ReadError::Storage(error) => error,
+        other => unreachable!("a filter was evaluated without a stop, and failed: {other}"),
+    }
 }
 
 impl Shard {
@@ -350,26 +377,79 @@ impl Shard {
         }
     }
 
-    fn follow(&self, step: Follow) {
-        match step {
-            Follow::Remove { id, slot } => {
-                self.ids.write().remove(&id);
-                self.retire(slot);
-            }
-            Follow::Touch { id, place } => {
-                self.ids.write().insert(id, place);
-            }
-            Follow::Put { id, version, vectors, old } => {
-                let slot = self.place(id, version, &vectors);
-                // The new slot is live before the old one is dead: a search may meet both (it keeps one hit per id)
-                // but never neither.
-                self.ids.write().insert(id, Place { slot, version });
-                if let Some(old) = old {
-                    self.replaced.push(id);
-                    self.retire(old);
+    /// Lets the memory follow a batch: new slots are live first, then ids and field indexes change as one, then old
+    /// slots die. A search may meet both slots of a point (it keeps one hit per id) but never neither.
+    fn follow(&self, steps: Vec<Follow>) -> Result<(), StorageError> {
+        let (ready, building) = self.fields.read().specs();
+        let placed: Vec<Placed> = steps.into_iter().map(|step| self.place_step(step)).collect();
+        let mut changes: Vec<FieldChange> =
+            placed.iter().map(|placed| self.field_change(placed, &ready, false)).collect::<Result<_, _>>()?;
+        // An index that is being built has not met every point: it cannot move what it may not have.
+        let mut later_changes: Vec<FieldChange> =
+            placed.iter().map(|placed| self.field_change(placed, &building, true)).collect::<Result<_, _>>()?;
+        {
+            let mut fields = self.fields.write();
+            let mut ids = self.ids.write();
+            for Placed { id, old, new, .. } in &placed {
+                let old_slot = old.filter(|old| new.is_none_or(|new| new.slot != *old));
+                fields.place(old_slot, new.map(|place| place.slot));
+                match new {
+                    Some(place) => ids.insert(*id, *place),
+                    None => ids.remove(id),
+                };
+                if let (Some(_), Some(_)) = (old_slot, new) {
+                    self.replaced.push(*id);
                 }
             }
+            fields.change(&ready, &mut changes);
+            fields.change(&building, &mut later_changes);
         }
+        for Placed { old, new, .. } in placed {
+            if let Some(old) = old
+                && new.is_none_or(|new| new.slot != old)
+            {
+                self.retire(old);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a step's new vectors where searches find them.
+    fn place_step(&self, step: Follow) -> Placed {
+        match step {
+            Follow::Remove { id, slot } => Placed { id, old: Some(slot), new: None, payload: None },
+            Follow::Touch { id, place, payload } => Placed { id, old: Some(place.slot), new: Some(place), payload },
+            Follow::Put { id, version, vectors, payload, old } => {
+                let slot = self.place(id, version, &vectors);
+                Placed { id, old, new: Some(Place { slot, version }), payload }
+            }
+        }
+    }
+
+    /// What a step means to the indexes made by `specs`. `always_selects`: also where the payload is as it was.
+    fn field_change(
+        &self,
+        placed: &Placed,
+        specs: &[Arc<FieldSpec>],
+        always_selects: bool,
+    ) -> Result<FieldChange, StorageError> {
+        let select = |payload: &Payload, slot: Slot, old: Option<Slot>| FieldChange::Put {
+            slot,
+            old: old.filter(|old| *old != slot),
+            values: specs.iter().map(|spec| Some(spec.select(payload))).collect(),
+        };
+        Ok(match (placed.old, placed.new, &placed.payload) {
+            _ if specs.is_empty() => FieldChange::None,
+            (Some(old), None, _) => FieldChange::Remove(old),
+            (None, None, _) => FieldChange::None,
+            (old, Some(new), Some(payload)) => select(payload, new.slot, old),
+            (old, Some(new), None) if always_selects || old.is_none() => {
+                let stored = self.store.payload(&placed.id)?.unwrap_or_default();
+                select(&stored, new.slot, old)
+            }
+            (Some(old), Some(new), None) if old != new.slot => FieldChange::Move { from: old, to: new.slot },
+            _ => FieldChange::None,
+        })
     }
 
     /// Refuses a batch that could need more slots than there are, before anything of it is written.

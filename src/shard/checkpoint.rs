@@ -17,7 +17,9 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::{Mutex, RwLock};
 
 use super::column::{Column, VectorSettings};
+use super::field_set::FieldSet;
 use super::{Place, Replaced, Shard, ShardSettings};
+use crate::index::payload::{FieldIndex, FieldSpec};
 use crate::index::{CheckpointError, Restoring, SLOT_COUNT_MAX, Slots, VectorIndex};
 use crate::model::{PointId, PointVersion, Slot, Vector, VectorName};
 use crate::storage::{PointHead, ShardStore, StorageError};
@@ -75,7 +77,10 @@ impl Shard {
             let new = || Opening::New(Column::new(&slots, settings));
             opening.insert(name.clone(), restored.map_or_else(new, Opening::Restored));
         }
-        let (ids, applied_index) = place_all(&store, &slots, &opening)?;
+        let specs = settings.fields.into_iter().map(|(path, kind)| Arc::new(FieldSpec::new(path, kind)));
+        let mut fields: Vec<FieldIndex> = specs.map(FieldIndex::new).collect();
+        let (ids, applied_index) = place_all(&store, &slots, &opening, &mut fields)?;
+        let present = ids.values().map(|place| place.slot.0).collect();
         let columns = opening.into_iter().map(|(name, column)| (name, column.finish())).collect();
         if is_restored {
             slots.settle();
@@ -85,6 +90,8 @@ impl Shard {
             writer: Mutex::new(()),
             slots,
             columns: RwLock::new(columns),
+            fields: RwLock::new(FieldSet::new(present, fields)),
+            field_builder: Mutex::new(()),
             ids: RwLock::new(ids),
             applied_index: AtomicU64::new(applied_index),
             replaced: Replaced::default(),
@@ -146,20 +153,23 @@ impl Shard {
     }
 }
 
-/// Gives every stored point its slot of the checkpoint, or a new one, and retires the slots no point claimed.
+/// Gives every stored point its slot of the checkpoint, or a new one, puts it into the columns and the field indexes, and
+/// retires the slots no point claimed.
 /// Returns the places and the highest version stored.
 fn place_all(
     store: &ShardStore,
     slots: &Slots,
     columns: &BTreeMap<VectorName, Opening>,
+    fields: &mut [FieldIndex],
 ) -> Result<(HashMap<PointId, Place>, u64), StorageError> {
     let kept = |slot: Slot| slots.get(slot).map(|(id, version)| (id, (slot, version)));
     let mut unclaimed: HashMap<PointId, (Slot, PointVersion)> = slots.live().iter().filter_map(kept).collect();
     let mut ids = HashMap::with_capacity(unclaimed.len());
     let mut applied_index = 0;
     let view = store.view();
-    // Heads and vectors are both in id order, so one pass over each suffices.
+    // Heads, vectors and payloads are all in id order, so one pass over each suffices.
     let mut stored_vectors = view.iter_vectors().peekable();
+    let mut stored_payloads = (!fields.is_empty()).then(|| view.iter_payloads(None).peekable());
     for head in view.iter_heads(None) {
         let (id, PointHead { version, vectors_version }) = head?;
         let slot = match unclaimed.remove(&id) {
@@ -178,6 +188,14 @@ fn place_all(
             let (_, name, vector) = next?;
             if let Some(column) = columns.get(&name) {
                 column.put(slot, &vector);
+            }
+        }
+        if let Some(stored) = &mut stored_payloads {
+            while let Some(next) = stored.next_if(|next| !matches!(next, Ok((of, _)) if *of > id)) {
+                let (of, payload) = next?;
+                if of == id {
+                    fields.iter_mut().for_each(|index| index.put(slot, index.spec().select(&payload)));
+                }
             }
         }
         ids.insert(id, Place { slot, version });

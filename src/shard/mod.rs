@@ -5,7 +5,8 @@
 //!   on the stored points and the command alone, never on the index.
 //! - What is in memory (`ids`, slots, indexes) mirrors what is in `store`; it changes after the batch is written.
 //! - One writer: `writer` is held by apply, reconfigure and nothing else. Readers take `ids` and `columns` for the
-//!   moment of a look-up only. Lock order: `writer`, `columns`, `ids`.
+//!   moment of a look-up only. Lock order: `writer`, `columns`, `fields`, `ids`. `ids` and the field indexes change
+//!   together, under the write lock of `fields`.
 //! - Every point has exactly one live slot, shared by all its vectors.
 //!
 //! What it deliberately does not do: know Raft, collections, routing or the wire, and normalise or check vectors
@@ -15,8 +16,10 @@ mod apply;
 mod checkpoint;
 mod column;
 mod command;
+mod field_set;
 mod fields;
 pub mod filter;
+mod plan;
 mod read;
 mod replaced;
 mod score;
@@ -29,9 +32,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use crate::index::{CheckpointError, Scratch, Slots};
-use crate::model::{PointId, PointVersion, Slot, VectorName};
+use crate::model::field_index::FieldIndexKind;
+use crate::model::{Path, PointId, PointVersion, Slot, VectorName};
 use crate::storage::ShardStore;
 use column::Column;
+use field_set::FieldSet;
 use replaced::Replaced;
 
 pub use crate::index::payload::WordStats as TextStats;
@@ -46,6 +51,8 @@ pub use score::{Among, Inspected, Rank, Scoring, similarity};
 #[derive(Clone, Debug)]
 pub struct ShardSettings {
     pub vectors: BTreeMap<VectorName, VectorSettings>,
+    /// The field indexes, by what they are of.
+    pub fields: BTreeMap<Path, FieldIndexKind>,
     /// Folder of this shard's checkpoints; created when missing.
     pub index_dir: PathBuf,
 }
@@ -76,6 +83,11 @@ pub struct Shard {
     writer: Mutex<()>,
     slots: Arc<Slots>,
     columns: RwLock<BTreeMap<VectorName, Column>>,
+    /// Read for the evaluation of a filter's indexed conditions, written for a batch's changes or a step of building:
+    /// milliseconds at most. One lock for all indexes, so that a filter over several of them sees one moment.
+    fields: RwLock<FieldSet>,
+    /// Held by the thread that builds a field index.
+    field_builder: Mutex<()>,
     ids: RwLock<HashMap<PointId, Place>>,
     applied_index: AtomicU64,
     replaced: Replaced,
@@ -109,7 +121,8 @@ impl Shard {
     /// Returns how many were done; 0 means there is nothing to do.
     pub fn index_work(&self, budget: usize) -> usize {
         let columns = self.all_columns();
-        self.with_scratch(|scratch| columns.iter().map(|column| column.work(scratch, budget)).sum())
+        let fields = self.build_fields(budget);
+        fields + self.with_scratch(|scratch| columns.iter().map(|column| column.work(scratch, budget)).sum::<usize>())
     }
 
     /// The shard's figures.
@@ -141,6 +154,30 @@ impl Shard {
                 return Err(format!("the head of point {id} is {head:?}, in memory it is {want:?}"));
             }
         }
+        drop(ids);
+        self.validate_fields()
+    }
+
+    /// Checks that every complete field index holds what the stored payloads do, and nothing else.
+    fn validate_fields(&self) -> Result<(), String> {
+        let fields = self.fields.read();
+        let ids = self.ids.read();
+        let slots: BTreeMap<Slot, PointId> = ids.iter().map(|(id, place)| (place.slot, *id)).collect();
+        if !fields.present().iter().eq(slots.keys().map(|slot| slot.0)) {
+            return Err(format!("the field indexes know {:?} instead of {slots:?}", fields.present()));
+        }
+        for index in fields.ready() {
+            let path = &index.spec().path;
+            for slot in (0..self.slots.bound() as u32).map(Slot) {
+                let payload = match slots.get(&slot) {
+                    Some(id) => self.store.payload(id).map_err(|error| error.to_string())?,
+                    None => None,
+                };
+                if !index.holds(slot, payload.as_ref()) {
+                    return Err(format!("the index of {path} is wrong about slot {} with {payload:?}", slot.0));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -169,5 +206,7 @@ impl Shard {
     }
 }
 
+#[cfg(test)]
+mod field_tests;
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,12 @@
 //! Reads of one shard: points by id, pages of ids, counts, and the nearest points under a filter.
 //!
-//! A filter without field indexes is evaluated on the stored payloads, once per query, to the exact set of matching
-//! slots; the index then knows how many there are and chooses its plan by that.
+//! A filter is evaluated to the exact set of matching slots first (`plan`); the index then knows how many there are and
+//! chooses its own plan by that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::column::Column;
-use super::filter::{self, CompiledFilter, PointView};
+use super::plan::bitmap_of;
 use super::{Place, Shard};
 use crate::index::{Bitmap, Cost, Pin, SearchParams, SparseCounts, Stop, Stopped};
 use crate::model::{
@@ -74,8 +74,6 @@ pub struct Found {
 
 /// With more ids to leave out than this, they are part of the filter's bitmap rather than of `k`.
 const EXCLUDED_IDS_MAX: usize = 256;
-/// Points between two looks at the stop flag.
-const POINTS_PER_STOP_CHECK: usize = 1_024;
 
 impl Shard {
     /// The points of `ids` that exist, in that order.
@@ -145,72 +143,13 @@ impl Shard {
         let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
             return Ok(self.ids.read().len() as u64);
         };
-        let mut count = 0;
-        self.visit(None, Some(filter), stop, &mut |_| {
-            count += 1;
-            true
-        })?;
-        Ok(count)
-    }
-
-    /// Shows every matching id to `show`, ascending, until it returns false.
-    fn visit(
-        &self,
-        from: Option<PointId>,
-        filter: Option<&Filter>,
-        stop: &Stop,
-        show: &mut dyn FnMut(PointId) -> bool,
-    ) -> Result<(), ReadError> {
-        let view = self.store.view();
-        let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
-            for (seen, head) in view.iter_heads(from).enumerate() {
-                check(stop, seen)?;
-                if !show(head?.0) {
-                    break;
-                }
-            }
-            return Ok(());
-        };
-        let condition = CompiledFilter::new(filter);
-        if let Some(candidates) = filter::id_candidates(filter) {
-            for (seen, id) in candidates.into_iter().filter(|id| Some(*id) >= from).enumerate() {
-                check(stop, seen)?;
-                if self.place_of(id).is_some() && self.passes(&condition, id)? && !show(id) {
-                    break;
-                }
-            }
-        } else if condition.needs_payload() {
-            for (seen, stored) in view.iter_payloads(from).enumerate() {
-                check(stop, seen)?;
-                let (id, payload) = stored?;
-                if self.holds_for(&condition, id, &payload) && !show(id) {
-                    break;
-                }
-            }
-        } else {
-            let no_payload = Payload::default();
-            for (seen, head) in view.iter_heads(from).enumerate() {
-                check(stop, seen)?;
-                let (id, _) = head?;
-                if self.holds_for(&condition, id, &no_payload) && !show(id) {
-                    break;
-                }
-            }
-        }
-        Ok(())
+        let pin = self.slots.pin();
+        let bounds = self.bounds(&pin, filter, stop)?;
+        Ok(self.decided(bounds, &pin, filter, stop)?.len())
     }
 
     pub(super) fn place_of(&self, id: PointId) -> Option<Place> {
         self.ids.read().get(&id).copied()
-    }
-
-    pub(super) fn passes(&self, condition: &CompiledFilter<'_>, id: PointId) -> Result<bool, StorageError> {
-        let stored = if condition.needs_payload() { self.store.payload(&id)? } else { None };
-        Ok(self.holds_for(condition, id, &stored.unwrap_or_default()))
-    }
-
-    pub(super) fn holds_for(&self, condition: &CompiledFilter<'_>, id: PointId, payload: &Payload) -> bool {
-        condition.matches(&PointView { id, payload, has_vector: &|name| self.has_vector(id, name) })
     }
 
     /// The nearest points. A name the shard has no vector for finds nothing.
@@ -218,7 +157,7 @@ impl Shard {
         let Some(column) = self.column(query.using) else { return Ok(Found::default()) };
         let pin = self.slots.pin();
         let mark = self.replaced.mark();
-        let plan = self.plan(query.filter, stop)?;
+        let plan = self.plan(&pin, query.filter, stop)?;
         let params = SearchParams {
             k: query.k.saturating_add(plan.excluded.len()),
             ef: query.ef.unwrap_or(column.default_ef()),
@@ -242,7 +181,7 @@ impl Shard {
             let slot = self.place_of(id).map(|place| place.slot);
             let distance = slot.and_then(|slot| column.distance(&pin, query.vector, slot));
             if let (Some(slot), Some(distance)) = (slot, distance)
-                && plan.rest.as_ref().map_or(Ok(true), |rest| self.passes(&CompiledFilter::new(rest), id))?
+                && self.matches(plan.rest.as_ref(), id)?
             {
                 hits.insert(id, (self.vectors_version(slot), distance));
             }
@@ -276,14 +215,14 @@ impl Shard {
         let Some(Column::Sparse(index)) = self.column(using) else { return Ok(none) };
         let pin = self.slots.pin();
         let matching = match corpus.filter(|corpus| !corpus.is_empty()) {
-            Some(corpus) => Some(self.matching_slots(corpus, stop)?),
+            Some(corpus) => Some(self.matching_slots(&pin, corpus, stop)?),
             None => None,
         };
         Ok(index.counts(&pin, indices, matching.as_ref(), stop)?)
     }
 
     /// Splits ids to leave out from the rest of the filter, and evaluates the rest to slots.
-    fn plan(&self, filter: Option<&Filter>, stop: &Stop) -> Result<Plan, ReadError> {
+    fn plan(&self, pin: &Pin<'_>, filter: Option<&Filter>, stop: &Stop) -> Result<Plan, ReadError> {
         let mut plan = Plan::default();
         let Some(filter) = filter.filter(|filter| !filter.is_empty()) else { return Ok(plan) };
         let mut rest = filter.clone();
@@ -295,25 +234,18 @@ impl Shard {
             _ => true,
         });
         if !rest.is_empty() {
-            plan.matching = Some(self.matching_slots(&rest, stop)?);
+            plan.matching = Some(self.matching_slots(pin, &rest, stop)?);
             plan.rest = Some(rest);
         }
         Ok(plan)
     }
 
-    /// The live slots whose points match, exactly.
-    pub(super) fn matching_slots(&self, filter: &Filter, stop: &Stop) -> Result<Bitmap, ReadError> {
-        let mut slots = Vec::new();
-        self.visit(None, Some(filter), stop, &mut |id| {
-            slots.extend(self.place_of(id).map(|place| place.slot));
-            true
-        })?;
-        // Bounded only now: points replaced meanwhile have slots beyond the bound of before.
-        let mut matching = Bitmap::new(self.slots.bound());
-        for slot in slots {
-            matching.set(slot);
-        }
-        Ok(matching)
+    /// The live slots whose points match, exactly. The pin is one that was taken before.
+    pub(super) fn matching_slots(&self, pin: &Pin<'_>, filter: &Filter, stop: &Stop) -> Result<Bitmap, ReadError> {
+        let bounds = self.bounds(pin, filter, stop)?;
+        let matching = self.decided(bounds, pin, filter, stop)?;
+        // Bounded only now: what was placed meanwhile has slots beyond the bound of before.
+        Ok(bitmap_of(&matching, self.slots.bound()))
     }
 }
 
@@ -326,10 +258,6 @@ struct Plan {
     rest: Option<Filter>,
     /// The slots that pass `rest`.
     matching: Option<Bitmap>,
-}
-
-fn check(stop: &Stop, seen: usize) -> Result<(), ReadError> {
-    if seen.is_multiple_of(POINTS_PER_STOP_CHECK) && stop.is_raised() { Err(ReadError::Stopped) } else { Ok(()) }
 }
 
 /// PROTOCOL section 3.2: score and id are compared as one key in one direction, so among equal distances the larger id

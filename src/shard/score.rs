@@ -136,7 +136,7 @@ impl Shard {
             }
             Among::Filter(filter) => {
                 let mark = self.replaced.mark();
-                for (seen, slot) in self.matching(filter, stop)?.iter().enumerate() {
+                for (seen, slot) in self.matching(&pin, filter, stop)?.iter().enumerate() {
                     check(stop, seen)?;
                     cost.distances += 1;
                     if let (Some((id, version)), Some(score)) =
@@ -229,6 +229,7 @@ impl Shard {
         stop: &Stop,
         show: &mut dyn FnMut(&Inspected<'_>) -> bool,
     ) -> Result<(), ReadError> {
+        let texts = self.text_fields();
         for (seen, id) in ids.iter().enumerate() {
             check(stop, seen)?;
             let Some(Place { version, .. }) = self.place_of(*id) else { continue };
@@ -236,21 +237,13 @@ impl Shard {
             let payload = stored.unwrap_or_default();
             let holds = |condition: &Condition| {
                 let filter = Filter { must: vec![condition.clone()], ..Filter::default() };
-                self.holds_for(&CompiledFilter::new(&filter), *id, &payload)
+                self.holds_for(&CompiledFilter::with_texts(&filter, &texts), *id, &payload)
             };
             if !show(&Inspected { id: *id, version, payload: &payload, holds: &holds }) {
                 break;
             }
         }
         Ok(())
-    }
-
-    /// Whether the point passes the filter now.
-    fn matches(&self, filter: Option<&Filter>, id: PointId) -> Result<bool, ReadError> {
-        match filter.filter(|filter| !filter.is_empty()) {
-            Some(filter) => Ok(self.passes(&CompiledFilter::new(filter), id)?),
-            None => Ok(true),
-        }
     }
 }
 

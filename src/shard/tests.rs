@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::index::{IndexParams, SparseCounts, Stop};
+use crate::model::field_index::{FieldIndexKind, IntegerParams, KeywordParams};
 use crate::model::ids::ShardId;
 use crate::model::write::{PointVectors, UpsertMode};
 use crate::model::{
@@ -14,21 +15,21 @@ use crate::model::{
 };
 use crate::storage::{DbSettings, PointDb};
 
-const DB: DbSettings = DbSettings { block_cache_bytes: 1 << 20, memtable_bytes: 1 << 20, reserve_bytes: 0 };
+pub(super) const DB: DbSettings = DbSettings { block_cache_bytes: 1 << 20, memtable_bytes: 1 << 20, reserve_bytes: 0 };
 const DIM: usize = 4;
 const IDS: u64 = 60;
 
 /// A small deterministic generator (xorshift64*), so that a seed is a test case.
-struct Rng(u64);
+pub(super) struct Rng(pub(super) u64);
 
 impl Rng {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
     fn id(&mut self) -> PointId {
@@ -202,7 +203,8 @@ impl Reference {
     }
 }
 
-fn settings(dir: &std::path::Path) -> ShardSettings {
+/// With or without indexes of the fields that filters are about: nothing may differ.
+fn settings(dir: &std::path::Path, is_indexed: bool) -> ShardSettings {
     let graph = |metric| IndexParams { dim: DIM, metric, m: 4, ef_construction: 16 };
     ShardSettings {
         vectors: [
@@ -212,6 +214,13 @@ fn settings(dir: &std::path::Path) -> ShardSettings {
             ("sparse".to_owned(), VectorSettings::Sparse),
         ]
         .into(),
+        fields: if is_indexed {
+            let keyword = FieldIndexKind::Keyword(KeywordParams::default());
+            let integer = FieldIndexKind::Integer(IntegerParams::default());
+            [("color".parse().unwrap(), keyword), ("n".parse().unwrap(), integer)].into()
+        } else {
+            BTreeMap::new()
+        },
         index_dir: dir.join("index"),
     }
 }
@@ -287,10 +296,11 @@ fn distance(query: &Vector, stored: &Vector) -> Option<f32> {
 fn check_against_reference(seed: u64, steps: u64) {
     let dir = tempfile::tempdir().unwrap();
     let mut rng = Rng(seed | 1);
+    let is_indexed = rng.below(2) == 0;
     let mut reference = Reference::default();
     let mut log: Vec<Vec<u8>> = Vec::new();
     let mut db = PointDb::open(&dir.path().join("kvdb"), &DB).unwrap();
-    let mut shard = Shard::open(db.shard(ShardId(3)), settings(dir.path())).unwrap();
+    let mut shard = Shard::open(db.shard(ShardId(3)), settings(dir.path(), is_indexed)).unwrap();
     for step in 0..steps {
         let first = log.len() as u64 + 1;
         let ops: Vec<PointOp> = (0..=rng.below(3)).map(|_| rng.op()).collect();
@@ -310,7 +320,7 @@ fn check_against_reference(seed: u64, steps: u64) {
                 // A crash: what was not flushed is gone, the log is not.
                 drop(shard);
                 db = reopen(db, dir.path());
-                shard = Shard::open(db.shard(ShardId(3)), settings(dir.path())).unwrap();
+                shard = Shard::open(db.shard(ShardId(3)), settings(dir.path(), is_indexed)).unwrap();
                 let position = shard.position().unwrap();
                 let applied = position.map_or(0, |p| u64::from_be_bytes(p.try_into().unwrap()));
                 let entries: Vec<Entry<'_>> = (applied + 1..)

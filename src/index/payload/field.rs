@@ -12,11 +12,11 @@ use super::ordered::{self, Key, Ordered};
 use super::places::Places;
 use super::selection::{FieldSpec, FieldValues, Values, is_plain};
 use super::words::{Bm25Scoring, WordStats, Words};
-use crate::model::Slot;
 use crate::model::datetime::Timestamp;
 use crate::model::field_index::FieldIndexKind;
 use crate::model::filter::{Match, Predicate, Range, ValuesCount};
 use crate::model::query::{Direction, FacetHit, FacetValue, OrderValue, StartFrom};
+use crate::model::{Payload, Slot};
 
 /// A field index of one shard.
 ///
@@ -210,6 +210,13 @@ impl FieldIndex {
             has_other: self.others.contains(slot),
             values,
         }
+    }
+
+    /// Whether `slot` has what `payload` holds; nothing at all without one. For tests.
+    pub fn holds(&self, slot: Slot, payload: Option<&Payload>) -> bool {
+        let want = payload.map_or_else(|| FieldValues::none(&self.spec.kind), |payload| self.spec.select(payload));
+        let keeps_order = matches!(&self.kind, Kind::Text(words) if words.keeps_order());
+        self.values_of(slot).normal(keeps_order) == want.normal(keeps_order)
     }
 
     /// Slots among `within` with a selected value of a length within `bounds`; nothing selected has length 0.

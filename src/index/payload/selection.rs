@@ -142,6 +142,29 @@ impl FieldValues {
         self.has_other |= !is_of_kind;
     }
 
+    /// With what makes no difference to an index taken out: the order and the repetition of values.
+    pub(super) fn normal(mut self, keeps_order_of_tokens: bool) -> FieldValues {
+        fn set<T, K: Ord>(all: &mut Vec<T>, key: impl Fn(&T) -> K) {
+            all.sort_by_key(&key);
+            all.dedup_by_key(|value| key(value));
+        }
+        match &mut self.values {
+            Values::Keywords(all) => set(all, Arc::clone),
+            Values::Integers(all) => set(all, |value| *value),
+            // Both zeros are one value.
+            Values::Floats(all) => set(all, |value| (value + 0.0).to_bits()),
+            Values::Bools(all) => set(all, |value| *value),
+            Values::Instants(all) => set(all, |value| *value),
+            Values::Uuids(all) => set(all, |value| *value),
+            Values::Places(all) => set(all, |place| (place.lon.to_bits(), place.lat.to_bits())),
+            Values::Texts(texts) if !keeps_order_of_tokens => {
+                texts.iter_mut().for_each(|tokens| set(tokens, Arc::clone));
+            }
+            Values::Texts(_) => {}
+        }
+        self
+    }
+
     pub(super) fn is_indexed(&self) -> bool {
         match &self.values {
             Values::Keywords(all) => !all.is_empty(),

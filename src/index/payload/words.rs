@@ -72,6 +72,10 @@ impl Words {
         }
     }
 
+    pub(super) fn keeps_order(&self) -> bool {
+        self.keeps_order
+    }
+
     /// Gives `slot`, which has none, the tokens of these texts.
     pub(super) fn put(&mut self, slot: u32, elements: &[Vec<Arc<str>>]) {
         if elements.is_empty() {

@@ -111,30 +111,6 @@ pub fn needs_vectors(filter: &Filter) -> bool {
     any_condition(filter, &|condition| matches!(condition, Condition::HasVector(_)))
 }
 
-/// The only ids that can pass: `None` when the filter does not limit them, an empty set when none can.
-///
-/// Every point that passes is among them; the others of them need not pass.
-pub fn id_candidates(filter: &Filter) -> Option<BTreeSet<PointId>> {
-    let needed = filter.must.iter().filter_map(condition_candidates);
-    let alternatives = union_of_candidates(&filter.should);
-    let enough = filter.min_should.as_ref().and_then(|min_should| union_of_candidates(&min_should.conditions));
-    needed.chain(alternatives).chain(enough).reduce(|a, b| a.intersection(&b).copied().collect())
-}
-
-fn condition_candidates(condition: &Condition) -> Option<BTreeSet<PointId>> {
-    match condition {
-        Condition::HasId(ids) => Some(ids.clone()),
-        Condition::Filter(filter) => id_candidates(filter),
-        _ => None,
-    }
-}
-
-/// The ids that can satisfy one of `conditions`, if there are any and each limits them.
-fn union_of_candidates(conditions: &[Condition]) -> Option<BTreeSet<PointId>> {
-    let sets: Option<Vec<_>> = conditions.iter().map(condition_candidates).collect();
-    sets.filter(|sets| !sets.is_empty()).map(|sets| sets.into_iter().flatten().collect())
-}
-
 /// Whether `is_so` of some condition that is asked about the point itself, not about an element inside it.
 fn any_condition(filter: &Filter, is_so: &dyn Fn(&Condition) -> bool) -> bool {
     let min_should = filter.min_should.iter().flat_map(|min_should| &min_should.conditions);
