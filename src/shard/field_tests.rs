@@ -491,8 +491,8 @@ fn check_against_reference(seed: u64, steps: u64) {
 
 #[test]
 fn s7_16_indexes_change_no_answer() {
-    for seed in [1, 2, 3, 5, 8, 13, 21, 34] {
-        check_against_reference(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed), 60);
+    for seed in [1, 2, 3, 5] {
+        check_against_reference(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed), 50);
     }
 }
 
