@@ -22,6 +22,7 @@ mod insert;
 mod multi;
 mod nearest;
 pub mod payload;
+mod postings;
 mod repair;
 mod scratch;
 mod search;

@@ -80,6 +80,21 @@ impl Nearest {
         }
     }
 
+    /// The largest distance kept, once `k` are: what is farther cannot be among the nearest.
+    pub(super) fn worst(&mut self) -> Option<f32> {
+        self.shrink();
+        if self.bound.is_none() && self.kept.len() == self.k {
+            self.bound = self.kept.iter().max().copied();
+        }
+        self.worst_seen()
+    }
+
+    /// As [`Nearest::worst`], as of the last time it was found out.
+    #[inline]
+    pub(super) fn worst_seen(&self) -> Option<f32> {
+        self.bound.map(Candidate::distance)
+    }
+
     /// The nearest, ascending.
     pub(super) fn finish(&mut self) -> &[Candidate] {
         self.shrink();
@@ -177,6 +192,17 @@ mod tests {
             assert_eq!((candidate.distance(), candidate.slot()), (distance, Slot((1 << 30) - 1)));
         }
         assert!(Candidate::new(1.0, Slot(3), true) < Candidate::new(1.0, Slot(4), false));
+    }
+
+    #[test]
+    fn the_worst_of_the_nearest_is_known_once_there_are_k() {
+        let mut nearest = Nearest::default();
+        nearest.start(3);
+        for (distance, worst) in [(5.0, None), (1.0, None), (3.0, Some(5.0)), (9.0, Some(5.0)), (2.0, Some(3.0))] {
+            nearest.offer(Candidate::new(distance, Slot(0), true));
+            assert_eq!(nearest.worst(), worst);
+        }
+        assert_eq!(nearest.finish().len(), 3);
     }
 
     #[test]

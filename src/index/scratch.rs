@@ -1,6 +1,7 @@
 //! What one thread needs while it searches or builds, kept between calls so that neither allocates.
 
 use super::nearest::{Nearest, Pool};
+use super::sparse::SparseScratch;
 use crate::model::Slot;
 
 /// One thread's working memory, usable with any index. Grows to what the largest call needed.
@@ -11,6 +12,7 @@ pub struct Scratch {
     pub(super) visited: Visited,
     pub(super) pool: Pool,
     pub(super) nearest: Nearest,
+    pub(super) sparse: SparseScratch,
     /// Slots to be scored together, and their distances.
     pub(super) fresh: Vec<Slot>,
     pub(super) distances: Vec<f32>,
