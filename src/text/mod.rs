@@ -10,9 +10,11 @@ mod bm25;
 mod fold;
 mod language;
 mod tokenizer;
+mod words;
 
 pub use bm25::{Bm25, Bm25Error, Bm25Options};
 pub use tokenizer::Tokenizer;
+pub use words::words;
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-use charabia::Segment;
+use charabia::Tokenize;
 use rust_stemmers::Stemmer as Snowball;
 
+use super::words::{identifier_parts, words};
 use super::{fold, language};
 use crate::model::field_index::{Stemmer, TextParams, TokenizerKind};
 
@@ -33,12 +34,8 @@ impl Tokenizer {
     /// Languages without a list of stopwords or a stemmer are passed over.
     pub fn new(params: &TextParams) -> Tokenizer {
         let is_lowercasing = params.lowercase.unwrap_or(true);
-        let is_folding = params.ascii_folding.unwrap_or(false);
-        // Stopwords meet tokens that have been folded and lowercased.
-        let prepared = |word: &str| {
-            let folded = if is_folding { fold::ascii(word) } else { word.to_owned() };
-            if is_lowercasing { folded.to_lowercase() } else { folded }
-        };
+        // They are not folded: what folding turns into one of them is kept, as the protocol has it.
+        let prepared = |word: &str| if is_lowercasing { word.to_lowercase() } else { word.to_owned() };
         let given = params.stopwords.iter();
         let listed = given.clone().flat_map(|stopwords| &stopwords.languages);
         let listed = listed.filter_map(|name| language::stopwords(name)).flatten().copied();
@@ -51,7 +48,7 @@ impl Tokenizer {
         Tokenizer {
             kind: params.tokenizer.unwrap_or_default(),
             is_lowercasing,
-            is_folding,
+            is_folding: params.ascii_folding.unwrap_or(false),
             stopwords,
             stemmer,
             length_min: params.min_token_len.unwrap_or(0),
@@ -61,36 +58,37 @@ impl Tokenizer {
 
     /// The tokens of a stored text, in order, repeated words repeated.
     pub fn document(&self, text: &str) -> Vec<String> {
-        match self.kind {
-            TokenizerKind::Prefix => {
-                let words = split(TokenizerKind::Word, text).into_iter().filter_map(|word| self.stem(word, true));
-                words.flat_map(|word| self.prefixes(&word)).collect()
+        let mut tokens = Vec::new();
+        split(self.kind, text, |word| {
+            let Some(stem) = self.stem(word, true) else { return };
+            match self.kind {
+                TokenizerKind::Prefix => tokens.extend(self.prefixes(&stem)),
+                _ => tokens.extend(self.measured(stem)),
             }
-            kind => split(kind, text).into_iter().filter_map(|word| self.token(word)).collect(),
-        }
+        });
+        tokens
     }
 
     /// The tokens of a query, in order.
     pub fn query(&self, text: &str) -> Vec<String> {
-        match self.kind {
-            TokenizerKind::Prefix => {
-                let words = split(TokenizerKind::Word, text).into_iter().filter_map(|word| self.stem(word, false));
-                words.filter_map(|word| self.longest_prefix(&word)).collect()
-            }
-            kind => split(kind, text).into_iter().filter_map(|word| self.token(word)).collect(),
-        }
+        let TokenizerKind::Prefix = self.kind else { return self.document(text) };
+        let mut tokens = Vec::new();
+        // A stopword may be the beginning of another word.
+        split(self.kind, text, |word| {
+            tokens.extend(self.stem(word, false).and_then(|stem| self.longest_prefix(&stem)))
+        });
+        tokens
     }
 
-    fn token(&self, word: &str) -> Option<String> {
-        let token = self.stem(word, true)?;
+    /// `None`: too short or too long.
+    fn measured(&self, token: String) -> Option<String> {
         let length = token.chars().count();
         (self.length_min..=self.length_max).contains(&length).then_some(token)
     }
 
     /// `None`: a stopword, or nothing is left.
-    fn stem(&self, word: &str, drops_stopwords: bool) -> Option<String> {
-        let mut word = Cow::Borrowed(word);
-        if self.is_folding {
+    fn stem(&self, mut word: Cow<'_, str>, drops_stopwords: bool) -> Option<String> {
+        if self.is_folding && !word.is_ascii() {
             word = Cow::Owned(fold::ascii(&word));
         }
         if self.is_lowercasing {
@@ -107,53 +105,34 @@ impl Tokenizer {
     }
 
     /// All prefixes of a word from the shortest to the longest wanted.
-    fn prefixes(&self, word: &str) -> Vec<String> {
+    fn prefixes(&self, word: &str) -> impl Iterator<Item = String> {
         let lengths = self.length_min.max(1)..=self.length_max;
         let ends = word.char_indices().map(|(start, letter)| start + letter.len_utf8()).zip(1..);
-        let wanted = ends.filter(|(_, length)| lengths.contains(length));
-        wanted.filter_map(|(end, _)| word.get(..end).map(str::to_owned)).collect()
+        let wanted = ends.filter(move |(_, length)| lengths.contains(length));
+        wanted.filter_map(|(end, _)| word.get(..end).map(str::to_owned))
     }
 
     /// The prefix a query's word is looked up by.
     fn longest_prefix(&self, word: &str) -> Option<String> {
+        if word.chars().count() < self.length_min {
+            return None;
+        }
         let prefix: String = word.chars().take(self.length_max).collect();
-        (prefix.chars().count() >= self.length_min.max(1)).then_some(prefix)
+        (!prefix.is_empty()).then_some(prefix)
     }
 }
 
-/// The words of `text`, as they stand there.
-fn split(kind: TokenizerKind, text: &str) -> Vec<&str> {
+/// Hands out the words of `text`, in order.
+fn split(kind: TokenizerKind, text: &str, mut word: impl FnMut(Cow<'_, str>)) {
     match kind {
-        TokenizerKind::Word | TokenizerKind::Prefix => words(text).collect(),
-        TokenizerKind::Whitespace => text.split_whitespace().collect(),
-        // By script: Chinese by dictionary, Thai and Khmer by theirs, others at their word borders.
+        TokenizerKind::Word | TokenizerKind::Prefix => words(text).for_each(|it| word(Cow::Borrowed(it))),
+        TokenizerKind::Whitespace => text.split_whitespace().for_each(|it| word(Cow::Borrowed(it))),
+        // By script: Chinese, Thai and Khmer by their dictionaries, others at their word borders. Segments come
+        // normalised whatever the parameters say: decomposed, in lower case, without marks.
         TokenizerKind::Multilingual => {
-            text.segment_str().filter(|word| word.chars().any(char::is_alphabetic)).collect()
+            let segments = text.tokenize().map(|token| token.lemma);
+            segments.filter(|segment| segment.chars().any(char::is_alphabetic)).for_each(word);
         }
-        TokenizerKind::Code => words(text).flat_map(identifier_parts).collect(),
+        TokenizerKind::Code => words(text).flat_map(identifier_parts).for_each(|it| word(Cow::Borrowed(it))),
     }
-}
-
-/// Runs of letters and digits.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty())
-}
-
-/// The parts of an identifier: `parseHTTPHeader2` is parse, HTTP, Header, 2.
-fn identifier_parts(word: &str) -> Vec<&str> {
-    let letters: Vec<(usize, char)> = word.char_indices().collect();
-    let mut starts = vec![0];
-    for (place, (at, letter)) in letters.iter().enumerate().skip(1) {
-        let Some((_, before)) = letters.get(place - 1) else { continue };
-        let after = letters.get(place + 1).map(|(_, after)| *after);
-        let begins_word = letter.is_uppercase() && !before.is_uppercase();
-        // The last capital of a run begins the next word: HTTPHeader.
-        let ends_acronym =
-            letter.is_uppercase() && before.is_uppercase() && after.is_some_and(|after| after.is_lowercase());
-        if begins_word || ends_acronym || letter.is_numeric() != before.is_numeric() {
-            starts.push(*at);
-        }
-    }
-    let ends = starts.iter().skip(1).copied().chain([word.len()]);
-    starts.iter().zip(ends).filter_map(|(start, end)| word.get(*start..end)).filter(|part| !part.is_empty()).collect()
 }

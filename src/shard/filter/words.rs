@@ -1,5 +1,7 @@
 //! Words of texts without a text index (PROTOCOL section 22): runs of letters and digits, in lower case.
 
+use crate::text::words;
+
 /// The words of a query's text, lowercased.
 pub(super) fn of_query(text: &str) -> Vec<String> {
     words(text).map(str::to_lowercase).collect()
@@ -30,10 +32,6 @@ pub(super) fn has_phrase(text: &str, query: &[String]) -> bool {
             return false;
         }
     }
-}
-
-fn words(text: &str) -> impl Iterator<Item = &str> + Clone {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
 }
 
 /// Whether `word` in lower case is `wanted`, which is in lower case.
