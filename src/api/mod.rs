@@ -6,4 +6,5 @@ pub mod grpc;
 pub mod levels;
 pub mod rest;
 pub mod status;
+pub mod times;
 mod strict;

@@ -39,6 +39,8 @@ pub enum Kind {
     Unimplemented,
     /// 503, UNAVAILABLE.
     Unavailable,
+    /// 400, DATA_LOSS.
+    DataLoss,
     /// 507, RESOURCE_EXHAUSTED.
     OutOfDisk,
 }
@@ -99,7 +101,7 @@ impl ApiError {
     /// The HTTP status code.
     pub fn http_status(&self) -> u16 {
         match self.kind {
-            Kind::BadInput => 400,
+            Kind::BadInput | Kind::DataLoss => 400,
             Kind::Validation => 422,
             Kind::NotFound => 404,
             Kind::AlreadyExists => 409,
@@ -196,6 +198,15 @@ impl From<service::Error> for ApiError {
                 ApiError::bad_request("A text query needs `using` to name a payload field with a text index")
             }
             E::Formula(error) => ApiError::bad_request(error),
+            E::SnapshotFailed { why } => ApiError::internal(format_args!("snapshot failed: {why}")),
+            E::SnapshotDamaged { why } => ApiError::bad_request(why),
+            E::ChecksumMismatch { found, wanted } => ApiError::new(
+                Kind::DataLoss,
+                format!("Bad request: Snapshot checksum mismatch: expected {wanted}, got {found}"),
+            ),
+            E::SnapshotLocation { location } => ApiError::bad_request(format_args!(
+                "Snapshot file {location} is not in the snapshots folder, or does not exist"
+            )),
             E::Unimplemented { what } => ApiError::unimplemented(what),
             E::Timeout { what } => ApiError::timeout(what),
             E::Overloaded { what, retry_after_s } => ApiError {

@@ -40,6 +40,12 @@ pub enum MetaCommand {
         name: String,
         created_index: Option<u64>,
     },
+    /// Gives collection `from` the name `to`, at once: a collection of that name is gone with it, its aliases stay and
+    /// lead to the new one.
+    ReplaceCollection {
+        from: String,
+        to: String,
+    },
     /// In order, all or nothing.
     UpdateAliases {
         actions: Vec<AliasAction>,
@@ -54,6 +60,7 @@ pub enum MetaChange {
     Updated,
     /// False: there was no such collection.
     Deleted(bool),
+    Replaced,
     AliasesUpdated,
 }
 
@@ -125,6 +132,7 @@ impl MetaState {
             MetaCommand::CreateCollection { name, config } => self.create(index, name.as_str(), config),
             MetaCommand::UpdateCollection { name, diff } => self.update(&name, &diff),
             MetaCommand::DeleteCollection { name, created_index } => Ok(self.delete(&name, created_index)),
+            MetaCommand::ReplaceCollection { from, to } => self.replace(&from, to),
             MetaCommand::UpdateAliases { actions } => {
                 let mut aliases = self.aliases.clone();
                 for action in actions {
@@ -173,6 +181,18 @@ impl MetaState {
             self.aliases.retain(|_, collection| collection != name);
         }
         MetaChange::Deleted(meant)
+    }
+
+    fn replace(&mut self, from: &str, to: String) -> MetaOutcome {
+        if self.aliases.contains_key(&to) {
+            return Err(Refusal::NameTaken { name: to });
+        }
+        let Some(mut collection) = self.collections.remove(from) else {
+            return Err(Refusal::CollectionNotFound { name: from.to_owned() });
+        };
+        Arc::make_mut(&mut collection).name.clone_from(&to);
+        self.collections.insert(to, collection);
+        Ok(MetaChange::Replaced)
     }
 
     fn change_alias(&self, aliases: &mut BTreeMap<String, String>, action: AliasAction) -> Result<(), Refusal> {

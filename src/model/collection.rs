@@ -44,7 +44,21 @@ impl CollectionName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name of a collection that is still being filled from a snapshot: no caller's name can be one, and it is never
+    /// listed.
+    pub fn restoring(token: &str) -> CollectionName {
+        CollectionName(format!("{RESTORING}{token}"))
+    }
+
+    /// Whether `name` is one of [`CollectionName::restoring`].
+    pub fn is_restoring(name: &str) -> bool {
+        name.starts_with(RESTORING)
+    }
 }
+
+/// NUL is forbidden in names.
+const RESTORING: &str = "\0restoring-";
 
 impl fmt::Display for CollectionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

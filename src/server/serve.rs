@@ -174,6 +174,7 @@ fn service_settings(config: &Config) -> ServiceSettings {
     let storage = &config.storage;
     ServiceSettings {
         storage_path: storage.storage_path.clone(),
+        snapshots_path: storage.snapshots_path.clone(),
         search_threads: threads(storage.performance.max_search_threads),
         search_queue_max: storage.performance.max_search_queue,
         index_threads: threads(storage.performance.max_indexing_threads),

@@ -93,7 +93,9 @@ impl Service {
 
     /// Names, sorted.
     pub fn collections(&self) -> Vec<String> {
-        self.running.meta.state().collections().map(|collection| collection.name.clone()).collect()
+        let state = self.running.meta.state();
+        let names = state.collections().map(|collection| collection.name.clone());
+        names.filter(|name| !CollectionName::is_restoring(name)).collect()
     }
 
     /// Whether there is a collection or an alias of this name.
@@ -187,7 +189,7 @@ impl Service {
     }
 
     /// Proposes `command` and returns its log index and what it did.
-    async fn change_meta(&self, command: &MetaCommand) -> Result<(u64, MetaChange), Error> {
+    pub(super) async fn change_meta(&self, command: &MetaCommand) -> Result<(u64, MetaChange), Error> {
         let proposed = self.running.meta_group.propose(command.encode()).await.map_err(from_propose)?;
         let outcome = outcome_from_reply(&proposed.reply)
             .ok_or_else(|| Error::OutcomeUnknown { why: "the meta group's reply is not readable".to_owned() })?;

@@ -57,6 +57,18 @@ pub enum Error {
     TextFieldNeeded,
     #[error(transparent)]
     Formula(FormulaError),
+    /// A snapshot could not be written or read; nothing was changed.
+    #[error("snapshot failed: {why}")]
+    SnapshotFailed { why: String },
+    /// The file is no snapshot, or not a whole one.
+    #[error("snapshot damaged: {why}")]
+    SnapshotDamaged { why: String },
+    /// The file is another one than was asked for.
+    #[error("checksum {found}, wanted {wanted}")]
+    ChecksumMismatch { found: String, wanted: String },
+    /// No file inside the snapshots folder.
+    #[error("no snapshot at {location}")]
+    SnapshotLocation { location: String },
     /// A part of the protocol that this version lacks.
     #[error("{what} is not implemented")]
     Unimplemented { what: String },

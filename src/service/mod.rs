@@ -22,6 +22,7 @@ mod query;
 mod read;
 mod settings;
 mod shards;
+mod snapshots;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ mod write;
 pub use error::Error;
 pub use query::FormulaError;
 pub use settings::{OpenError, ServiceSettings};
+pub use snapshots::SnapshotDescription;
 pub use strict::{RateExceeded, RetryLater, Violation};
 
 use std::future::Future;
@@ -191,6 +193,7 @@ struct Running {
     topology: TopologyHandle,
     rate_limits: RateLimits,
     tail_vectors_max: u64,
+    snapshots_path: PathBuf,
     /// Dropped last: the databases are closed by then.
     _lock: FolderLock,
 }
@@ -238,10 +241,12 @@ impl Service {
             topology,
             rate_limits: RateLimits::default(),
             tail_vectors_max,
+            snapshots_path: settings.snapshots_path,
             _lock: lock,
         };
         let service = Service { running: Arc::new(running) };
         service.running.topology.settle().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
+        service.sweep_recoveries().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
         Ok(service)
     }
 

@@ -11,6 +11,8 @@ use crate::storage::StorageError;
 pub struct ServiceSettings {
     /// Everything the node keeps lies here; created when missing.
     pub storage_path: PathBuf,
+    /// Snapshots lie here, a folder per collection; created when needed.
+    pub snapshots_path: PathBuf,
     /// Threads that run reads. At least 1.
     pub search_threads: usize,
     /// Requests that may wait for a search thread; further ones are refused. At least 1.

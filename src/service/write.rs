@@ -116,7 +116,11 @@ impl Service {
     }
 
     /// Proposes `commands` in order; the last one's log index and all ids that were missing.
-    async fn propose(&self, shard: &RunningShard, commands: Vec<Vec<u8>>) -> Result<(u64, Vec<PointId>), Error> {
+    pub(super) async fn propose(
+        &self,
+        shard: &RunningShard,
+        commands: Vec<Vec<u8>>,
+    ) -> Result<(u64, Vec<PointId>), Error> {
         let (mut index, mut missing) = (0, Vec::new());
         for command in commands {
             let result = shard.group.propose(command).await;
@@ -134,7 +138,7 @@ impl Service {
     }
 
     /// Back-pressure: waits while more vectors wait for the shard's graphs than memory and search times allow for.
-    async fn wait_for_index(&self, shard: &RunningShard, deadline: Option<Instant>) -> Result<(), Error> {
+    pub(super) async fn wait_for_index(&self, shard: &RunningShard, deadline: Option<Instant>) -> Result<(), Error> {
         let longest = Instant::now() + INDEX_WAIT_MAX;
         let until = deadline.map_or(longest, |deadline| deadline.min(longest));
         loop {

@@ -36,6 +36,7 @@ impl Node {
         let folder = tempfile::tempdir().unwrap();
         let settings = ServiceSettings {
             storage_path: folder.path().to_owned(),
+            snapshots_path: folder.path().join("snapshots"),
             search_threads: 2,
             search_queue_max: 64,
             index_threads: 1,

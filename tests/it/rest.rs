@@ -81,6 +81,7 @@ impl Api {
         let folder = TempDir::new().unwrap();
         let service = Service::open(ServiceSettings {
             storage_path: folder.path().to_owned(),
+            snapshots_path: folder.path().join("snapshots"),
             search_threads: 2,
             search_queue_max: 64,
             index_threads: 1,
@@ -477,7 +478,7 @@ async fn clients_1_1_routes_not_built_and_routes_that_are_nowhere() {
         ("PUT", "/collections/c/index", "create field index"),
         ("POST", "/collections/c/facet", "facet"),
         ("GET", "/cluster", "cluster status"),
-        ("DELETE", "/collections/c/snapshots/s", "delete snapshot"),
+        ("DELETE", "/snapshots/s", "delete full snapshot"),
         ("GET", "/dashboard/index.html", "dashboard"),
     ] {
         let answer = api.raw(method, path, "not even JSON").await;

@@ -18,6 +18,7 @@ mod methods;
 mod point;
 mod points;
 mod query;
+mod snapshots;
 mod status;
 mod strict;
 mod value;
@@ -44,7 +45,9 @@ use self::gate::Gate;
 use self::pb::collections_server::CollectionsServer;
 use self::pb::points_server::PointsServer;
 use self::pb::qdrant_server::QdrantServer;
+use self::pb::snapshots_server::SnapshotsServer;
 use self::points::PointsRpc;
+use self::snapshots::SnapshotsRpc;
 use super::auth::Keys;
 use crate::service::Service;
 
@@ -126,8 +129,12 @@ where
 
 async fn routes(service: Service, calls: Calls, message_bytes_max: usize) -> Result<Routes, ServeError> {
     let (health, health_server) = tonic_health::server::health_reporter();
-    for name in [pb::collections_server::SERVICE_NAME, pb::points_server::SERVICE_NAME, pb::qdrant_server::SERVICE_NAME]
-    {
+    for name in [
+        pb::collections_server::SERVICE_NAME,
+        pb::points_server::SERVICE_NAME,
+        pb::qdrant_server::SERVICE_NAME,
+        pb::snapshots_server::SERVICE_NAME,
+    ] {
         health.set_service_status(name, tonic_health::ServingStatus::Serving).await;
     }
     let reflection = || {
@@ -144,6 +151,7 @@ async fn routes(service: Service, calls: Calls, message_bytes_max: usize) -> Res
         };
     }
     let routes = Routes::new(sized!(PointsServer::new(PointsRpc { service: service.clone(), calls: calls.clone() })))
+        .add_service(sized!(SnapshotsServer::new(SnapshotsRpc { service: service.clone(), calls: calls.clone() })))
         .add_service(sized!(CollectionsServer::new(CollectionsRpc { service, calls })))
         .add_service(sized!(QdrantServer::new(BannerRpc)))
         .add_service(health_server)

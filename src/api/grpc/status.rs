@@ -19,6 +19,7 @@ pub fn grpc_status(error: ApiError) -> Status {
         Kind::Unauthenticated => Code::Unauthenticated,
         Kind::Forbidden => Code::PermissionDenied,
         Kind::Timeout => Code::DeadlineExceeded,
+        Kind::DataLoss => Code::DataLoss,
         Kind::TooLarge | Kind::Overloaded | Kind::OutOfDisk => Code::ResourceExhausted,
         Kind::Unexpected => Code::Internal,
         Kind::Unimplemented => Code::Unimplemented,

@@ -66,6 +66,11 @@ enum Ordering {
 }
 
 impl Params {
+    /// Of work on snapshots: answered when it is done, unless told otherwise.
+    pub(super) fn waits_unless_told(&self) -> bool {
+        self.wait.unwrap_or(true)
+    }
+
     fn deadline(&self, started: Instant) -> Result<Option<Instant>, ApiError> {
         let mut found = Findings::new();
         let deadline = checks::deadline(&mut found, At::Root.field("timeout"), started, self.timeout);

@@ -39,6 +39,12 @@ pub(super) fn success<T: Serialize>(started: Instant, result: &T) -> Answer {
     }
 }
 
+/// The work goes on after the answer (202).
+pub(super) fn accepted(started: Instant) -> Answer {
+    let body = serde_json::json!({ "status": "accepted", "time": started.elapsed().as_secs_f64() });
+    Ok(json(StatusCode::ACCEPTED, body.to_string().into_bytes()))
+}
+
 fn json(status: StatusCode, body: Vec<u8>) -> Response {
     let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     (status, [content_type], body).into_response()

@@ -21,6 +21,7 @@ mod reads;
 mod records;
 mod selectors;
 mod shapes;
+mod snapshots;
 mod strict;
 mod vectors;
 
@@ -111,6 +112,14 @@ fn routes() -> Router<Rest> {
         .route("/collections/{name}/points/payload/delete", post(points::write::<points::DeletePayload>))
         .route("/collections/{name}/points/payload/clear", post(points::write::<points::ClearPayload>))
         .route("/collections/{name}/points/batch", post(points::write_batch))
+        .route("/collections/{name}/snapshots", get(snapshots::list).post(snapshots::create))
+        .route("/collections/{name}/snapshots/{snapshot}", get(snapshots::download).delete(snapshots::delete))
+        .route("/collections/{name}/snapshots/recover", put(snapshots::recover))
+        // A file is written to disk as it arrives, however large it is.
+        .route(
+            "/collections/{name}/snapshots/upload",
+            post(snapshots::upload).layer(axum::extract::DefaultBodyLimit::disable()),
+        )
         .route("/collections/{name}/points/scroll", post(reads::scroll))
         .route("/collections/{name}/points/count", post(reads::count))
         .route("/collections/{name}/points/query", post(reads::query))
