@@ -19,7 +19,7 @@ use crate::model::collection::{
 use crate::model::datetime::Timestamp;
 use crate::model::filter::{FieldCondition, MinShould, Predicate};
 use crate::model::geo::{GeoError, GeoPoint, GeoPolygon, GeoRadius};
-use crate::model::{Condition, NamedVectors, Path, Payload, Vector};
+use crate::model::{Condition, MultiVector, NamedVectors, Path, Payload, SparseVector, Vector};
 
 /// Filters nest at most this deep; evaluation recurses once per level.
 pub const FILTER_DEPTH_MAX: usize = 32;
@@ -269,33 +269,52 @@ pub fn dense(found: &mut Findings, at: At<'_>, values: Vec<f32>) -> Checked<Vect
     Ok(Vector::Dense(values))
 }
 
-/// A multivector, which this version lacks: rows of one length, none of them empty, are refused by name.
-pub fn multi(found: &mut Findings, at: At<'_>, row_lengths: &[usize]) -> Checked<Vector> {
-    if row_lengths.contains(&0) {
+/// A multivector: rows of one length, none of them empty. `values` holds them one after the other.
+pub fn multi(found: &mut Findings, at: At<'_>, values: Vec<f32>, row_lengths: &[usize]) -> Checked<Vector> {
+    let first = row_lengths.first().copied().unwrap_or(0);
+    if first == 0 || row_lengths.contains(&0) {
         return found.invalid(at.field("data"), "all vectors must be non-empty");
     }
-    let first = row_lengths.first().copied().unwrap_or(0);
     if let Some(length) = row_lengths.iter().find(|length| **length != first) {
         let message = format!("all vectors must have the same dimension, found vector with dimension {length}");
         return found.invalid(at.field("data"), message);
     }
-    found.unimplemented("multivectors")
+    match MultiVector::new(first, values) {
+        Some(vector) => Ok(Vector::Multi(vector)),
+        None => found.invalid(at.field("data"), "the number of values is not that of whole vectors"),
+    }
 }
 
-/// A sparse vector, which this version lacks: a correct one is refused by name.
-pub fn sparse(found: &mut Findings, at: At<'_>, indices: &[u32], value_count: usize) -> Checked<Vector> {
+/// A multivector as its values and the number of its rows.
+pub fn flat_multi(found: &mut Findings, at: At<'_>, values: Vec<f32>, row_count: u32) -> Checked<Vector> {
+    let row_count = row_count as usize;
+    if row_count == 0 || values.is_empty() || !values.len().is_multiple_of(row_count) {
+        let message = format!("{} values are not {row_count} vectors of one dimension", values.len());
+        return found.invalid(at.field("data"), message);
+    }
+    let row_lengths = vec![values.len() / row_count; row_count];
+    multi(found, at, values, &row_lengths)
+}
+
+/// A sparse vector: each index once, one value each.
+pub fn sparse(found: &mut Findings, at: At<'_>, indices: Vec<u32>, values: Vec<f32>) -> Checked<Vector> {
+    let (index_count, value_count) = (indices.len(), values.len());
     let distinct: HashSet<u32> = indices.iter().copied().collect();
-    let mut is_correct = true;
-    if distinct.len() < indices.len() {
-        is_correct = false;
-        let _: Checked<()> = found.invalid(at.field("indices"), "Validation error: must be unique [{}]");
+    let is_unique = if distinct.len() == index_count {
+        Ok(())
+    } else {
+        found.invalid(at.field("indices"), "Validation error: must be unique [{}]")
+    };
+    let is_even = if value_count == index_count {
+        Ok(())
+    } else {
+        found.invalid(at.field("values"), "Validation error: must be the same length as indices [{}]")
+    };
+    is_unique.and(is_even)?;
+    match SparseVector::new(indices.into_iter().zip(values).collect()) {
+        Some(vector) => Ok(Vector::Sparse(vector)),
+        None => found.invalid(at.field("indices"), "Validation error: must be unique [{}]"),
     }
-    if value_count != indices.len() {
-        is_correct = false;
-        let message = "Validation error: must be the same length as indices [{}]";
-        let _: Checked<()> = found.invalid(at.field("values"), message);
-    }
-    if is_correct { found.unimplemented("sparse vectors") } else { Err(Noted(())) }
 }
 
 /// The new vectors of one point of an update: at least one.

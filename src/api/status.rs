@@ -171,9 +171,8 @@ impl From<service::Error> for ApiError {
             E::WrongDim { want, got } => {
                 ApiError::wrong_input(format_args!("Vector dimension error: expected dim: {want}, got {got}"))
             }
-            E::WrongVectorKind { name } => ApiError::wrong_input(format_args!(
-                "Vector `{name}` is of another kind (dense, sparse, multi) than given"
-            )),
+            E::SparseMismatch => ApiError::wrong_input("Conversion between sparse and regular vectors failed"),
+            E::MultiMismatch => ApiError::wrong_input("Conversion between multi and regular vectors failed"),
             E::NotFinite { name } => {
                 ApiError::wrong_input(format_args!("Vector `{name}` holds NaN or an infinite number"))
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use half::f16;
 use serde::{Deserialize, Serialize};
 
 use super::field_index::FieldIndexSchema;
@@ -138,6 +139,18 @@ pub enum Datatype {
     Float16,
     /// 0 to 255; other values are cut off and rounded toward zero.
     Uint8,
+}
+
+impl Datatype {
+    /// The number that is stored for `value`.
+    pub fn rounded(self, value: f32) -> f32 {
+        match self {
+            Datatype::Float32 => value,
+            Datatype::Float16 => f16::from_f32(value).to_f32(),
+            // The cast rounds toward zero and stops at the ends.
+            Datatype::Uint8 => f32::from(value as u8),
+        }
+    }
 }
 
 /// Where data are kept; echoed.
@@ -405,6 +418,12 @@ fn merged_by_name(older: LimitsByName, newer: LimitsByName) -> LimitsByName {
 }
 
 impl VectorParams {
+    /// Vectors are stored with the length they came with, though their metric compares directions: bytes scaled to
+    /// length 1 would all be 0.
+    pub fn keeps_length(&self) -> bool {
+        self.metric == Metric::Cosine && self.datatype == Some(Datatype::Uint8)
+    }
+
     /// Nothing but the size and the metric is given.
     pub fn new(dim: u64, metric: Metric) -> VectorParams {
         VectorParams {
@@ -440,6 +459,16 @@ impl CollectionConfig {
             sharding_method: None,
             field_indexes: BTreeMap::new(),
         }
+    }
+
+    /// The sparse vector of this name.
+    pub fn sparse_vector(&self, name: &str) -> Option<&SparseVectorParams> {
+        self.sparse_vectors.as_ref()?.get(name)
+    }
+
+    /// Whether there is a vector of this name, of whatever kind.
+    pub fn has_vector(&self, name: &str) -> bool {
+        self.vectors.by_name.contains_key(name) || self.sparse_vector(name).is_some()
     }
 
     /// The graph settings in force for `params`: its own, then the collection's, then the defaults.

@@ -11,9 +11,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Error;
 use crate::cluster::shard_of;
+use crate::model::collection::Datatype;
 use crate::model::vector::normalize;
 use crate::model::write::{PointVectors, UpsertMode};
-use crate::model::{Filter, Metric, Point, PointId, PointOp, PointSelector, Vector, VectorsConfig};
+use crate::model::{
+    CollectionConfig, Filter, Metric, MultiVector, NamedVectors, Point, PointId, PointOp, PointSelector, Vector,
+    VectorParams,
+};
 use crate::shard::encode_command;
 
 /// Aim for a log entry's size in bytes: what is appended, synced and sent in one piece (RELIABILITY section 2.6).
@@ -32,12 +36,12 @@ pub(super) struct WritePlan {
 
 impl WritePlan {
     /// Checks `op` against the collection's vectors and splits it over `shard_count` shards.
-    pub(super) fn new(vectors: &VectorsConfig, shard_count: usize, op: PointOp) -> Result<WritePlan, Error> {
+    pub(super) fn new(config: &CollectionConfig, shard_count: usize, op: PointOp) -> Result<WritePlan, Error> {
         let mut plan = WritePlan::default();
         match op {
             PointOp::Upsert { mut points, mode, update_filter } => {
                 for point in &mut points {
-                    check_vectors(vectors, point.vectors.iter_mut())?;
+                    check_vectors(config, &mut point.vectors)?;
                 }
                 for (shard, points) in by_shard(last_wins(points), shard_count, |point| point.id) {
                     let commands = plan.commands.entry(shard).or_default();
@@ -46,7 +50,7 @@ impl WritePlan {
             }
             PointOp::UpdateVectors { mut points, update_filter } => {
                 for point in &mut points {
-                    check_vectors(vectors, point.vectors.iter_mut())?;
+                    check_vectors(config, &mut point.vectors)?;
                 }
                 let points = merged(points);
                 plan.must_exist = points.iter().map(|point| point.id).collect();
@@ -57,7 +61,7 @@ impl WritePlan {
             }
             PointOp::Delete { select } => plan.select(select, false, shard_count, &|select| PointOp::Delete { select }),
             PointOp::DeleteVectors { select, names } => {
-                if let Some(name) = names.iter().find(|name| !vectors.by_name.contains_key(*name)) {
+                if let Some(name) = names.iter().find(|name| !config.has_vector(name)) {
                     return Err(Error::VectorNameUnknown { name: name.clone() });
                 }
                 plan.select(select, true, shard_count, &|select| PointOp::DeleteVectors {
@@ -115,32 +119,78 @@ impl WritePlan {
     }
 }
 
-/// Names, dimensions and finiteness; normalises cosine vectors (PROTOCOL sections 2.2 and 2.3).
-fn check_vectors<'a>(
-    config: &VectorsConfig,
-    vectors: impl Iterator<Item = (&'a String, &'a mut Vector)>,
-) -> Result<(), Error> {
+/// Names, kinds, dimensions and finiteness of what is to be stored; normalises cosine vectors and rounds to the precision
+/// that is kept (PROTOCOL sections 2.2 and 2.3).
+fn check_vectors(config: &CollectionConfig, vectors: &mut NamedVectors) -> Result<(), Error> {
     for (name, vector) in vectors {
-        if let Vector::Dense(values) = vector {
-            check_vector(config, name, values)?;
+        let params = config.vectors.by_name.get(name);
+        let datatype = params.and_then(|params| params.datatype);
+        // Bytes are kept as they came: scaled to length 1 nothing would be left of them.
+        let keeps_length = params.is_some_and(VectorParams::keeps_length);
+        check(config, name, vector, !keeps_length)?;
+        if let Some(datatype) = datatype.filter(|datatype| *datatype != Datatype::Float32) {
+            match vector {
+                Vector::Dense(values) => round_to(datatype, name, values)?,
+                Vector::Multi(vector) => vector.rows_mut().try_for_each(|row| round_to(datatype, name, row))?,
+                Vector::Sparse(_) => {}
+            }
         }
     }
     Ok(())
 }
 
-/// Checks the values of one vector of the collection, or those of a query for it, and normalises them for cosine.
-pub(super) fn check_vector(config: &VectorsConfig, name: &str, values: &mut [f32]) -> Result<(), Error> {
-    let params = config.by_name.get(name).ok_or_else(|| Error::VectorNameUnknown { name: name.to_owned() })?;
-    if values.len() as u64 != params.dim {
-        return Err(Error::WrongDim { want: params.dim as usize, got: values.len() });
+/// The numbers as they come back from storage. One that is beyond float16 is not finite there.
+fn round_to(datatype: Datatype, name: &str, values: &mut [f32]) -> Result<(), Error> {
+    values.iter_mut().for_each(|value| *value = datatype.rounded(*value));
+    check_finite(name, values)
+}
+
+/// Checks a vector to be searched by against the collection, and normalises it for cosine. A dense vector where rows are
+/// expected is one row.
+pub(super) fn check_vector(config: &CollectionConfig, name: &str, vector: &mut Vector) -> Result<(), Error> {
+    check(config, name, vector, true)
+}
+
+fn check(config: &CollectionConfig, name: &str, vector: &mut Vector, normalises: bool) -> Result<(), Error> {
+    let Some(params) = config.vectors.by_name.get(name) else {
+        return match vector {
+            _ if config.sparse_vector(name).is_none() => Err(Error::VectorNameUnknown { name: name.to_owned() }),
+            Vector::Sparse(sparse) => check_finite(name, sparse.values()),
+            Vector::Dense(_) | Vector::Multi(_) => Err(Error::SparseMismatch),
+        };
+    };
+    if params.is_multi
+        && let Vector::Dense(row) = vector
+        && let Some(multi) = MultiVector::new(row.len(), std::mem::take(row))
+    {
+        *vector = Vector::Multi(multi);
     }
-    if !values.iter().all(|value| value.is_finite()) {
-        return Err(Error::NotFinite { name: name.to_owned() });
+    match vector {
+        Vector::Dense(row) => check_row(params, name, row, normalises),
+        Vector::Multi(multi) if params.is_multi => {
+            multi.rows_mut().try_for_each(|row| check_row(params, name, row, normalises))
+        }
+        Vector::Multi(_) => Err(Error::MultiMismatch),
+        Vector::Sparse(_) => Err(Error::SparseMismatch),
     }
-    if params.metric == Metric::Cosine {
-        normalize(values);
+}
+
+fn check_row(params: &VectorParams, name: &str, row: &mut [f32], normalises: bool) -> Result<(), Error> {
+    if row.len() as u64 != params.dim {
+        return Err(Error::WrongDim { want: params.dim as usize, got: row.len() });
+    }
+    check_finite(name, row)?;
+    if params.metric == Metric::Cosine && normalises {
+        normalize(row);
     }
     Ok(())
+}
+
+fn check_finite(name: &str, values: &[f32]) -> Result<(), Error> {
+    match values.iter().all(|value| value.is_finite()) {
+        true => Ok(()),
+        false => Err(Error::NotFinite { name: name.to_owned() }),
+    }
 }
 
 /// The last of the points of equal id, in the order of those last ones.

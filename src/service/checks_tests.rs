@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::model::collection::VectorParams;
-use crate::model::{Condition, Payload};
+use crate::model::collection::SparseVectorParams;
+use crate::model::{Condition, Payload, SparseVector, VectorsConfig};
 
-fn vectors(params: &[(&str, u64, Metric)]) -> VectorsConfig {
+fn vectors(params: &[(&str, u64, Metric)]) -> CollectionConfig {
     let by_name = params.iter().map(|&(name, dim, metric)| (name.to_owned(), VectorParams::new(dim, metric)));
-    VectorsConfig { is_single: false, by_name: by_name.collect() }
+    CollectionConfig::new(VectorsConfig { is_single: false, by_name: by_name.collect() })
 }
 
 fn point(id: u64, vectors: &[(&str, &[f32])]) -> Point {
@@ -63,6 +63,87 @@ fn s2_2_names_dimensions_and_finiteness_are_checked_before_anything_else() {
         names: vec!["b".to_owned(), "c".to_owned()],
     };
     assert!(matches!(WritePlan::new(&config, 1, delete), Err(Error::VectorNameUnknown { name }) if name == "c"));
+}
+
+fn stored(config: &CollectionConfig, name: &str, vector: Vector) -> Result<Vector, Error> {
+    let point = Point { id: PointId::Num(1), vectors: [(name.to_owned(), vector)].into(), payload: Payload::default() };
+    let plan = WritePlan::new(config, 1, upsert(vec![point]))?;
+    Ok(points_of(&ops(&plan)[0].1)[0].vectors[name].clone())
+}
+
+fn multi(dim: usize, values: &[f32]) -> Vector {
+    Vector::Multi(MultiVector::new(dim, values.to_vec()).unwrap())
+}
+
+fn sparse(entries: &[(u32, f32)]) -> Vector {
+    Vector::Sparse(SparseVector::new(entries.to_vec()).unwrap())
+}
+
+/// `""` dense, `m` multi, both of dimension 2 and compared by dot product, and `s` sparse.
+fn mixed() -> CollectionConfig {
+    let mut config = vectors(&[("", 2, Metric::Dot), ("m", 2, Metric::Dot)]);
+    config.vectors.by_name.get_mut("m").unwrap().is_multi = true;
+    config.sparse_vectors = Some([("s".to_owned(), SparseVectorParams::default())].into());
+    config
+}
+
+#[test]
+fn s2_2_kinds_of_vectors_are_checked() {
+    let config = mixed();
+    assert_eq!(stored(&config, "s", sparse(&[(7, 1.0)])).unwrap(), sparse(&[(7, 1.0)]));
+    assert_eq!(stored(&config, "s", sparse(&[])).unwrap(), sparse(&[]));
+    assert_eq!(stored(&config, "m", multi(2, &[1.0, 2.0, 3.0, 4.0])).unwrap(), multi(2, &[1.0, 2.0, 3.0, 4.0]));
+    assert_eq!(stored(&config, "m", Vector::Dense(vec![1.0, 2.0])).unwrap(), multi(2, &[1.0, 2.0]), "one row");
+    let fails = |name, vector| stored(&config, name, vector).unwrap_err();
+    assert!(matches!(fails("s", Vector::Dense(vec![1.0])), Error::SparseMismatch));
+    assert!(matches!(fails("s", multi(1, &[1.0])), Error::SparseMismatch));
+    assert!(matches!(fails("", sparse(&[(1, 1.0)])), Error::SparseMismatch));
+    assert!(matches!(fails("m", sparse(&[(1, 1.0)])), Error::SparseMismatch));
+    assert!(matches!(fails("", multi(2, &[1.0, 2.0])), Error::MultiMismatch));
+    assert!(matches!(fails("m", multi(3, &[1.0, 2.0, 3.0])), Error::WrongDim { want: 2, got: 3 }));
+    assert!(matches!(fails("s", sparse(&[(1, f32::NAN)])), Error::NotFinite { name } if name == "s"));
+    assert!(matches!(fails("m", multi(2, &[1.0, f32::INFINITY])), Error::NotFinite { name } if name == "m"));
+    assert!(matches!(fails("x", sparse(&[])), Error::VectorNameUnknown { name } if name == "x"));
+}
+
+#[test]
+fn s2_3_each_row_of_a_multivector_is_normalised_for_cosine() {
+    let mut config = mixed();
+    config.vectors.by_name.get_mut("m").unwrap().metric = Metric::Cosine;
+    let got = stored(&config, "m", multi(2, &[3.0, 4.0, 0.0, 0.0, 0.0, 5.0])).unwrap();
+    assert_eq!(got, multi(2, &[0.6, 0.8, 0.0, 0.0, 0.0, 1.0]));
+    let mut query = multi(2, &[6.0, 8.0]);
+    check_vector(&config, "m", &mut query).unwrap();
+    assert_eq!(query, multi(2, &[0.6, 0.8]));
+}
+
+#[test]
+fn s2_3_datatypes_round_what_is_stored_and_not_what_is_asked() {
+    let with = |name: &str, datatype| {
+        let mut config = mixed();
+        config.vectors.by_name.get_mut(name).unwrap().datatype = Some(datatype);
+        config
+    };
+    let bytes = with("", Datatype::Uint8);
+    assert_eq!(stored(&bytes, "", Vector::Dense(vec![-3.0, 1.9])).unwrap(), Vector::Dense(vec![0.0, 1.0]));
+    assert_eq!(stored(&bytes, "", Vector::Dense(vec![300.0, 255.5])).unwrap(), Vector::Dense(vec![255.0, 255.0]));
+    let half = with("m", Datatype::Float16);
+    let got = stored(&half, "m", multi(2, &[0.1, 1.0, 3.5, 2049.0])).unwrap();
+    assert_eq!(got, multi(2, &[0.099_975_586, 1.0, 3.5, 2048.0]));
+    assert!(matches!(stored(&half, "m", multi(2, &[1e6, 0.0])), Err(Error::NotFinite { .. })), "beyond float16");
+    let mut query = Vector::Dense(vec![-3.0, 1.9]);
+    check_vector(&bytes, "", &mut query).unwrap();
+    assert_eq!(query, Vector::Dense(vec![-3.0, 1.9]));
+}
+
+#[test]
+fn s2_3_bytes_compared_by_cosine_keep_their_length() {
+    let mut config = vectors(&[("", 2, Metric::Cosine)]);
+    config.vectors.by_name.get_mut("").unwrap().datatype = Some(Datatype::Uint8);
+    assert_eq!(stored(&config, "", Vector::Dense(vec![30.0, 40.0])).unwrap(), Vector::Dense(vec![30.0, 40.0]));
+    let mut query = Vector::Dense(vec![30.0, 40.0]);
+    check_vector(&config, "", &mut query).unwrap();
+    assert_eq!(query, Vector::Dense(vec![0.6, 0.8]));
 }
 
 #[test]

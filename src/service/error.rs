@@ -31,9 +31,12 @@ pub enum Error {
     VectorNameUnknown { name: String },
     #[error("want dimension {want}, got {got}")]
     WrongDim { want: usize, got: usize },
-    /// A sparse vector where a dense one is needed, or the like.
-    #[error("vector {name} is of another kind")]
-    WrongVectorKind { name: String },
+    /// A sparse vector where none is, or another one where a sparse one is.
+    #[error("sparse and other vectors are not one another")]
+    SparseMismatch,
+    /// Rows where one vector is.
+    #[error("rows are not one vector")]
+    MultiMismatch,
     /// A NaN or an infinity.
     #[error("vector {name} holds a number that is not finite")]
     NotFinite { name: String },

@@ -58,9 +58,9 @@ impl Service {
         let _inside = self.running.gate.enter()?;
         let view = self.view(collection).await?;
         self.admit_writes(&view, &ops).await?;
-        let vectors = &view.collection.config.vectors;
+        let config = &view.collection.config;
         let plans: Result<Vec<WritePlan>, Error> =
-            ops.into_iter().map(|op| WritePlan::new(vectors, view.shards.len(), op)).collect();
+            ops.into_iter().map(|op| WritePlan::new(config, view.shards.len(), op)).collect();
         let mut acks: Vec<WriteAck> = Vec::new();
         for plan in plans? {
             // Past the deadline the rest is not even proposed.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::pb::{self, vector::Vector as Form, vector_input::Variant, vector_output, vectors, vectors_output};
 use super::point::id_from_wire;
-use crate::api::checks::{At, Checked, Findings, dense, multi, sparse};
+use crate::api::checks::{At, Checked, Findings, dense, flat_multi, multi, sparse};
 use crate::api::status::ApiError;
 use crate::model::query::Target;
 use crate::model::{NamedVectors, Vector};
@@ -43,12 +43,12 @@ pub(super) fn vectors_from_wire(found: &mut Findings, at: At<'_>, wire: Option<p
 fn vector_from_wire(found: &mut Findings, at: At<'_>, wire: pb::Vector) -> Checked<Vector> {
     match wire.vector {
         Some(Form::Dense(vector)) => dense(found, at.field("data"), vector.data),
-        Some(Form::Sparse(vector)) => sparse(found, at, &vector.indices, vector.values.len()),
-        Some(Form::MultiDense(vectors)) => multi(found, at, &row_lengths(&vectors)),
+        Some(Form::Sparse(vector)) => sparse(found, at, vector.indices, vector.values),
+        Some(Form::MultiDense(vectors)) => rows(found, at, vectors),
         Some(Form::Document(_) | Form::Image(_) | Form::Object(_)) => found.unimplemented(INFERENCE),
         None => match (wire.indices, wire.vectors_count) {
-            (Some(indices), _) => sparse(found, at, &indices.data, wire.data.len()),
-            (None, Some(_)) => multi(found, at, &[wire.data.len()]),
+            (Some(indices), _) => sparse(found, at, indices.data, wire.data),
+            (None, Some(row_count)) => flat_multi(found, at, wire.data, row_count),
             (None, None) => dense(found, at.field("data"), wire.data),
         },
     }
@@ -66,11 +66,13 @@ pub(super) fn sparse_from_wire(
     indices: Vec<u32>,
     values: Vec<f32>,
 ) -> Checked<Vector> {
-    sparse(found, at, &indices, values.len())
+    sparse(found, at, indices, values)
 }
 
-fn row_lengths(vectors: &pb::MultiDenseVector) -> Vec<usize> {
-    vectors.vectors.iter().map(|row| row.data.len()).collect()
+fn rows(found: &mut Findings, at: At<'_>, wire: pb::MultiDenseVector) -> Checked<Vector> {
+    let row_lengths: Vec<usize> = wire.vectors.iter().map(|row| row.data.len()).collect();
+    let values = wire.vectors.into_iter().flat_map(|row| row.data).collect();
+    multi(found, at, values, &row_lengths)
 }
 
 /// What a query searches near.
@@ -78,8 +80,8 @@ pub(super) fn target_from_wire(found: &mut Findings, at: At<'_>, wire: pb::Vecto
     let vector = match wire.variant {
         Some(Variant::Id(id)) => return id_from_wire(found, Some(id)).map(Target::Point),
         Some(Variant::Dense(vector)) => dense(found, at.field("data"), vector.data),
-        Some(Variant::Sparse(vector)) => sparse(found, at, &vector.indices, vector.values.len()),
-        Some(Variant::MultiDense(vectors)) => multi(found, at, &row_lengths(&vectors)),
+        Some(Variant::Sparse(vector)) => sparse(found, at, vector.indices, vector.values),
+        Some(Variant::MultiDense(vectors)) => rows(found, at, vectors),
         Some(Variant::Document(_) | Variant::Image(_) | Variant::Object(_)) => found.unimplemented(INFERENCE),
         None => found.refuse(ApiError::wrong_input(format_args!("`{at}` holds no vector and no point id"))),
     };
@@ -103,15 +105,24 @@ pub(super) fn wire_from_vectors(mut vectors: NamedVectors) -> pb::VectorsOutput 
 }
 
 fn wire_from_vector(vector: Vector) -> pb::VectorOutput {
-    let data = vector.as_dense().unwrap_or_default().to_vec();
-    pb::VectorOutput { vector: Some(vector_output::Vector::Dense(pb::DenseVector { data })), ..Default::default() }
+    let vector = match vector {
+        Vector::Dense(data) => vector_output::Vector::Dense(pb::DenseVector { data }),
+        Vector::Sparse(vector) => vector_output::Vector::Sparse(pb::SparseVector {
+            indices: vector.indices().to_vec(),
+            values: vector.values().to_vec(),
+        }),
+        Vector::Multi(vector) => vector_output::Vector::MultiDense(pb::MultiDenseVector {
+            vectors: vector.rows().map(|row| pb::DenseVector { data: row.to_vec() }).collect(),
+        }),
+    };
+    pb::VectorOutput { vector: Some(vector), ..Default::default() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::checks::At;
-    use crate::model::PointId;
+    use crate::model::{MultiVector, PointId, SparseVector};
 
     fn form(form: Form) -> pb::Vector {
         pb::Vector { vector: Some(form), ..Default::default() }
@@ -165,16 +176,48 @@ mod tests {
         pb::DenseVector { data: data.to_vec() }
     }
 
+    fn sparse_model(entries: &[(u32, f32)]) -> Vector {
+        Vector::Sparse(SparseVector::new(entries.to_vec()).unwrap())
+    }
+
+    fn multi_model(dim: usize, values: &[f32]) -> Vector {
+        Vector::Multi(MultiVector::new(dim, values.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn protocol_2_1_sparse_and_multi_are_read_in_both_forms() {
+        let sparse = pb::SparseVector { values: vec![1.0, 2.0], indices: vec![9, 4] };
+        let indices = Some(pb::SparseIndices { data: vec![9, 4] });
+        let flat_sparse = pb::Vector { indices, ..flat(&[1.0, 2.0]) };
+        let multi = pb::MultiDenseVector { vectors: vec![row(&[1.0, 2.0]), row(&[3.0, 4.0])] };
+        let flat_multi = pb::Vector { vectors_count: Some(2), ..flat(&[1.0, 2.0, 3.0, 4.0]) };
+        let cases = [
+            (form(Form::Sparse(sparse)), sparse_model(&[(4, 2.0), (9, 1.0)])),
+            (flat_sparse, sparse_model(&[(4, 2.0), (9, 1.0)])),
+            (form(Form::MultiDense(multi)), multi_model(2, &[1.0, 2.0, 3.0, 4.0])),
+            (flat_multi, multi_model(2, &[1.0, 2.0, 3.0, 4.0])),
+        ];
+        for (wire, vector) in cases {
+            assert_eq!(read(bare(wire)), Ok(NamedVectors::from([(String::new(), vector)])));
+        }
+        for count in [0, 3] {
+            let uneven = pb::Vector { vectors_count: Some(count), ..flat(&[1.0, 2.0, 3.0, 4.0]) };
+            assert!(read(bare(uneven)).unwrap_err().contains("vectors.vector.data: "));
+        }
+    }
+
+    #[test]
+    fn protocol_2_1_sparse_and_multi_are_shown() {
+        let shown = |vector| wire_from_vector(vector).vector.unwrap();
+        let sparse = pb::SparseVector { values: vec![2.0, 1.0], indices: vec![4, 9] };
+        assert_eq!(shown(sparse_model(&[(9, 1.0), (4, 2.0)])), vector_output::Vector::Sparse(sparse));
+        let multi = pb::MultiDenseVector { vectors: vec![row(&[1.0, 2.0]), row(&[3.0, 4.0])] };
+        assert_eq!(shown(multi_model(2, &[1.0, 2.0, 3.0, 4.0])), vector_output::Vector::MultiDense(multi));
+    }
+
     #[test]
     fn what_is_not_built_is_named() {
-        let sparse = pb::SparseVector { values: vec![1.0], indices: vec![0] };
-        let flat_sparse = pb::Vector { indices: Some(pb::SparseIndices { data: vec![0] }), ..flat(&[1.0]) };
-        let multi = pb::MultiDenseVector { vectors: vec![row(&[1.0]), row(&[2.0])] };
         let cases = [
-            (form(Form::Sparse(sparse)), "sparse vectors"),
-            (flat_sparse, "sparse vectors"),
-            (form(Form::MultiDense(multi)), "multivectors"),
-            (pb::Vector { vectors_count: Some(2), ..flat(&[1.0, 2.0]) }, "multivectors"),
             (form(Form::Document(pb::Document::default())), "inference objects"),
             (form(Form::Image(pb::Image::default())), "inference objects"),
             (form(Form::Object(pb::InferenceObject::default())), "inference objects"),
@@ -223,7 +266,7 @@ mod tests {
         let none = "Wrong input: `nearest` holds no vector and no point id";
         assert_eq!(read(None), Err(none.to_owned()));
         let sparse = pb::SparseVector::default();
-        assert_eq!(read(Some(Variant::Sparse(sparse))), Err("Not implemented: sparse vectors".to_owned()));
+        assert_eq!(read(Some(Variant::Sparse(sparse))), Ok(Target::Vector(sparse_model(&[]))));
     }
 
     #[test]

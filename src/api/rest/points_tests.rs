@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::rest::call::parse;
-use crate::model::{Condition, Filter, PointId, Vector};
+use crate::model::{Condition, Filter, MultiVector, PointId, SparseVector, Vector};
 
 fn read<C: Change>(json: &str) -> Result<PointOp, ApiError> {
     let body: C = parse(json.as_bytes())?;
@@ -125,11 +125,33 @@ fn protocol_2_2_multivectors_and_sparse_vectors_are_validated() {
 }
 
 #[test]
+fn protocol_2_1_all_kinds_of_vectors_are_read() {
+    let sparse = |entries: &[(u32, f32)]| Vector::Sparse(SparseVector::new(entries.to_vec()).unwrap());
+    let multi = |dim, values: &[f32]| Vector::Multi(MultiVector::new(dim, values.to_vec()).unwrap());
+    let vectors = |vector: &str| match read::<Upsert>(&format!(r#"{{"points": [{{"id": 1, "vector": {vector}}}]}}"#)) {
+        Ok(PointOp::Upsert { points, .. }) => points[0].vectors.clone(),
+        other => panic!("{vector}: {other:?}"),
+    };
+    let named = |vector: Vector| NamedVectors::from([("a".to_owned(), vector)]);
+    assert_eq!(vectors("[[1, 2], [3, 4.5]]"), NamedVectors::from([(String::new(), multi(2, &[1.0, 2.0, 3.0, 4.5]))]));
+    assert_eq!(vectors(r#"{"a": [[1]]}"#), named(multi(1, &[1.0])));
+    let unsorted = r#"{"a": {"values": [0.5, -1], "indices": [4294967295, 0]}}"#;
+    assert_eq!(vectors(unsorted), named(sparse(&[(0, -1.0), (u32::MAX, 0.5)])), "sorted for storage");
+    assert_eq!(vectors(r#"{"a": {"indices": [], "values": []}}"#), named(sparse(&[])));
+    let batch = r#"{"batch": {"ids": [1, 2], "vectors": {"m": [[[1], [2]], [[3]]], "s":
+        [{"indices": [1], "values": [2]}, {"indices": [], "values": []}]}}}"#;
+    let Ok(PointOp::Upsert { points, .. }) = read::<Upsert>(batch) else { panic!("{batch}") };
+    let of = |point: usize, m: &[f32], s: &[(u32, f32)]| {
+        let want = NamedVectors::from([("m".to_owned(), multi(1, m)), ("s".to_owned(), sparse(s))]);
+        assert_eq!(points[point].vectors, want);
+    };
+    of(0, &[1.0, 2.0], &[(1, 2.0)]);
+    of(1, &[3.0], &[]);
+}
+
+#[test]
 fn protocol_2_1_kinds_of_vectors_not_built_are_named() {
     let cases = [
-        (r#"{"a": {"indices": [1], "values": [0.5]}}"#, "sparse vectors"),
-        ("[[1], [2]]", "multivectors"),
-        (r#"{"a": [[1]]}"#, "multivectors"),
         (r#"{"text": "hello", "model": "qdrant/bm25"}"#, "inference objects"),
         (r#"{"a": {"text": "hello", "model": "m", "options": {"k": 1}}}"#, "inference objects"),
         (r#"{"image": "https://example.com/x.png", "model": "m"}"#, "inference objects"),

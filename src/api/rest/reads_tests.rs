@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::api::rest::call::parse;
-use crate::model::Vector;
 use crate::model::formula::{Decay, Expression, Variable};
 use crate::model::query::{
     ContextPair, Direction, Fusion, IdfCorpus, LookupFrom, Mmr, OrderBy, QueryLevel, QueryRequest, Ranking,
     RecommendStrategy, RelevanceFeedback, SearchOptions, StartFrom, Target,
 };
+use crate::model::{SparseVector, Vector};
 
 fn read_as<B: Into<QueryBody> + serde::de::DeserializeOwned>(
     json: &str,
@@ -283,10 +283,10 @@ fn protocol_17_old_search() {
         refused(r#"{"vector": [1], "limit": 0}"#),
         (422, "Validation error in JSON body: [search_request.limit: value 0 invalid, must be 1 or larger]".to_owned())
     );
-    assert_eq!(
-        refused(r#"{"vector": {"name": "a", "vector": {"indices": [1], "values": [1]}}, "limit": 1}"#),
-        (501, "Not implemented: sparse vectors".to_owned())
-    );
+    let sparse =
+        read_old(r#"{"vector": {"name": "a", "vector": {"indices": [1], "values": [2]}}, "limit": 1}"#).unwrap();
+    let vector = Vector::Sparse(SparseVector::new(vec![(1, 2.0)]).unwrap());
+    assert_eq!(sparse.root.ranking, Ranking::Nearest(Target::Vector(vector)));
     for json in [r#"{"vector": [1]}"#, r#"{"limit": 1}"#, r#"{"vector": {"vector": [1]}, "limit": 1}"#] {
         assert_eq!(refused(json).0, 400, "a missing field: {json}");
     }

@@ -4,7 +4,7 @@ use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 
 use crate::model::query::OrderValue;
-use crate::model::{NamedVectors, Payload, PointId, Record, ScoredPoint};
+use crate::model::{NamedVectors, Payload, PointId, Record, ScoredPoint, Vector};
 use crate::service::{WriteAck, WriteStatus};
 
 /// A number, or a UUID as lowercase hyphenated text.
@@ -27,13 +27,31 @@ impl Serialize for VectorsOut<'_> {
         if self.0.len() == 1
             && let Some(vector) = self.0.get("")
         {
-            return vector.as_dense().unwrap_or_default().serialize(serializer);
+            return VectorOut(vector).serialize(serializer);
         }
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, vector) in self.0 {
-            map.serialize_entry(name, vector.as_dense().unwrap_or_default())?;
+            map.serialize_entry(name, &VectorOut(vector))?;
         }
         map.end()
+    }
+}
+
+/// A list of numbers, a list of such rows, or indices and values.
+struct VectorOut<'a>(&'a Vector);
+
+impl Serialize for VectorOut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Vector::Dense(values) => values.serialize(serializer),
+            Vector::Multi(vector) => serializer.collect_seq(vector.rows()),
+            Vector::Sparse(vector) => {
+                let mut out = serializer.serialize_struct("SparseVector", 2)?;
+                out.serialize_field("indices", vector.indices())?;
+                out.serialize_field("values", vector.values())?;
+                out.end()
+            }
+        }
     }
 }
 

@@ -3,22 +3,25 @@
 use std::fmt;
 
 use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::shapes::Id;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::query::Target;
 use crate::model::{NamedVectors, Vector};
 
-/// One vector, as far as it had to be looked at.
+/// One vector.
 #[derive(Debug, PartialEq)]
 pub(super) enum OneVector {
     Dense(Vec<f32>),
-    /// The length of each row.
-    Multi(Vec<usize>),
+    /// Rows one after the other, and the length of each.
+    Multi {
+        values: Vec<f32>,
+        row_lengths: Vec<usize>,
+    },
     Sparse {
         indices: Vec<u32>,
-        value_count: usize,
+        values: Vec<f32>,
     },
     /// An object a vector is to be computed from.
     Inference,
@@ -31,8 +34,8 @@ impl OneVector {
     pub(super) fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<Vector> {
         match self {
             OneVector::Dense(values) => checks::dense(found, at, values),
-            OneVector::Multi(row_lengths) => checks::multi(found, at, &row_lengths),
-            OneVector::Sparse { indices, value_count } => checks::sparse(found, at, &indices, value_count),
+            OneVector::Multi { values, row_lengths } => checks::multi(found, at, values, &row_lengths),
+            OneVector::Sparse { indices, values } => checks::sparse(found, at, indices, values),
             OneVector::Inference => found.unimplemented("inference objects"),
             OneVector::UnknownObject => {
                 found.malformed(format_args!("{at}: an object that is neither a sparse vector nor to be inferred"))
@@ -44,12 +47,12 @@ impl OneVector {
         let mut values = match seq.next_element()? {
             None => return Ok(OneVector::Dense(Vec::new())),
             Some(Component::Number(first)) => vec![first],
-            Some(Component::Row(Row(length))) => {
-                let mut row_lengths = vec![length];
-                while let Some(Row(length)) = seq.next_element()? {
+            Some(Component::Row(mut values)) => {
+                let mut row_lengths = vec![values.len()];
+                while let Some(length) = seq.next_element_seed(Row(&mut values))? {
                     row_lengths.push(length);
                 }
-                return Ok(OneVector::Multi(row_lengths));
+                return Ok(OneVector::Multi { values, row_lengths });
             }
         };
         while let Some(value) = seq.next_element()? {
@@ -73,7 +76,7 @@ impl OneVector {
 #[derive(Default)]
 struct ObjectMembers {
     indices: Option<Vec<u32>>,
-    values: Option<Row>,
+    values: Option<Vec<f32>>,
     is_inference: bool,
 }
 
@@ -97,47 +100,41 @@ impl ObjectMembers {
     fn into_vector(self) -> Option<OneVector> {
         match (self.indices, self.values) {
             (None, None) => self.is_inference.then_some(OneVector::Inference),
-            (indices, values) => Some(OneVector::Sparse {
-                indices: indices.unwrap_or_default(),
-                value_count: values.map_or(0, |Row(length)| length),
-            }),
+            (indices, values) => {
+                Some(OneVector::Sparse { indices: indices.unwrap_or_default(), values: values.unwrap_or_default() })
+            }
         }
     }
 }
 
-/// A list of numbers of which only the length matters.
-struct Row(usize);
+/// Reads a list of numbers to the end of another one, and tells its length.
+struct Row<'a>(&'a mut Vec<f32>);
 
-impl Row {
-    fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Row, A::Error> {
-        let mut length = 0;
-        while seq.next_element::<f32>()?.is_some() {
-            length += 1;
-        }
-        Ok(Row(length))
+impl<'de> DeserializeSeed<'de> for Row<'_> {
+    type Value = usize;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
+        deserializer.deserialize_seq(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Row {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RowVisitor;
-        impl<'de> Visitor<'de> for RowVisitor {
-            type Value = Row;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of numbers")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Row, A::Error> {
-                Row::from_seq(seq)
-            }
+impl<'de> Visitor<'de> for Row<'_> {
+    type Value = usize;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of numbers")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<usize, A::Error> {
+        let before = self.0.len();
+        while let Some(value) = seq.next_element()? {
+            self.0.push(value);
         }
-        deserializer.deserialize_seq(RowVisitor)
+        Ok(self.0.len() - before)
     }
 }
 
 /// The first element of a vector tells its kind.
 enum Component {
     Number(f32),
-    Row(Row),
+    Row(Vec<f32>),
 }
 
 impl<'de> Deserialize<'de> for Component {
@@ -160,7 +157,9 @@ impl<'de> Deserialize<'de> for Component {
                 Ok(Component::Number(value as f32))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Component, A::Error> {
-                Row::from_seq(seq).map(Component::Row)
+                let mut values = Vec::new();
+                Row(&mut values).visit_seq(seq)?;
+                Ok(Component::Row(values))
             }
         }
         deserializer.deserialize_any(ComponentVisitor)

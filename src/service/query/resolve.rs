@@ -15,8 +15,7 @@ use crate::model::query::{
     SearchOptions, Target,
 };
 use crate::model::{
-    CollectionConfig, Filter, Metric, MultiVector, PayloadSelector, PointId, SparseVector, Vector, VectorName,
-    VectorSelector,
+    Filter, Metric, MultiVector, PayloadSelector, PointId, SparseVector, Vector, VectorName, VectorSelector,
 };
 use crate::service::checks::check_vector;
 use crate::service::collections::View;
@@ -150,7 +149,7 @@ impl Service {
     /// Counts what IDF weights and BM25 scores need to know of the whole collection, level by level.
     async fn count_corpora(&self, view: &View, level: &mut Level, options: ReadOptions) -> Result<(), Error> {
         let core = Arc::make_mut(&mut level.core);
-        let sparse = view.collection.config.sparse_vectors.as_ref().and_then(|sparse| sparse.get(&core.using));
+        let sparse = view.collection.config.sparse_vector(&core.using);
         let has_idf = sparse.is_some_and(|params| params.modifier == Some(Modifier::Idf));
         if core.options.idf.is_some() && !has_idf && is_of_vector(&core.ranking) {
             return Err(Error::IdfNotPossible { name: core.using.clone() });
@@ -242,9 +241,7 @@ impl Lookup {
 }
 
 pub(super) fn check_name(view: &View, name: &str) -> Result<(), Error> {
-    let config = &view.collection.config;
-    let is_sparse = config.sparse_vectors.as_ref().is_some_and(|sparse| sparse.contains_key(name));
-    match is_sparse || config.vectors.by_name.contains_key(name) {
+    match view.collection.config.has_vector(name) {
         true => Ok(()),
         false => Err(Error::VectorNameUnknown { name: name.to_owned() }),
     }
@@ -316,7 +313,7 @@ impl<I: Iterator<Item = Vector>> Resolving<'_, I> {
                 let positive = self.raw_all(positive)?;
                 let negative = self.raw_all(negative)?;
                 let mut average = average(&positive, &negative).ok_or_else(|| self.mismatch(using))?;
-                check_query(&self.view.collection.config, using, &mut average)?;
+                check_vector(&self.view.collection.config, using, &mut average)?;
                 Resolved::Nearest(average)
             }
             Ranking::Recommend { positive, negative, strategy } => {
@@ -366,7 +363,7 @@ impl<I: Iterator<Item = Vector>> Resolving<'_, I> {
     /// The vector of `target`, checked against the collection and normalised for cosine.
     fn checked(&mut self, target: Target, using: &str) -> Result<Vector, Error> {
         let mut vector = self.raw(target)?;
-        check_query(&self.view.collection.config, using, &mut vector)?;
+        check_vector(&self.view.collection.config, using, &mut vector)?;
         Ok(vector)
     }
 
@@ -383,34 +380,6 @@ impl<I: Iterator<Item = Vector>> Resolving<'_, I> {
     fn mismatch(&self, using: &str) -> Error {
         let params = self.view.collection.config.vectors.by_name.get(using);
         Error::WrongDim { want: params.map_or(0, |params| params.dim as usize), got: 0 }
-    }
-}
-
-/// Checks a query's vector against the collection and normalises it for cosine. A dense vector asked of a multivector
-/// is a multivector of one row.
-fn check_query(config: &CollectionConfig, using: &str, vector: &mut Vector) -> Result<(), Error> {
-    let unknown = || Error::VectorNameUnknown { name: using.to_owned() };
-    let is_sparse = config.sparse_vectors.as_ref().is_some_and(|sparse| sparse.contains_key(using));
-    if is_sparse {
-        return match vector {
-            Vector::Sparse(sparse) if sparse.values().iter().all(|value| value.is_finite()) => Ok(()),
-            Vector::Sparse(_) => Err(Error::NotFinite { name: using.to_owned() }),
-            _ => Err(Error::WrongVectorKind { name: using.to_owned() }),
-        };
-    }
-    let params = config.vectors.by_name.get(using).ok_or_else(unknown)?;
-    if params.is_multi
-        && let Vector::Dense(row) = vector
-        && let Some(multi) = MultiVector::new(row.len(), std::mem::take(row))
-    {
-        *vector = Vector::Multi(multi);
-    }
-    match vector {
-        Vector::Dense(values) if !params.is_multi => check_vector(&config.vectors, using, values),
-        Vector::Multi(multi) if params.is_multi => {
-            multi.rows_mut().try_for_each(|row| check_vector(&config.vectors, using, row))
-        }
-        _ => Err(Error::WrongVectorKind { name: using.to_owned() }),
     }
 }
 
