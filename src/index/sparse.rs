@@ -445,6 +445,7 @@ impl<'a> Plan<'a> {
 }
 
 /// Marks the places whose sum is at least `needed`, or is not a number.
+#[allow(clippy::neg_cmp_op_on_partial_ord, reason = "what is not a number is to be marked, in one comparison")]
 fn mark_reaching(sums: &[f32], needed: f32, found: &mut [u64]) {
     // The next number below: the conversion may have rounded up.
     let needed = needed.next_down();

@@ -29,7 +29,7 @@ const SLOTS_FILE: &str = "slots";
 
 /// A column while its shard is being opened.
 enum Opening {
-    Restored(Restoring),
+    Restored(Box<Restoring>),
     New(Column),
 }
 
@@ -72,7 +72,7 @@ impl Shard {
                 let VectorSettings::Dense(params) = settings else { return None };
                 let path = folder.join(graph_file(name));
                 let loaded = VectorIndex::load(slots.clone(), *params, &path, *stamp);
-                loaded.map_err(|error| rebuilt.push(error)).ok()
+                loaded.map_err(|error| rebuilt.push(error)).ok().map(Box::new)
             });
             let new = || Opening::New(Column::new(&slots, settings));
             opening.insert(name.clone(), restored.map_or_else(new, Opening::Restored));

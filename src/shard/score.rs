@@ -149,7 +149,17 @@ impl Shard {
                         }
                     }
                 }
-                self.look_again(&column, &pin, rank, filter, self.replaced.since(mark), &mut hits)?;
+                // A point that was replaced meanwhile may have been met at its old slot, or at neither.
+                let replaced: BTreeSet<PointId> = self.replaced.since(mark).into_iter().collect();
+                for id in replaced {
+                    hits.remove(&id);
+                    let Some(Place { slot, version }) = self.place_of(id) else { continue };
+                    if let Some(score) = score(&column, &pin, rank.scoring, slot)
+                        && self.matches(filter, id)?
+                    {
+                        hits.insert(id, (version, score));
+                    }
+                }
             }
         }
         let places = self.ids.read();
@@ -165,29 +175,6 @@ impl Shard {
         sort_hits(&mut hits, rank.order);
         hits.truncate(rank.k);
         Ok(Found { hits, cost })
-    }
-
-    /// Scores points that were replaced while the slots were gone through: their old slot may have been met or not.
-    fn look_again(
-        &self,
-        column: &Column,
-        pin: &Pin<'_>,
-        rank: &Rank<'_>,
-        filter: Option<&Filter>,
-        replaced: impl IntoIterator<Item = PointId>,
-        hits: &mut HashMap<PointId, (PointVersion, f32)>,
-    ) -> Result<(), ReadError> {
-        let ids: BTreeSet<PointId> = replaced.into_iter().collect();
-        for id in ids {
-            hits.remove(&id);
-            let Some(Place { slot, version }) = self.place_of(id) else { continue };
-            if let Some(score) = score(column, pin, rank.scoring, slot)
-                && self.matches(filter, id)?
-            {
-                hits.insert(id, (version, score));
-            }
-        }
-        Ok(())
     }
 }
 
