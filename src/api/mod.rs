@@ -5,6 +5,7 @@ pub mod checks;
 pub mod grpc;
 pub mod levels;
 pub mod rest;
+mod schema;
 pub mod status;
 pub mod times;
 mod strict;

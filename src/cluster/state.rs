@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::collection::{AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName};
-use crate::model::{ShardId, VectorName};
+use crate::model::field_index::FieldIndexSchema;
+use crate::model::{Path, ShardId, VectorName};
 
 /// A collection as the cluster knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +50,17 @@ pub enum MetaCommand {
     /// In order, all or nothing.
     UpdateAliases {
         actions: Vec<AliasAction>,
+    },
+    /// In place of the field's index, if it has one. `name` may be an alias, here and below.
+    CreateFieldIndex {
+        name: String,
+        path: Path,
+        schema: FieldIndexSchema,
+    },
+    /// A field without an index is no error.
+    DeleteFieldIndex {
+        name: String,
+        path: Path,
     },
 }
 
@@ -141,6 +153,12 @@ impl MetaState {
                 self.aliases = aliases;
                 Ok(MetaChange::AliasesUpdated)
             }
+            MetaCommand::CreateFieldIndex { name, path, schema } => self.change_fields(&name, |fields| {
+                fields.insert(path, schema);
+            }),
+            MetaCommand::DeleteFieldIndex { name, path } => self.change_fields(&name, |fields| {
+                fields.remove(&path);
+            }),
         }
     }
 
@@ -168,6 +186,15 @@ impl MetaState {
             return Err(Refusal::VectorNameUnknown { name: name.clone() });
         }
         Arc::make_mut(collection).config.apply(diff);
+        Ok(MetaChange::Updated)
+    }
+
+    fn change_fields(&mut self, name: &str, change: impl FnOnce(&mut BTreeMap<Path, FieldIndexSchema>)) -> MetaOutcome {
+        let resolved = self.resolve(name).to_owned();
+        let Some(collection) = self.collections.get_mut(&resolved) else {
+            return Err(Refusal::CollectionNotFound { name: name.to_owned() });
+        };
+        change(&mut Arc::make_mut(collection).config.field_indexes);
         Ok(MetaChange::Updated)
     }
 
@@ -377,6 +404,38 @@ mod tests {
         let diff = CollectionConfigDiff { vectors: [("v".into(), Default::default())].into(), ..Default::default() };
         let (_, outcome) = run(vec![create("a", 1), MetaCommand::UpdateCollection { name: "a".into(), diff }]);
         assert_eq!(outcome, Err(Refusal::VectorNameUnknown { name: "v".into() }));
+    }
+
+    #[test]
+    fn s8_field_indexes_come_change_and_go() {
+        use crate::model::field_index::{FieldIndexKind, KeywordParams, PlacementParams};
+        let schema = |kind| FieldIndexSchema { kind, is_object: false, placement: PlacementParams::default() };
+        let path = |text: &str| text.parse::<Path>().unwrap();
+        let create = |name: &str, field: &str, kind| MetaCommand::CreateFieldIndex {
+            name: name.into(),
+            path: path(field),
+            schema: schema(kind),
+        };
+        let delete = |name: &str, field: &str| MetaCommand::DeleteFieldIndex { name: name.into(), path: path(field) };
+        let keyword = FieldIndexKind::Keyword(KeywordParams::default());
+        let aliases = MetaCommand::UpdateAliases { actions: vec![alias("x", "a")] };
+        let (state, outcome) = run(vec![
+            self::create("a", 1),
+            aliases,
+            create("x", "k", keyword.clone()),
+            create("a", "n", FieldIndexKind::Float),
+            create("a", "k", FieldIndexKind::Uuid),
+            delete("a", "n"),
+            delete("x", "unknown"),
+        ]);
+        assert_eq!(outcome, Ok(MetaChange::Updated));
+        let fields = &state.collection("a").unwrap().config.field_indexes;
+        assert_eq!(
+            fields.iter().map(|(path, schema)| (path.to_string(), schema.kind.clone())).collect::<Vec<_>>(),
+            [("k".to_owned(), FieldIndexKind::Uuid)]
+        );
+        let (_, outcome) = run(vec![create("a", "k", keyword)]);
+        assert_eq!(outcome, Err(Refusal::CollectionNotFound { name: "a".into() }));
     }
 
     fn any_command() -> impl Strategy<Value = MetaCommand> {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::collection::Memory;
+
 /// The kind of a field index, with the parameters it was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FieldIndexKind {
@@ -34,11 +36,8 @@ pub struct PlacementParams {
     /// Most searches are by this field.
     pub is_principal: Option<bool>,
     pub on_disk: Option<bool>,
-    /// `cold`, `cached` or `pinned`.
-    pub memory: Option<String>,
+    pub memory: Option<Memory>,
     pub enable_hnsw: Option<bool>,
-    /// 1.20.
-    pub nested: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

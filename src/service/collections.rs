@@ -1,16 +1,18 @@
 //! Collections and aliases: changes of the `meta` group, and reports.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::errors::{from_propose, from_refusal};
 use super::shards::{NotRunning, RunningShard};
-use super::{Alias, CollectionReport, CollectionStatus, Error, Service, ShardReport, before};
+use super::{Alias, CollectionReport, CollectionStatus, Error, FieldReport, Service, ShardReport, before};
 use crate::cluster::{Collection, MetaChange, MetaCommand, outcome_from_reply};
-use crate::model::CollectionConfig;
 use crate::model::collection::{
     AliasAction, CollectionConfigDiff, CollectionName, HnswConfigDiff, WalConfigDiff, defaults,
 };
+use crate::model::field_index::FieldIndexSchema;
+use crate::model::{CollectionConfig, Path};
 
 /// Shards of one collection: each is a group with a log and indexes of its own, on this one node.
 const SHARDS_PER_COLLECTION_MAX: u32 = 256;
@@ -118,6 +120,7 @@ impl Service {
             indexed_vector_count: 0,
             tail_vector_count: 0,
             shards: Vec::with_capacity(shards.len()),
+            fields: fields(&collection.config, &shards),
             warnings: warnings(&collection.config),
             config: collection.config.clone(),
         };
@@ -195,6 +198,21 @@ impl Service {
             .ok_or_else(|| Error::OutcomeUnknown { why: "the meta group's reply is not readable".to_owned() })?;
         Ok((proposed.index, outcome.map_err(from_refusal)?))
     }
+}
+
+/// The field indexes that were asked for, with what the shards' indexes hold.
+fn fields(config: &CollectionConfig, shards: &[Arc<RunningShard>]) -> BTreeMap<Path, FieldReport> {
+    let report = |schema: &FieldIndexSchema| FieldReport { schema: schema.clone(), point_count: 0 };
+    let mut reports: BTreeMap<Path, FieldReport> =
+        config.field_indexes.iter().map(|(path, schema)| (path.clone(), report(schema))).collect();
+    for running in shards {
+        for (path, status) in running.shard.fields() {
+            if let Some(report) = reports.get_mut(&path).filter(|report| report.schema.kind == status.kind) {
+                report.point_count += status.point_count;
+            }
+        }
+    }
+    reports
 }
 
 /// Green while what waits for the graphs is no larger than `indexing_threshold` allows.

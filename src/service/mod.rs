@@ -14,6 +14,7 @@ mod checks;
 mod collections;
 mod error;
 mod errors;
+mod fields;
 mod gate;
 mod lock;
 mod merge;
@@ -35,13 +36,15 @@ pub use settings::{OpenError, ServiceSettings};
 pub use snapshots::SnapshotDescription;
 pub use strict::{RateExceeded, RetryLater, Violation};
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cluster::{META_GROUP, Meta};
-use crate::model::{CollectionConfig, PointId, Record};
+use crate::model::field_index::FieldIndexSchema;
+use crate::model::{CollectionConfig, Path, PointId, Record};
 use crate::raft::{self, Group, Node};
 use crate::storage::{DbSettings, LogDb, PointDb};
 use background::Background;
@@ -138,8 +141,19 @@ pub struct CollectionReport {
     pub tail_vector_count: u64,
     /// In the order of their ranges of hash slots; empty when one failed.
     pub shards: Vec<ShardReport>,
+    /// Those that were asked for; one that is being built counts the points of the shards that have it.
+    pub fields: BTreeMap<Path, FieldReport>,
     /// Settings that were accepted and have no effect in this version.
     pub warnings: Vec<String>,
+}
+
+/// A field index of a report.
+#[derive(Clone, Debug)]
+pub struct FieldReport {
+    /// As it was asked for.
+    pub schema: FieldIndexSchema,
+    /// Points with a value of the index's kind; exact.
+    pub point_count: u64,
 }
 
 /// One shard of a report.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::collections::View;
 use super::errors::{from_propose, from_read};
 use super::merge::first_ids;
+use super::query::in_order;
 use super::shards::RunningShard;
 use super::{Consistency, Error, ReadOptions, ScrollPage, Service, before};
 use crate::cluster::shard_of;
 use crate::index::Stop;
-use crate::model::query::ScrollRequest;
+use crate::model::query::{OrderValue, ScrollRequest};
 use crate::model::{Filter, PayloadSelector, PointId, Record, VectorSelector};
 use crate::shard::{ReadError, Shard};
 
@@ -175,28 +176,66 @@ pub(super) fn fetch(
     Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
 }
 
+/// What one shard has of a page.
+pub(super) enum ScrollPart {
+    Ids(Vec<PointId>),
+    Ordered(Vec<(OrderValue, PointId)>),
+}
+
 impl Scattered for ScrollRequest {
     const WHAT: &'static str = "scroll";
-    type Part = Vec<PointId>;
+    type Part = ScrollPart;
     type Whole = ScrollPage;
 
-    fn part(&self, shard: &Shard, stop: &Stop) -> Result<Vec<PointId>, ReadError> {
-        // One more than shown: the first of the next page.
-        shard.scroll(self.offset, self.limit.saturating_add(1), self.filter.as_ref(), stop)
+    fn part(&self, shard: &Shard, stop: &Stop) -> Result<ScrollPart, ReadError> {
+        let filter = self.filter.as_ref();
+        match &self.order_by {
+            Some(order) => shard.order_by(order, filter, None, self.limit, stop).map(ScrollPart::Ordered),
+            // One more than shown: the first of the next page.
+            None => shard.scroll(self.offset, self.limit.saturating_add(1), filter, stop).map(ScrollPart::Ids),
+        }
     }
 
     fn whole(
         &self,
         shards: &[Arc<RunningShard>],
-        parts: Vec<Vec<PointId>>,
+        parts: Vec<ScrollPart>,
         stop: &Stop,
     ) -> Result<ScrollPage, ReadError> {
-        let mut ids = first_ids(parts, self.limit.saturating_add(1));
+        let (mut pages, mut ordered) = (Vec::new(), Vec::new());
+        for part in parts {
+            match part {
+                ScrollPart::Ids(ids) => pages.push(ids),
+                ScrollPart::Ordered(part) => ordered.extend(part),
+            }
+        }
+        if let Some(order) = &self.order_by {
+            in_order(order, &mut ordered);
+            ordered.truncate(self.limit);
+            let points = ordered_records(self, shards, ordered, stop)?;
+            return Ok(ScrollPage { points, next_offset: None });
+        }
+        let mut ids = first_ids(pages, self.limit.saturating_add(1));
         let next_offset = ids.get(self.limit).copied();
         ids.truncate(self.limit);
         let points = fetch(shards, &ids, &self.with_payload, &self.with_vectors, stop)?;
         Ok(ScrollPage { points, next_offset })
     }
+}
+
+/// The points of `ordered`, each as often as it has a value there.
+fn ordered_records(
+    request: &ScrollRequest,
+    shards: &[Arc<RunningShard>],
+    ordered: Vec<(OrderValue, PointId)>,
+    stop: &Stop,
+) -> Result<Vec<Record>, ReadError> {
+    let mut seen = HashSet::with_capacity(ordered.len());
+    let ids: Vec<PointId> = ordered.iter().map(|(_, id)| *id).filter(|id| seen.insert(*id)).collect();
+    let records = fetch(shards, &ids, &request.with_payload, &request.with_vectors, stop)?;
+    let records: HashMap<PointId, Record> = records.into_iter().map(|record| (record.id, record)).collect();
+    let record = |(value, id)| Some(Record { order_value: Some(value), ..records.get(&id)?.clone() });
+    Ok(ordered.into_iter().filter_map(record).collect())
 }
 
 struct Count {

@@ -17,9 +17,10 @@ use crate::model::{
     Vector, VectorSelector,
 };
 
-const WAIT: WriteOptions = WriteOptions { wait: true, deadline: None };
-const NO_WAIT: WriteOptions = WriteOptions { wait: false, deadline: None };
-const READ: ReadOptions = ReadOptions { consistency: Consistency::Linearizable, deadline: None, timeout_s: None };
+pub(super) const WAIT: WriteOptions = WriteOptions { wait: true, deadline: None };
+pub(super) const NO_WAIT: WriteOptions = WriteOptions { wait: false, deadline: None };
+pub(super) const READ: ReadOptions =
+    ReadOptions { consistency: Consistency::Linearizable, deadline: None, timeout_s: None };
 
 fn settings(folder: &Path) -> ServiceSettings {
     ServiceSettings {
@@ -37,8 +38,8 @@ fn settings(folder: &Path) -> ServiceSettings {
 }
 
 /// A service on a folder of its own.
-struct Fixture {
-    service: Service,
+pub(super) struct Fixture {
+    pub(super) service: Service,
     folder: tempfile::TempDir,
 }
 
@@ -50,7 +51,7 @@ impl Fixture {
     }
 
     /// With collection `c` of `shard_number` shards and one unnamed vector.
-    async fn with(shard_number: u32, dim: u64, metric: Metric) -> Fixture {
+    pub(super) async fn with(shard_number: u32, dim: u64, metric: Metric) -> Fixture {
         let fixture = Fixture::new().await;
         fixture.create("c", config(shard_number, &[("", dim, metric)])).await;
         fixture
@@ -60,7 +61,7 @@ impl Fixture {
         self.service.create_collection(name_of(name), config, None).await.unwrap();
     }
 
-    async fn upsert(&self, points: Vec<Point>) {
+    pub(super) async fn upsert(&self, points: Vec<Point>) {
         self.service.write("c", upsert(points), WAIT).await.unwrap();
     }
 
@@ -83,7 +84,7 @@ impl Fixture {
     }
 
     /// Shuts down and opens the folder again.
-    async fn reopen(self) -> Fixture {
+    pub(super) async fn reopen(self) -> Fixture {
         let Fixture { service, folder } = self;
         service.shutdown().await.unwrap();
         drop(service);
@@ -92,7 +93,7 @@ impl Fixture {
     }
 
     /// Opens a copy of the folder as it is now, as a crash would leave it.
-    async fn crashed(&self) -> Fixture {
+    pub(super) async fn crashed(&self) -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         copy(self.folder.path(), folder.path());
         let service = Service::open(settings(folder.path())).await.unwrap();
@@ -123,7 +124,7 @@ fn config(shard_number: u32, vectors: &[(&str, u64, Metric)]) -> CollectionConfi
     CollectionConfig { shard_number, ..CollectionConfig::new(vectors) }
 }
 
-fn payload(value: serde_json::Value) -> Payload {
+pub(super) fn payload(value: serde_json::Value) -> Payload {
     match value {
         serde_json::Value::Object(map) => Payload(map),
         other => panic!("no object: {other}"),
@@ -138,15 +139,15 @@ fn point(id: u64, values: &[f32]) -> Point {
     Point { id: PointId::Num(id), vectors: vectors(&[("", values)]), payload: payload(json!({"n": id})) }
 }
 
-fn upsert(points: Vec<Point>) -> PointOp {
+pub(super) fn upsert(points: Vec<Point>) -> PointOp {
     PointOp::Upsert { points, mode: UpsertMode::Upsert, update_filter: None }
 }
 
-fn by_ids(ids: &[u64]) -> PointSelector {
+pub(super) fn by_ids(ids: &[u64]) -> PointSelector {
     PointSelector::Ids(ids.iter().copied().map(PointId::Num).collect())
 }
 
-fn num(id: PointId) -> u64 {
+pub(super) fn num(id: PointId) -> u64 {
     match id {
         PointId::Num(num) => num,
         PointId::Uuid(uuid) => panic!("unexpected id {uuid}"),
@@ -171,7 +172,7 @@ fn near(values: &[f32]) -> QueryRequest {
     nearest(Target::Vector(Vector::Dense(values.to_vec())))
 }
 
-fn scroll_all() -> ScrollRequest {
+pub(super) fn scroll_all() -> ScrollRequest {
     ScrollRequest {
         offset: None,
         limit: usize::MAX,

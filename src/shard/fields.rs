@@ -48,8 +48,6 @@ pub struct FieldStatus {
     pub kind: FieldIndexKind,
     /// Points with at least one value of the index's kind.
     pub point_count: u64,
-    /// Of memory, roughly.
-    pub bytes: u64,
 }
 
 impl Shard {
@@ -65,12 +63,15 @@ impl Shard {
     /// The complete field indexes.
     pub fn fields(&self) -> BTreeMap<Path, FieldStatus> {
         let fields = self.fields.read();
-        let status = |index: &FieldIndex| FieldStatus {
-            kind: index.spec().kind.clone(),
-            point_count: index.point_count(),
-            bytes: index.memory_bytes() as u64,
-        };
+        let status =
+            |index: &FieldIndex| FieldStatus { kind: index.spec().kind.clone(), point_count: index.point_count() };
         fields.ready().map(|index| (index.spec().path.clone(), status(index))).collect()
+    }
+
+    /// Bytes of memory that each complete field index takes, roughly. Looks at every value.
+    pub fn field_bytes(&self) -> BTreeMap<Path, u64> {
+        let fields = self.fields.read();
+        fields.ready().map(|index| (index.spec().path.clone(), index.memory_bytes() as u64)).collect()
     }
 
     /// Whether there is a complete index of this kind for `path`.

@@ -16,5 +16,15 @@ pub use bm25::{Bm25, Bm25Error, Bm25Options};
 pub use tokenizer::Tokenizer;
 pub use words::words;
 
+/// Whether words of this language, as the protocol names it, can be stemmed.
+pub fn has_stemmer(language: &str) -> bool {
+    language::stemmer(language).is_some()
+}
+
+/// Whether there are stopwords of this language, as the protocol names it.
+pub fn has_stopwords(language: &str) -> bool {
+    language::stopwords(language).is_some()
+}
+
 #[cfg(test)]
 mod tests;

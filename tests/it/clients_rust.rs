@@ -13,11 +13,11 @@ use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::vectors_output::VectorsOptions;
 use qdrant_client::qdrant::{
     Condition, CountPointsBuilder, CreateAliasBuilder, CreateCollectionBuilder, CreateFieldIndexCollectionBuilder,
-    DeletePointsBuilder, Distance, FieldType, Filter, GetPointsBuilder, PointId, PointStruct, PointVectors,
-    PointsIdsList, PointsSelector, PointsUpdateOperation, QueryBatchPointsBuilder, QueryPointsBuilder, Range,
-    ScrollPointsBuilder, SearchPointsBuilder, SetPayloadPointsBuilder, UpdateBatchPointsBuilder, UpdateMode,
-    UpdatePointVectorsBuilder, UpdateStatus, UpsertPointsBuilder, Value, VectorParamsBuilder, VectorParamsMap,
-    VectorsConfig, VectorsOutput,
+    DeleteFieldIndexCollectionBuilder, DeletePointsBuilder, Distance, FacetCountsBuilder, FieldType, Filter,
+    GetPointsBuilder, OrderByBuilder, PointId, PointStruct, PointVectors, PointsIdsList, PointsSelector,
+    PointsUpdateOperation, QueryBatchPointsBuilder, QueryPointsBuilder, Range, ScrollPointsBuilder,
+    SearchPointsBuilder, SetPayloadPointsBuilder, UpdateBatchPointsBuilder, UpdateMode, UpdatePointVectorsBuilder,
+    UpdateStatus, UpsertPointsBuilder, Value, VectorParamsBuilder, VectorParamsMap, VectorsConfig, VectorsOutput,
 };
 use qdrant_client::{Payload, Qdrant, QdrantError};
 use serde_json::json;
@@ -325,7 +325,43 @@ async fn errors() {
     assert_eq!(text, "Wrong input: Vector dimension error: expected dim: 3, got 1");
     let unknown = QueryPointsBuilder::new(COLLECTION).query(PointId::from(77));
     assert_eq!(refused(client.query(unknown).await, tonic::Code::NotFound), "Not found: No point with id 77 found");
-    let field_index = CreateFieldIndexCollectionBuilder::new(COLLECTION, "city", FieldType::Keyword);
-    let text = refused(client.create_field_index(field_index).await, tonic::Code::Unimplemented);
-    assert!(text.starts_with("Not implemented: "), "{text}");
+}
+
+#[tokio::test]
+async fn field_indexes_orders_and_facets() {
+    let server = Server::start().await;
+    let client = with_cities(&server).await;
+    let points: Vec<PointStruct> = (100..120_u64)
+        .map(|id| {
+            PointStruct::new(id, vec![0.0, 0.0, 1.0], payload(json!({"zip": id % 3, "street": format!("s{}", id % 2)})))
+        })
+        .collect();
+    client.upsert_points(UpsertPointsBuilder::new(COLLECTION, points).wait(true)).await.unwrap();
+
+    let by_zip = || ScrollPointsBuilder::new(COLLECTION).limit(3).order_by(OrderByBuilder::new("zip"));
+    let text = refused(client.scroll(by_zip()).await, tonic::Code::InvalidArgument);
+    assert!(text.starts_with("Wrong input: No range index for `order_by` key: `zip`. Please create one"), "{text}");
+    let text = refused(client.facet(FacetCountsBuilder::new(COLLECTION, "street")).await, tonic::Code::InvalidArgument);
+    assert!(text.starts_with("Wrong input: No appropriate index for faceting: `street`. Please create"), "{text}");
+
+    for (field, field_type) in [("zip", FieldType::Integer), ("street", FieldType::Keyword)] {
+        let index = CreateFieldIndexCollectionBuilder::new(COLLECTION, field, field_type).wait(true);
+        let made = client.create_field_index(index).await.unwrap().result.unwrap();
+        assert_eq!(made.status(), UpdateStatus::Completed);
+    }
+    let page = client.scroll(by_zip()).await.unwrap();
+    assert_eq!(ids(&page.result, |point| &point.id), [102.into(), 105.into(), 108.into()]);
+    let value = page.result[0].order_value.and_then(|value| value.variant);
+    assert_eq!(value, Some(qdrant_client::qdrant::order_value::Variant::Int(0)));
+    let facet = client.facet(FacetCountsBuilder::new(COLLECTION, "street").limit(1)).await.unwrap();
+    let hit = &facet.hits[0];
+    assert_eq!((facet.hits.len(), hit.count), (1, 10));
+    let value = hit.value.clone().and_then(|value| value.variant);
+    assert_eq!(value, Some(qdrant_client::qdrant::facet_value::Variant::StringValue("s0".to_owned())));
+    let info = client.collection_info(COLLECTION).await.unwrap().result.unwrap();
+    assert_eq!(info.payload_schema["zip"].points, Some(20));
+    assert_eq!(info.payload_schema["zip"].data_type(), qdrant_client::qdrant::PayloadSchemaType::Integer);
+
+    client.delete_field_index(DeleteFieldIndexCollectionBuilder::new(COLLECTION, "zip").wait(true)).await.unwrap();
+    assert!(client.scroll(by_zip()).await.is_err());
 }

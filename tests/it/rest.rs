@@ -475,8 +475,6 @@ async fn clients_3_5_query_parameters() {
 async fn clients_1_1_routes_not_built_and_routes_that_are_nowhere() {
     let api = Api::new().await;
     for (method, path, operation) in [
-        ("PUT", "/collections/c/index", "create field index"),
-        ("POST", "/collections/c/facet", "facet"),
         ("GET", "/cluster", "cluster status"),
         ("DELETE", "/snapshots/s", "delete full snapshot"),
         ("GET", "/dashboard/index.html", "dashboard"),
@@ -674,4 +672,74 @@ async fn answers_are_counted_by_route() {
         assert!(text.contains(&format!("rest_responses_total{labels} {count}\n")), "{labels}: {text}");
         assert!(text.contains(&format!("rest_responses_duration_seconds_count{labels} {count}\n")), "{labels}: {text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s8_field_indexes_over_rest() {
+    let api = Api::with_points().await;
+    let schema = || async { api.get("/collections/c").await.result()["payload_schema"].take() };
+    assert_eq!(schema().await, json!({}));
+    let made = api.put("/collections/c/index?wait=true", json!({"field_name": "n", "field_schema": "integer"})).await;
+    assert_eq!(made.result()["status"], "completed");
+    let text = json!({"type": "text", "tokenizer": "word", "min_token_len": 1, "lowercase": true});
+    let made = api.put("/collections/c/index", json!({"field_name": "tag", "field_schema": text})).await;
+    assert_eq!(made.result()["status"], "acknowledged");
+    api.put("/collections/c/index?wait=true", json!({"field_name": "tag", "field_schema": text})).await.result();
+    assert_eq!(
+        schema().await,
+        json!({
+            "n": {"data_type": "integer", "points": 3},
+            "tag": {"data_type": "text", "params": text, "points": 2},
+        })
+    );
+    let (status, error) = api.put("/collections/c/index", json!({"field_name": "n"})).await.failure();
+    assert_eq!(status, 400);
+    assert!(error.contains("Can't auto-detect field type, please specify `field_schema` in the request"), "{error}");
+    let both_off = json!({"type": "integer", "lookup": false, "range": false});
+    let (status, error) =
+        api.put("/collections/c/index", json!({"field_name": "n", "field_schema": both_off})).await.failure();
+    assert_eq!(status, 422);
+    assert!(error.contains("the 'lookup' and 'range' capabilities can't be both disabled"), "{error}");
+    let missing = api.put("/collections/x/index", json!({"field_name": "n", "field_schema": "integer"})).await;
+    assert_eq!(missing.failure().0, 404);
+    for field in ["n", "unknown", "tag"] {
+        api.delete(&format!("/collections/c/index/{field}?wait=true")).await.result();
+    }
+    assert_eq!(schema().await, json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s9_2_s9_4_orders_and_facets_over_rest() {
+    let api = Api::with_points().await;
+    let scroll = |body: Value| async { api.post("/collections/c/points/scroll", body).await };
+    let (status, error) = scroll(json!({"order_by": "n"})).await.failure();
+    assert_eq!(status, 400);
+    assert!(error.contains("No range index for `order_by` key: `n`. Please create one to use `order_by`."), "{error}");
+    let facet = |body: Value| async { api.post("/collections/c/facet", body).await };
+    let (status, error) = facet(json!({"key": "tag"})).await.failure();
+    assert_eq!(status, 400);
+    assert!(error.contains("No appropriate index for faceting: `tag`. Please create one to facet on"), "{error}");
+    for (field, schema) in [("n", json!("float")), ("tag", json!("keyword"))] {
+        api.put("/collections/c/index?wait=true", json!({"field_name": field, "field_schema": schema})).await.result();
+    }
+    let page = scroll(json!({"order_by": {"key": "n", "direction": "desc"}, "limit": 2, "with_payload": ["n"]})).await;
+    assert_eq!(
+        page.result(),
+        json!({
+            "points": [
+                {"id": "00000000-0000-0000-0000-000000000003", "payload": {"n": 3}, "order_value": 3.0},
+                {"id": 2, "payload": {"n": 2}, "order_value": 2.0},
+            ],
+            "next_page_offset": null,
+        })
+    );
+    let (status, error) = scroll(json!({"order_by": "n", "offset": 2})).await.failure();
+    assert_eq!(status, 400);
+    assert!(error.starts_with("Wrong input: Cannot use an `offset` when using `order_by`."), "{error}");
+    let hits = facet(json!({"key": "tag", "exact": true})).await.result();
+    assert_eq!(hits, json!({"hits": [{"value": "a", "count": 1}, {"value": "b", "count": 1}]}));
+    let filter = json!({"must": [{"key": "n", "range": {"gt": 1}}]});
+    let hits = facet(json!({"key": "tag", "filter": filter})).await.result();
+    assert_eq!(hits, json!({"hits": [{"value": "b", "count": 1}]}));
+    assert_eq!(facet(json!({"key": "tag", "limit": 0})).await.failure().0, 422);
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::call::Times;
+use super::fields::wire_from_field;
 use super::pb::{self, alias_operations::Action, max_optimization_threads, vectors_config, vectors_config_diff};
 use super::point::{choice_from_wire, required};
 use super::strict::{strict_mode_from_wire, wire_from_strict_mode};
@@ -289,6 +290,8 @@ pub(super) fn wire_from_report(report: CollectionReport) -> pb::CollectionInfo {
         CollectionStatus::Yellow => (pb::CollectionStatus::Yellow, ""),
         CollectionStatus::Red => (pb::CollectionStatus::Red, "a shard failed"),
     };
+    let fields = report.fields.into_iter();
+    let payload_schema = fields.map(|(path, field)| (path.to_string(), wire_from_field(field))).collect();
     let config = report.config;
     let metadata = config.metadata.clone();
     pb::CollectionInfo {
@@ -305,7 +308,7 @@ pub(super) fn wire_from_report(report: CollectionReport) -> pb::CollectionInfo {
             metadata: wire_from_payload(metadata),
             params: Some(wire_from_params(config)),
         }),
-        payload_schema: BTreeMap::new(),
+        payload_schema,
         points_count: Some(report.point_count),
         indexed_vectors_count: Some(report.indexed_vector_count),
         warnings: report.warnings.into_iter().map(|message| pb::CollectionWarning { message }).collect(),
@@ -719,6 +722,7 @@ mod tests {
                 indexed_vector_count: 4,
                 tail_vector_count: 2,
                 shards: vec![ShardReport { id: 1, point_count: 6, applied_index: 9 }],
+                fields: BTreeMap::new(),
                 warnings: vec!["w".to_owned()],
             })
         };

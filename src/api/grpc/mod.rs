@@ -11,6 +11,7 @@ mod call;
 pub mod codec;
 mod collections;
 mod config;
+mod fields;
 mod filter;
 mod levels;
 mod gate;

@@ -3,6 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::call::{Call, Calls};
+use super::fields::{self, CreateIndex, DeleteIndex, wire_from_facet_hit};
 use super::levels::{wire_from_groups, wire_from_matrix_offsets, wire_from_matrix_pairs};
 use super::pb::{self, points_server::Points};
 use super::point::{wire_from_hit, wire_from_id, wire_from_record};
@@ -110,6 +111,38 @@ impl Points for PointsRpc {
         let count = self.service.count(&read.collection, read.request, read.options).await.map_err(failed)?;
         let result = Some(pb::CountResult { count });
         Ok(Response::new(pb::CountResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn facet(&self, request: Request<pb::FacetCounts>) -> Answer<pb::FacetResponse> {
+        let call = self.calls.begin()?;
+        let read = checked(|found| query::facet(found, request.into_inner(), call.times))?;
+        let hits = self.service.facet(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let hits = hits.into_iter().map(wire_from_facet_hit).collect();
+        Ok(Response::new(pb::FacetResponse { hits, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn create_field_index(
+        &self,
+        request: Request<pb::CreateFieldIndexCollection>,
+    ) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        let CreateIndex { collection, path, schema, options } =
+            checked(|found| fields::create(found, request.into_inner(), call.times))?;
+        let ack = call.within_limit(self.service.create_field_index(&collection, path, schema, options)).await?;
+        let result = Some(wire_from_ack(ack));
+        Ok(Response::new(pb::PointsOperationResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn delete_field_index(
+        &self,
+        request: Request<pb::DeleteFieldIndexCollection>,
+    ) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        let DeleteIndex { collection, path, options } =
+            checked(|found| fields::delete(found, request.into_inner(), call.times))?;
+        let ack = call.within_limit(self.service.delete_field_index(&collection, path, options)).await?;
+        let result = Some(wire_from_ack(ack));
+        Ok(Response::new(pb::PointsOperationResponse { result, time: call.elapsed_s(), usage: None }))
     }
 
     async fn query(&self, request: Request<pb::QueryPoints>) -> Answer<pb::QueryResponse> {

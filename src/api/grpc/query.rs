@@ -9,8 +9,9 @@ use super::point::{
 };
 use super::write::SHARD_KEY;
 use crate::api::checks::{self, At, Checked, Findings, each};
+use crate::api::schema;
 use crate::api::status::ApiError;
-use crate::model::query::{GroupsRequest, MatrixRequest, ScrollRequest};
+use crate::model::query::{FacetRequest, GroupsRequest, MatrixRequest, ScrollRequest};
 use crate::model::{Filter, PayloadSelector, PointId, QueryRequest, VectorSelector};
 use crate::service::ReadOptions;
 
@@ -151,18 +152,19 @@ pub(super) fn discover_batch(
 
 pub(super) fn scroll(found: &mut Findings, mut wire: pb::ScrollPoints, times: Times) -> Checked<Read<ScrollRequest>> {
     let shard_key = found.absent(&wire.shard_key_selector, SHARD_KEY);
-    let order_by = found.absent(&wire.order_by, "order_by");
+    let no_offset = schema::no_offset_with_order(found, wire.offset.is_some(), wire.order_by.is_some());
+    let order_by = wire.order_by.map(|order| levels::order_by(found, At::Root.field("order_by"), order)).transpose();
     let offset = wire.offset.map(|id| id_from_wire(found, Some(id))).transpose();
     let limit = checks::limit(found, At::Root.field("limit"), wire.limit.map_or(LIMIT_DEFAULT, u64::from));
     let filter = filter_if_given(found, At::Root.field("filter"), wire.filter);
     let with_payload = with_payload_from_wire(found, wire.with_payload, PayloadSelector::All);
     let with_vectors = with_vectors_from_wire(found, wire.with_vectors);
-    let request = shard_key.and(order_by).and_then(|()| {
+    let request = shard_key.and(no_offset).and_then(|()| {
         Ok(ScrollRequest {
             offset: offset?,
             limit: limit?,
             filter: filter?,
-            order_by: None,
+            order_by: order_by?,
             with_payload: with_payload?,
             with_vectors: with_vectors?,
         })
@@ -175,6 +177,16 @@ pub(super) fn count(found: &mut Findings, mut wire: pb::CountPoints, times: Time
     let shard_key = found.absent(&wire.shard_key_selector, SHARD_KEY);
     let filter = filter_if_given(found, At::Root.field("filter"), wire.filter);
     read_parts!(wire, times).read(found, shard_key.and(filter))
+}
+
+/// Counts of a facet are always exact.
+pub(super) fn facet(found: &mut Findings, mut wire: pb::FacetCounts, times: Times) -> Checked<Read<FacetRequest>> {
+    let shard_key = found.absent(&wire.shard_key_selector, SHARD_KEY);
+    let key = checks::path(found, &wire.key);
+    let limit = checks::limit(found, At::Root.field("limit"), wire.limit.unwrap_or(LIMIT_DEFAULT));
+    let filter = filter_if_given(found, At::Root.field("filter"), wire.filter);
+    let request = shard_key.and_then(|()| Ok(FacetRequest { key: key?, limit: limit?, filter: filter? }));
+    read_parts!(wire, times).read(found, request)
 }
 
 pub(super) fn get(found: &mut Findings, mut wire: pb::GetPoints, times: Times) -> Checked<Read<Get>> {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
+use super::fields;
 use super::strict::StrictMode;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::collection::{
@@ -319,9 +320,13 @@ pub(super) fn info(report: &CollectionReport) -> Value {
         ("points_count", some(report.point_count)),
         ("segments_count", some(report.shards.len())),
         ("config", some(config(&report.config))),
-        ("payload_schema", some(json!({}))),
+        ("payload_schema", some(payload_schema(report))),
         ("update_queue", some(json!({ "length": report.tail_vector_count }))),
     ])
+}
+
+fn payload_schema(report: &CollectionReport) -> Map<String, Value> {
+    report.fields.iter().map(|(path, field)| (path.to_string(), fields::info(field))).collect()
 }
 
 fn config(config: &CollectionConfig) -> Value {

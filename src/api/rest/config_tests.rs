@@ -33,6 +33,7 @@ fn shown(config: CollectionConfig) -> Value {
         indexed_vector_count: 4,
         tail_vector_count: 2,
         shards: vec![ShardReport { id: 1, point_count: 6, applied_index: 9 }],
+        fields: BTreeMap::new(),
         warnings: vec![],
     })
 }
@@ -142,6 +143,7 @@ fn status_and_warnings_show() {
         indexed_vector_count: 0,
         tail_vector_count: 0,
         shards: vec![],
+        fields: BTreeMap::new(),
         warnings: vec!["on_disk has no effect".to_owned()],
     };
     let red = info(&report);

@@ -10,6 +10,7 @@ mod call;
 mod collections;
 mod config;
 mod envelope;
+mod fields;
 mod filter;
 mod formula;
 mod groups;
@@ -30,7 +31,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use tokio::sync::Semaphore;
 
 use super::auth::Keys;
@@ -100,6 +101,9 @@ fn routes() -> Router<Rest> {
         .route("/collections/{name}/aliases", get(collections::collection_aliases))
         .route("/collections/aliases", post(collections::update_aliases))
         .route("/aliases", get(collections::aliases))
+        .route("/collections/{name}/index", put(fields::create))
+        .route("/collections/{name}/index/{field}", delete(fields::delete))
+        .route("/collections/{name}/facet", post(fields::facet))
         .route("/collections/{name}/points", put(points::write::<points::Upsert>).post(reads::retrieve))
         .route("/collections/{name}/points/{id}", get(reads::retrieve_one))
         .route("/collections/{name}/points/delete", post(points::write::<points::Delete>))

@@ -10,12 +10,13 @@ use serde_json::json;
 use super::call::{BodyCall, Call};
 use super::envelope::{Answer, success};
 use super::filter::{self, FilterBody};
-use super::query::{LIMIT_DEFAULT, Query, QueryBody};
+use super::query::{LIMIT_DEFAULT, OrderByBody, Query, QueryBody};
 use super::records::{IdOut, RecordOut, ScoredPointOut};
 use super::selectors::{self, SearchParams, WithPayload, WithVector};
 use super::shapes::{Id, ids};
 use super::vectors::{OneVector, VectorOrId};
 use crate::api::checks::{self, At, Checked, Findings};
+use crate::api::schema;
 use crate::api::status::ApiError;
 use crate::model::query::ScrollRequest;
 use crate::model::{Filter, PayloadSelector, PointId, ScoredPoint, VectorSelector};
@@ -69,7 +70,7 @@ pub(super) struct Scroll {
     with_payload: Option<WithPayload>,
     #[serde(alias = "with_vectors")]
     with_vector: Option<WithVector>,
-    order_by: Option<IgnoredAny>,
+    order_by: Option<OrderByBody>,
     shard_key: Option<IgnoredAny>,
 }
 
@@ -78,7 +79,8 @@ impl Scroll {
         let root = At::Root;
         let at = root.field("scroll_request");
         found.absent(&self.shard_key, "shard_key")?;
-        found.absent(&self.order_by, "order_by")?;
+        schema::no_offset_with_order(found, self.offset.is_some(), self.order_by.is_some())?;
+        let order_by = self.order_by.map(|order| order.convert(found)).transpose();
         let limit = checks::limit(found, at.field("limit"), self.limit.unwrap_or(LIMIT_DEFAULT));
         let filter = filter::filter(found, at.field("filter"), self.filter);
         let with_payload = selectors::payload(found, self.with_payload, PayloadSelector::All);
@@ -86,7 +88,7 @@ impl Scroll {
             offset: self.offset.map(|Id(id)| id),
             limit: limit?,
             filter: filter?,
-            order_by: None,
+            order_by: order_by?,
             with_payload: with_payload?,
             with_vectors: selectors::vectors(self.with_vector),
         })

@@ -317,5 +317,11 @@ fn protocol_9_2_scroll() {
         read(r#"{"limit": 0}"#).unwrap_err().text,
         "Validation error in JSON body: [scroll_request.limit: value 0 invalid, must be 1 or larger]"
     );
-    assert_eq!(read(r#"{"order_by": "a"}"#).unwrap_err().text, "Not implemented: order_by");
+    let ordered = read(r#"{"order_by": {"key": "a", "direction": "desc", "start_from": 3}}"#).unwrap();
+    let order =
+        OrderBy { key: "a".parse().unwrap(), direction: Direction::Desc, start_from: Some(StartFrom::Integer(3)) };
+    assert_eq!(ordered.order_by, Some(order));
+    let error = read(r#"{"order_by": "a", "offset": 4}"#).unwrap_err();
+    assert_eq!(error.http_status(), 400);
+    assert!(error.text.starts_with("Wrong input: Cannot use an `offset` when using `order_by`."), "{}", error.text);
 }

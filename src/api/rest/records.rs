@@ -60,9 +60,10 @@ pub(super) struct RecordOut(pub Record);
 
 impl Serialize for RecordOut {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("Record", 3)?;
+        let mut out = serializer.serialize_struct("Record", 4)?;
         out.serialize_field("id", &IdOut(self.0.id))?;
         serialize_selected::<S>(&mut out, &self.0.payload, &self.0.vectors)?;
+        serialize_order_value::<S>(&mut out, self.0.order_value)?;
         out.end()
     }
 }
@@ -77,12 +78,19 @@ impl Serialize for ScoredPointOut {
         out.serialize_field("version", &self.0.version)?;
         out.serialize_field("score", &self.0.score)?;
         serialize_selected::<S>(&mut out, &self.0.payload, &self.0.vectors)?;
-        match self.0.order_value {
-            Some(OrderValue::Integer(value)) => out.serialize_field("order_value", &value)?,
-            Some(OrderValue::Float(value)) => out.serialize_field("order_value", &value)?,
-            None => out.skip_field("order_value")?,
-        }
+        serialize_order_value::<S>(&mut out, self.0.order_value)?;
         out.end()
+    }
+}
+
+fn serialize_order_value<S: Serializer>(
+    out: &mut S::SerializeStruct,
+    value: Option<OrderValue>,
+) -> Result<(), S::Error> {
+    match value {
+        Some(OrderValue::Integer(value)) => out.serialize_field("order_value", &value),
+        Some(OrderValue::Float(value)) => out.serialize_field("order_value", &value),
+        None => out.skip_field("order_value"),
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Words {
     several: RoaringBitmap,
     /// Slots with at least one token.
     document_count: u64,
-    /// Tokens of all slots.
+    /// The lengths of all texts, summed.
     token_count: u64,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Words {
 pub struct WordStats {
     /// Points with at least one token.
     pub document_count: u64,
-    /// Tokens of all of them.
+    /// Their lengths, summed: tokens, each length with its leading bits only.
     pub token_count: u64,
     /// For each distinct token asked about: the points that have it.
     pub frequencies: BTreeMap<String, u64>,
@@ -95,7 +95,7 @@ impl Words {
                 numbers.extend(of_element);
             }
         }
-        let count = token_count(&numbers);
+        let count = leading_bits(token_count(&numbers));
         self.document_count += u64::from(count > 0);
         self.token_count += count;
         if elements.len() > 1 {
@@ -111,7 +111,7 @@ impl Words {
 
     pub(super) fn remove(&mut self, slot: u32) {
         let Some(text) = self.texts.get_mut(slot as usize).and_then(Option::take) else { return };
-        let count = token_count(&text);
+        let count = leading_bits(token_count(&text));
         self.document_count -= u64::from(count > 0);
         self.token_count -= count;
         self.several.remove(slot);

@@ -14,6 +14,7 @@ mod resolve;
 mod run;
 
 pub use formula::FormulaError;
+pub(super) use reads::in_order;
 
 use super::merge::Page;
 use super::{Error, ReadOptions, Service};
