@@ -447,6 +447,9 @@ pub fn collection_config(found: &mut Findings, config: &CollectionConfig) -> Che
         at_least(found, root.field("replication_factor"), config.replication_factor, 1).map(drop),
         at_least(found, root.field("write_consistency_factor"), config.write_consistency_factor, 1).map(drop),
     ];
+    for name in config.sparse_vectors.iter().flat_map(|sparse| sparse.keys()) {
+        checks.push(sparse_name(found, root.field("sparse_vectors").member(), config, name));
+    }
     for (name, params) in &config.vectors.by_name {
         let at = if config.vectors.is_single { vectors } else { vectors.member() };
         checks.push(vector_name(found, at, name));
@@ -502,7 +505,23 @@ pub fn collection_config_diff(found: &mut Findings, diff: &CollectionConfigDiff)
     checks.into_iter().collect()
 }
 
+/// Dense and sparse vectors share their names; a sparse one has one.
+fn sparse_name(found: &mut Findings, at: At<'_>, config: &CollectionConfig, name: &str) -> Checked<()> {
+    if name.is_empty() {
+        return found.refuse(ApiError::wrong_input("Sparse vector name cannot be empty"));
+    }
+    if config.vectors.by_name.contains_key(name) {
+        return found.refuse(ApiError::wrong_input(format_args!(
+            "Dense and sparse vector names must be unique - duplicate found with '{name}'"
+        )));
+    }
+    vector_name(found, at, name)
+}
+
 fn vector_params(found: &mut Findings, at: At<'_>, params: &VectorParams) -> Checked<()> {
+    if params.keeps_length() {
+        return found.unimplemented("datatype uint8 with distance Cosine");
+    }
     let size = within(found, at.field("size"), params.dim, DIM_MIN, DIM_MAX).map(drop);
     let hnsw = hnsw_config(found, at.field("hnsw_config"), &params.hnsw.unwrap_or_default());
     size.and(hnsw)

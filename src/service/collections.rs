@@ -9,7 +9,7 @@ use super::shards::{NotRunning, RunningShard};
 use super::{Alias, CollectionReport, CollectionStatus, Error, FieldReport, Service, ShardReport, before};
 use crate::cluster::{Collection, MetaChange, MetaCommand, outcome_from_reply};
 use crate::model::collection::{
-    AliasAction, CollectionConfigDiff, CollectionName, HnswConfigDiff, WalConfigDiff, defaults,
+    AliasAction, CollectionConfigDiff, CollectionName, Datatype, HnswConfigDiff, WalConfigDiff, defaults,
 };
 use crate::model::field_index::FieldIndexSchema;
 use crate::model::{CollectionConfig, Path};
@@ -235,7 +235,21 @@ fn warnings(config: &CollectionConfig) -> Vec<String> {
     for (name, params) in &config.vectors.by_name {
         let of = if name.is_empty() { String::new() } else { format!(" of vector `{name}`") };
         warn(params.on_disk == Some(true), &format!("on_disk{of}"), "vectors are kept in memory");
+        warn(params.memory.is_some(), &format!("memory{of}"), "vectors are kept in memory");
+        let scans = "rows of multivectors have no graph: every search compares them all, exactly";
+        warn(params.is_multi, &format!("hnsw_config{of}"), scans);
         warn_of_hnsw(&mut warn, params.hnsw.unwrap_or_default(), &of);
+    }
+    for (name, params) in config.sparse_vectors.iter().flatten() {
+        let index = params.index.unwrap_or_default();
+        let why = "posting lists are kept in memory, at full precision";
+        let is_given = index.on_disk == Some(true) || index.memory.is_some();
+        warn(is_given, &format!("the placement of sparse vector `{name}`"), why);
+        let is_short = index.datatype.is_some_and(|datatype| datatype != Datatype::Float32);
+        warn(is_short, &format!("index.datatype of sparse vector `{name}`"), why);
+        let chooses = "each search measures whether a scan is cheaper";
+        let threshold = format!("index.full_scan_threshold of sparse vector `{name}`");
+        warn(index.full_scan_threshold.is_some(), &threshold, chooses);
     }
     warn_of_hnsw(&mut warn, config.hnsw, "");
     let optimizers = &config.optimizers;

@@ -14,8 +14,9 @@ use super::strict::{strict_mode_from_wire, wire_from_strict_mode};
 use super::value::{payload_from_wire, wire_from_payload};
 use crate::api::checks::{self, At, Checked, Findings, each};
 use crate::model::collection::{
-    AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName, HnswConfigDiff, OptimizersConfigDiff,
-    StrictModeConfig, VectorParams, VectorParamsDiff, VectorsConfig, WalConfigDiff, defaults,
+    AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName, Datatype, HnswConfigDiff, Memory, Modifier,
+    OptimizersConfigDiff, SparseIndexParams, SparseVectorParams, StrictModeConfig, VectorParams, VectorParamsDiff,
+    VectorsConfig, WalConfigDiff, defaults,
 };
 use crate::model::{Metric, Payload, VectorName};
 use crate::service::{Alias, CollectionReport, CollectionStatus};
@@ -44,7 +45,6 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
         found.absent(&wire.quantization_config, QUANTIZATION),
         memory(found, At::Root.field("payload"), wire.payload.and_then(|payload| payload.memory)),
         found.absent(&wire.id_tracker.and_then(|tracker| tracker.memory), "id_tracker.memory"),
-        no_sparse(found, wire.sparse_vectors_config),
         automatic_sharding(found, wire.sharding_method),
     ];
     let name = checks::name(found, At::Root.field("collection_name"), &wire.collection_name);
@@ -54,8 +54,10 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
     let optimizers = optimizers_config(found, At::Root.field("optimizers_config"), wire.optimizers_config);
     let metadata = metadata(found, wire.metadata);
     let strict_mode = strict_mode(found, wire.strict_mode_config);
+    let sparse = sparse_vectors(found, At::Root.field("sparse_vectors_config"), wire.sparse_vectors_config);
     lacking.into_iter().collect::<Checked<()>>()?;
     let config = CollectionConfig {
+        sparse_vectors: sparse?,
         shard_number: wire.shard_number.unwrap_or(1),
         replication_factor: wire.replication_factor.unwrap_or(1),
         write_consistency_factor: wire.write_consistency_factor.unwrap_or(1),
@@ -178,12 +180,14 @@ fn vectors_config(found: &mut Findings, at: At<'_>, wire: Option<pb::VectorsConf
 }
 
 fn vector_params(found: &mut Findings, at: At<'_>, wire: pb::VectorParams) -> Checked<VectorParams> {
-    let lacking = [
-        found.absent(&wire.quantization_config, QUANTIZATION),
-        found.absent(&wire.multivector_config, "multivectors"),
-        memory(found, at, wire.memory),
-        full_precision(found, at.field("datatype"), wire.datatype),
-    ];
+    let lacking = [found.absent(&wire.quantization_config, QUANTIZATION)];
+    let memory = vector_memory(found, at, wire.memory);
+    let datatype = datatype(found, at.field("datatype"), wire.datatype);
+    let multi = wire.multivector_config.map(|config| {
+        // The only choice there is.
+        choice_from_wire::<pb::MultiVectorComparator>(found, at.field("multivector_config"), config.comparator)
+    });
+    let is_multi = multi.transpose().map(|comparator| comparator.is_some());
     let metric = match choice_from_wire(found, at.field("distance"), wire.distance) {
         Ok(pb::Distance::Cosine) => Ok(Metric::Cosine),
         Ok(pb::Distance::Euclid) => Ok(Metric::Euclid),
@@ -194,15 +198,79 @@ fn vector_params(found: &mut Findings, at: At<'_>, wire: pb::VectorParams) -> Ch
     };
     let hnsw = wire.hnsw_config.map(|wire| hnsw_config(found, Some(wire))).transpose();
     lacking.into_iter().collect::<Checked<()>>()?;
-    Ok(VectorParams { hnsw: hnsw?, on_disk: wire.on_disk, ..VectorParams::new(wire.size, metric?) })
+    Ok(VectorParams {
+        hnsw: hnsw?,
+        on_disk: wire.on_disk,
+        datatype: datatype?,
+        is_multi: is_multi?,
+        memory: memory?,
+        ..VectorParams::new(wire.size, metric?)
+    })
 }
 
-fn full_precision(found: &mut Findings, at: At<'_>, wire: Option<i32>) -> Checked<()> {
-    let Some(wire) = wire else { return Ok(()) };
-    match choice_from_wire(found, at, wire)? {
-        pb::Datatype::Default | pb::Datatype::Float32 => Ok(()),
-        other => found.unimplemented(format_args!("datatype: {}", other.as_str_name())),
+/// The default is what is not given.
+fn datatype(found: &mut Findings, at: At<'_>, wire: Option<i32>) -> Checked<Option<Datatype>> {
+    let Some(wire) = wire else { return Ok(None) };
+    Ok(match choice_from_wire(found, at, wire)? {
+        pb::Datatype::Default => None,
+        pb::Datatype::Float32 => Some(Datatype::Float32),
+        pb::Datatype::Float16 => Some(Datatype::Float16),
+        pb::Datatype::Uint8 => Some(Datatype::Uint8),
+        other => return found.unimplemented(format_args!("datatype: {}", other.as_str_name())),
+    })
+}
+
+/// Where vectors are kept: never pinned.
+fn vector_memory(found: &mut Findings, at: At<'_>, wire: Option<i32>) -> Checked<Option<Memory>> {
+    match placement(found, at.field("memory"), wire)? {
+        Some(Memory::Pinned) => found.invalid(at.field("memory"), "`pinned` is not supported"),
+        placement => Ok(placement),
     }
+}
+
+fn placement(found: &mut Findings, at: At<'_>, wire: Option<i32>) -> Checked<Option<Memory>> {
+    let Some(wire) = wire else { return Ok(None) };
+    Ok(match choice_from_wire(found, at, wire)? {
+        pb::Memory::Unknown => None,
+        pb::Memory::Cold => Some(Memory::Cold),
+        pb::Memory::Cached => Some(Memory::Cached),
+        pb::Memory::Pinned => Some(Memory::Pinned),
+    })
+}
+
+/// An empty map cannot be told from an absent one.
+fn sparse_vectors(
+    found: &mut Findings,
+    at: At<'_>,
+    wire: Option<pb::SparseVectorConfig>,
+) -> Checked<Option<BTreeMap<VectorName, SparseVectorParams>>> {
+    let Some(wire) = wire.filter(|wire| !wire.map.is_empty()) else { return Ok(None) };
+    let at = at.field("map");
+    let by_name = each(wire.map, |_, (name, params)| Ok((name, sparse_params(found, at.member(), params)?)))?;
+    Ok(Some(by_name.into_iter().collect()))
+}
+
+fn sparse_params(found: &mut Findings, at: At<'_>, wire: pb::SparseVectorParams) -> Checked<SparseVectorParams> {
+    let modifier = match wire.modifier {
+        None => None,
+        Some(wire) => Some(match choice_from_wire(found, at.field("modifier"), wire)? {
+            pb::Modifier::None => Modifier::None,
+            pb::Modifier::Idf => Modifier::Idf,
+        }),
+    };
+    let index = match wire.index {
+        None => None,
+        Some(wire) => {
+            let at = at.field("index");
+            Some(SparseIndexParams {
+                full_scan_threshold: wire.full_scan_threshold,
+                on_disk: wire.on_disk,
+                datatype: datatype(found, at.field("datatype"), wire.datatype)?,
+                memory: placement(found, at.field("memory"), wire.memory)?,
+            })
+        }
+    };
+    Ok(SparseVectorParams { modifier, index })
 }
 
 fn vectors_config_diff(
@@ -322,6 +390,9 @@ fn wire_from_params(config: CollectionConfig) -> pb::CollectionParams {
         shard_number: config.shard_number,
         on_disk_payload: config.on_disk_payload,
         vectors_config: Some(wire_from_vectors_config(config.vectors)),
+        sparse_vectors_config: config.sparse_vectors.map(|sparse| pb::SparseVectorConfig {
+            map: sparse.into_iter().map(|(name, params)| (name, wire_from_sparse_params(params))).collect(),
+        }),
         replication_factor: Some(config.replication_factor),
         write_consistency_factor: Some(config.write_consistency_factor),
         read_fan_out_factor: config.read_fan_out_factor,
@@ -354,7 +425,44 @@ fn wire_from_vector_params(params: VectorParams) -> pb::VectorParams {
         distance: distance as i32,
         hnsw_config: params.hnsw.map(wire_from_hnsw),
         on_disk: params.on_disk,
+        datatype: params.datatype.map(|datatype| wire_from_datatype(datatype) as i32),
+        multivector_config: params
+            .is_multi
+            .then_some(pb::MultiVectorConfig { comparator: pb::MultiVectorComparator::MaxSim as i32 }),
+        memory: params.memory.map(|memory| wire_from_memory(memory) as i32),
         ..Default::default()
+    }
+}
+
+fn wire_from_sparse_params(params: SparseVectorParams) -> pb::SparseVectorParams {
+    let modifier = |modifier| match modifier {
+        Modifier::None => pb::Modifier::None as i32,
+        Modifier::Idf => pb::Modifier::Idf as i32,
+    };
+    pb::SparseVectorParams {
+        index: params.index.map(|index| pb::SparseIndexConfig {
+            full_scan_threshold: index.full_scan_threshold,
+            on_disk: index.on_disk,
+            datatype: index.datatype.map(|datatype| wire_from_datatype(datatype) as i32),
+            memory: index.memory.map(|memory| wire_from_memory(memory) as i32),
+        }),
+        modifier: params.modifier.map(modifier),
+    }
+}
+
+fn wire_from_datatype(datatype: Datatype) -> pb::Datatype {
+    match datatype {
+        Datatype::Float32 => pb::Datatype::Float32,
+        Datatype::Float16 => pb::Datatype::Float16,
+        Datatype::Uint8 => pb::Datatype::Uint8,
+    }
+}
+
+fn wire_from_memory(memory: Memory) -> pb::Memory {
+    match memory {
+        Memory::Cold => pb::Memory::Cold,
+        Memory::Cached => pb::Memory::Cached,
+        Memory::Pinned => pb::Memory::Pinned,
     }
 }
 
@@ -504,7 +612,7 @@ mod tests {
         let vector = pb::VectorParams {
             hnsw_config: Some(hnsw(8)),
             on_disk: Some(false),
-            datatype: Some(pb::Datatype::Float32 as i32),
+            datatype: Some(pb::Datatype::Default as i32),
             ..params(2, pb::Distance::Dot)
         };
         let map = BTreeMap::from([("v".to_owned(), vector), (String::new(), params(3, pb::Distance::Cosine))]);
@@ -617,7 +725,6 @@ mod tests {
             change(&mut params);
             single(params)
         };
-        let sparse = pb::SparseVectorConfig { map: BTreeMap::from([("s".to_owned(), Default::default())]) };
         let memory = Some(pb::Memory::Cold as i32);
         let hnsw = pb::HnswConfigDiff { memory, ..Default::default() };
         let unoptimized = pb::OptimizersConfigDiff { prevent_unoptimized: Some(true), ..Default::default() };
@@ -625,11 +732,8 @@ mod tests {
         let id_tracker = Some(pb::IdTrackerParams { memory });
         let cases = [
             (vector(|params| params.quantization_config = Some(Default::default())), "quantization_config"),
-            (vector(|params| params.multivector_config = Some(Default::default())), "multivectors"),
-            (vector(|params| params.datatype = Some(pb::Datatype::Uint8 as i32)), "datatype: Uint8"),
-            (vector(|params| params.memory = Some(pb::Memory::Cached as i32)), "vectors_config.params.memory"),
+            (vector(|params| params.datatype = Some(pb::Datatype::Turbo4 as i32)), "datatype: Turbo4"),
             (pb::CreateCollection { quantization_config: Some(Default::default()), ..good() }, "quantization_config"),
-            (pb::CreateCollection { sparse_vectors_config: Some(sparse), ..good() }, "sparse vectors"),
             (pb::CreateCollection { sharding_method: Some(1), ..good() }, "sharding_method: custom"),
             (pb::CreateCollection { hnsw_config: Some(hnsw), ..good() }, "hnsw_config.memory"),
             (pb::CreateCollection { optimizers_config: Some(unoptimized), ..good() }, "prevent_unoptimized"),

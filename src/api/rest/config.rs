@@ -11,8 +11,9 @@ use super::fields;
 use super::strict::StrictMode;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::collection::{
-    CollectionConfig, CollectionConfigDiff, HnswConfigDiff, OptimizersConfigDiff, StrictModeConfig, VectorParams,
-    VectorParamsDiff, VectorsConfig, WalConfigDiff, defaults,
+    CollectionConfig, CollectionConfigDiff, Datatype, HnswConfigDiff, Memory, Modifier, OptimizersConfigDiff,
+    SparseIndexParams, SparseVectorParams, StrictModeConfig, VectorParams, VectorParamsDiff, VectorsConfig,
+    WalConfigDiff, defaults,
 };
 use crate::model::{Metric, Payload};
 use crate::service::{CollectionReport, CollectionStatus};
@@ -21,7 +22,7 @@ use crate::service::{CollectionReport, CollectionStatus};
 #[derive(Deserialize)]
 pub(super) struct CreateCollection {
     vectors: Option<Map<String, Value>>,
-    sparse_vectors: Option<BTreeMap<String, IgnoredAny>>,
+    sparse_vectors: Option<BTreeMap<String, SparseBody>>,
     shard_number: Option<u32>,
     sharding_method: Option<ShardingMethod>,
     replication_factor: Option<u32>,
@@ -68,9 +69,58 @@ struct VectorBody {
     hnsw_config: Option<HnswConfig>,
     quantization_config: Option<IgnoredAny>,
     on_disk: Option<bool>,
-    memory: Option<String>,
-    datatype: Option<String>,
-    multivector_config: Option<IgnoredAny>,
+    memory: Option<Placement>,
+    datatype: Option<Precision>,
+    multivector_config: Option<MultiBody>,
+}
+
+#[derive(Deserialize)]
+struct MultiBody {
+    #[serde(rename = "comparator")]
+    _comparator: Comparator,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Comparator {
+    MaxSim,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Precision {
+    Float32,
+    Float16,
+    Uint8,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Placement {
+    Cold,
+    Cached,
+    Pinned,
+}
+
+#[derive(Default, Deserialize)]
+struct SparseBody {
+    index: Option<SparseIndexBody>,
+    modifier: Option<QueryModifier>,
+}
+
+#[derive(Deserialize)]
+struct SparseIndexBody {
+    full_scan_threshold: Option<u64>,
+    on_disk: Option<bool>,
+    datatype: Option<Precision>,
+    memory: Option<Placement>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum QueryModifier {
+    None,
+    Idf,
 }
 
 #[derive(Deserialize)]
@@ -144,7 +194,6 @@ struct WalConfig {
 impl CreateCollection {
     pub(super) fn convert(self, found: &mut Findings) -> Checked<CollectionConfig> {
         let root = At::Root;
-        absent_map(found, self.sparse_vectors, "sparse vectors")?;
         found.absent(&self.payload, "payload.memory")?;
         found.absent(&self.quantization_config, "quantization_config")?;
         found.absent(&self.init_from, "init_from")?;
@@ -165,6 +214,9 @@ impl CreateCollection {
             wal: self.wal_config.unwrap_or_default().convert(),
             metadata: self.metadata.map(Payload),
             strict_mode: strict_mode?,
+            sparse_vectors: self
+                .sparse_vectors
+                .map(|sparse| sparse.into_iter().map(|(name, params)| (name, params.convert())).collect()),
             ..CollectionConfig::new(vectors?)
         };
         checks::collection_config(found, &config)?;
@@ -225,11 +277,7 @@ fn vector_params(found: &mut Findings, at: At<'_>, given: Value) -> Checked<Vect
         Err(error) => return found.malformed(format_args!("{at}: {error}")),
     };
     found.absent(&body.quantization_config, "quantization_config")?;
-    found.absent(&body.multivector_config, "multivectors")?;
-    if let Some(datatype) = body.datatype.filter(|datatype| datatype != "float32") {
-        return found.unimplemented(format_args!("datatype: {datatype}"));
-    }
-    memory(found, at.field("memory"), body.memory)?;
+    let memory = dense_memory(found, at.field("memory"), body.memory)?;
     let metric = match body.distance {
         Distance::Cosine => Metric::Cosine,
         Distance::Dot => Metric::Dot,
@@ -239,6 +287,9 @@ fn vector_params(found: &mut Findings, at: At<'_>, given: Value) -> Checked<Vect
     Ok(VectorParams {
         hnsw: body.hnsw_config.map(|hnsw| hnsw.convert(found)).transpose()?,
         on_disk: body.on_disk,
+        datatype: body.datatype.map(Precision::convert),
+        is_multi: body.multivector_config.is_some(),
+        memory,
         ..VectorParams::new(body.size, metric)
     })
 }
@@ -258,6 +309,50 @@ fn memory(found: &mut Findings, at: At<'_>, given: Option<String>) -> Checked<()
     match given.as_deref() {
         Some("pinned") => found.invalid(at, "`pinned` is not supported for dense vectors"),
         _ => found.absent(&given, "memory"),
+    }
+}
+
+/// Where dense vectors are kept; never pinned.
+fn dense_memory(found: &mut Findings, at: At<'_>, given: Option<Placement>) -> Checked<Option<Memory>> {
+    match given {
+        Some(Placement::Pinned) => found.invalid(at, "`pinned` is not supported for dense vectors"),
+        _ => Ok(given.map(Placement::convert)),
+    }
+}
+
+impl SparseBody {
+    fn convert(self) -> SparseVectorParams {
+        let modifier = |modifier| match modifier {
+            QueryModifier::None => Modifier::None,
+            QueryModifier::Idf => Modifier::Idf,
+        };
+        let index = |index: SparseIndexBody| SparseIndexParams {
+            full_scan_threshold: index.full_scan_threshold,
+            on_disk: index.on_disk,
+            datatype: index.datatype.map(Precision::convert),
+            memory: index.memory.map(Placement::convert),
+        };
+        SparseVectorParams { modifier: self.modifier.map(modifier), index: self.index.map(index) }
+    }
+}
+
+impl Precision {
+    fn convert(self) -> Datatype {
+        match self {
+            Precision::Float32 => Datatype::Float32,
+            Precision::Float16 => Datatype::Float16,
+            Precision::Uint8 => Datatype::Uint8,
+        }
+    }
+}
+
+impl Placement {
+    fn convert(self) -> Memory {
+        match self {
+            Placement::Cold => Memory::Cold,
+            Placement::Cached => Memory::Cached,
+            Placement::Pinned => Memory::Pinned,
+        }
     }
 }
 
@@ -380,6 +475,13 @@ pub(super) fn params(config: &CollectionConfig) -> Value {
     };
     object([
         ("vectors", some(vectors)),
+        (
+            "sparse_vectors",
+            config
+                .sparse_vectors
+                .as_ref()
+                .map(|sparse| sparse.iter().map(|(name, params)| (name.clone(), sparse_out(params))).collect()),
+        ),
         ("shard_number", some(config.shard_number)),
         ("replication_factor", some(config.replication_factor)),
         ("write_consistency_factor", some(config.write_consistency_factor)),
@@ -400,7 +502,42 @@ fn vector_out(params: &VectorParams) -> Value {
         ("distance", some(distance)),
         ("hnsw_config", params.hnsw.as_ref().map(hnsw_config)),
         ("on_disk", params.on_disk.map(Value::from)),
+        ("datatype", params.datatype.map(datatype_out)),
+        ("memory", params.memory.map(memory_out)),
+        ("multivector_config", params.is_multi.then(|| json!({ "comparator": "max_sim" }))),
     ])
+}
+
+fn sparse_out(params: &SparseVectorParams) -> Value {
+    let modifier = |modifier| match modifier {
+        Modifier::None => Value::from("none"),
+        Modifier::Idf => Value::from("idf"),
+    };
+    let index = |index: SparseIndexParams| {
+        object([
+            ("full_scan_threshold", index.full_scan_threshold.map(Value::from)),
+            ("on_disk", index.on_disk.map(Value::from)),
+            ("datatype", index.datatype.map(datatype_out)),
+            ("memory", index.memory.map(memory_out)),
+        ])
+    };
+    object([("index", params.index.map(index)), ("modifier", params.modifier.map(modifier))])
+}
+
+fn datatype_out(datatype: Datatype) -> Value {
+    Value::from(match datatype {
+        Datatype::Float32 => "float32",
+        Datatype::Float16 => "float16",
+        Datatype::Uint8 => "uint8",
+    })
+}
+
+fn memory_out(memory: Memory) -> Value {
+    Value::from(match memory {
+        Memory::Cold => "cold",
+        Memory::Cached => "cached",
+        Memory::Pinned => "pinned",
+    })
 }
 
 fn hnsw_config(diff: &HnswConfigDiff) -> Value {

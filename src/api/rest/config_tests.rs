@@ -228,15 +228,12 @@ fn protocol_18_validation_of_a_new_collection() {
 #[test]
 fn settings_not_built_are_named() {
     let cases = [
-        (r#"{"sparse_vectors": {"a": {}}}"#, "sparse vectors"),
         (r#"{"quantization_config": {"scalar": {"type": "int8"}}}"#, "quantization_config"),
         (r#"{"vectors": {"size": 4, "distance": "Dot", "quantization_config": {}}}"#, "quantization_config"),
         (
-            r#"{"vectors": {"size": 4, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}}}"#,
-            "multivectors",
+            r#"{"vectors": {"size": 4, "distance": "Cosine", "datatype": "uint8"}}"#,
+            "datatype uint8 with distance Cosine",
         ),
-        (r#"{"vectors": {"size": 4, "distance": "Dot", "datatype": "uint8"}}"#, "datatype: uint8"),
-        (r#"{"vectors": {"size": 4, "distance": "Dot", "memory": "cold"}}"#, "memory"),
         (r#"{"payload": {"memory": "cold"}}"#, "payload.memory"),
         (r#"{"hnsw_config": {"memory": "cold"}}"#, "hnsw_config.memory"),
         (r#"{"sharding_method": "custom"}"#, "sharding_method: custom"),
@@ -245,6 +242,33 @@ fn settings_not_built_are_named() {
     for (json, what) in cases {
         assert_eq!(refusal(json), (501, format!("Not implemented: {what}")), "{json}");
     }
+}
+
+#[test]
+fn protocol_18_vectors_of_all_kinds_are_echoed_as_they_were_given() {
+    let vectors = json!({
+        "m": {"size": 4, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}, "datatype": "float16"},
+        "b": {"size": 2, "distance": "Euclid", "datatype": "uint8", "memory": "cold"},
+    });
+    let sparse = json!({
+        "plain": {}, "idf": {"modifier": "idf", "index": {"on_disk": true, "datatype": "uint8", "memory": "pinned"}},
+    });
+    let config = create(&json!({"vectors": vectors, "sparse_vectors": sparse}).to_string()).unwrap();
+    assert!(config.vectors.by_name["m"].is_multi && !config.vectors.by_name["b"].is_multi);
+    let shown = shown(config)["config"]["params"].clone();
+    assert_eq!((&shown["vectors"], &shown["sparse_vectors"]), (&vectors, &sparse));
+    let only_sparse = create(r#"{"sparse_vectors": {"s": {}}}"#).unwrap();
+    assert!(only_sparse.vectors.by_name.is_empty() && only_sparse.has_vector("s"));
+}
+
+#[test]
+fn protocol_2_2_names_of_sparse_vectors() {
+    let of = |json| refusal(json);
+    let empty = (400, "Wrong input: Sparse vector name cannot be empty".to_owned());
+    assert_eq!(of(r#"{"sparse_vectors": {"": {}}}"#), empty);
+    let text = "Wrong input: Dense and sparse vector names must be unique - duplicate found with 'image'";
+    let both = r#"{"vectors": {"image": {"size": 4, "distance": "Dot"}}, "sparse_vectors": {"image": {}}}"#;
+    assert_eq!(of(both), (400, text.to_owned()));
 }
 
 #[test]
