@@ -216,6 +216,7 @@ impl CreateCollection {
             strict_mode: strict_mode?,
             sparse_vectors: self
                 .sparse_vectors
+                .filter(|sparse| !sparse.is_empty())
                 .map(|sparse| sparse.into_iter().map(|(name, params)| (name, params.convert())).collect()),
             ..CollectionConfig::new(vectors?)
         };

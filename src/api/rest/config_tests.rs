@@ -100,7 +100,7 @@ fn protocol_18_info_echoes_what_was_given() {
         json!({
             "vectors": {
                 "": {"size": 4, "distance": "Dot", "on_disk": true, "hnsw_config": {"m": 0}},
-                "b": {"size": 65536, "distance": "Manhattan"},
+                "b": {"size": 65536, "distance": "Manhattan", "datatype": "float32"},
             },
             "shard_number": 3,
             "replication_factor": 2,
