@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::inference::Models;
 use super::status::{ApiError, Failure};
 use crate::model::collection::{
     CollectionConfig, CollectionConfigDiff, CollectionName, DIM_MAX, DIM_MIN, HnswConfigDiff, NameError,
@@ -51,6 +52,7 @@ pub type Checked<T> = Result<T, Noted>;
 pub struct Findings {
     failures: Vec<Failure>,
     refusal: Option<Refusal>,
+    models: Models,
 }
 
 /// An error that is not about one field.
@@ -65,6 +67,11 @@ impl Findings {
     /// Nothing is wrong yet.
     pub fn new() -> Findings {
         Findings::default()
+    }
+
+    /// What the request's texts are turned into vectors by.
+    pub fn models(&mut self) -> &mut Models {
+        &mut self.models
     }
 
     /// Notes a failed field.

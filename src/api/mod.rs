@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod checks;
 pub mod grpc;
+pub mod inference;
 pub mod levels;
 pub mod rest;
 mod schema;

@@ -5,15 +5,16 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Map;
+
 use super::pb::{self, vector::Vector as Form, vector_input::Variant, vector_output, vectors, vectors_output};
 use super::point::id_from_wire;
+use super::value::payload_from_wire;
 use crate::api::checks::{At, Checked, Findings, dense, flat_multi, multi, sparse};
+use crate::api::inference::{self, Inference, Input, Purpose};
 use crate::api::status::ApiError;
 use crate::model::query::Target;
-use crate::model::{NamedVectors, Vector};
-
-/// What is refused, by name.
-const INFERENCE: &str = "inference objects";
+use crate::model::{NamedVectors, Payload, Vector};
 
 /// The name of the unnamed vector.
 const UNNAMED: &str = "";
@@ -23,13 +24,13 @@ pub(super) fn vectors_from_wire(found: &mut Findings, at: At<'_>, wire: Option<p
     match wire.and_then(|vectors| vectors.vectors_options) {
         None => Ok(NamedVectors::new()),
         Some(vectors::VectorsOptions::Vector(vector)) => {
-            let vector = vector_from_wire(found, at.field("vector"), vector)?;
+            let vector = vector_from_wire(found, at.field("vector"), vector, Purpose::Store)?;
             Ok(NamedVectors::from([(UNNAMED.to_owned(), vector)]))
         }
         Some(vectors::VectorsOptions::Vectors(named)) => {
             let (at, mut vectors, mut noted) = (at.field("vectors"), NamedVectors::new(), Ok(()));
             for (name, vector) in named.vectors {
-                match vector_from_wire(found, at.member(), vector) {
+                match vector_from_wire(found, at.member(), vector, Purpose::Store) {
                     Ok(vector) => drop(vectors.insert(name, vector)),
                     Err(note) => noted = Err(note),
                 }
@@ -40,12 +41,14 @@ pub(super) fn vectors_from_wire(found: &mut Findings, at: At<'_>, wire: Option<p
 }
 
 /// One vector: the oneof, or else the old flat form.
-fn vector_from_wire(found: &mut Findings, at: At<'_>, wire: pb::Vector) -> Checked<Vector> {
+fn vector_from_wire(found: &mut Findings, at: At<'_>, wire: pb::Vector, purpose: Purpose) -> Checked<Vector> {
     match wire.vector {
         Some(Form::Dense(vector)) => dense(found, at.field("data"), vector.data),
         Some(Form::Sparse(vector)) => sparse(found, at, vector.indices, vector.values),
         Some(Form::MultiDense(vectors)) => rows(found, at, vectors),
-        Some(Form::Document(_) | Form::Image(_) | Form::Object(_)) => found.unimplemented(INFERENCE),
+        Some(Form::Document(wire)) => document(found, wire, purpose),
+        Some(Form::Image(wire)) => not_a_text(found, wire.model, purpose),
+        Some(Form::Object(wire)) => not_a_text(found, wire.model, purpose),
         None => match (wire.indices, wire.vectors_count) {
             (Some(indices), _) => sparse(found, at, indices.data, wire.data),
             (None, Some(row_count)) => flat_multi(found, at, wire.data, row_count),
@@ -56,7 +59,7 @@ fn vector_from_wire(found: &mut Findings, at: At<'_>, wire: pb::Vector) -> Check
 
 /// An example of the old recommend and discover.
 pub(super) fn example_from_wire(found: &mut Findings, at: At<'_>, wire: pb::Vector) -> Checked<Target> {
-    vector_from_wire(found, at, wire).map(Target::Vector)
+    vector_from_wire(found, at, wire, Purpose::Search).map(Target::Vector)
 }
 
 /// The old flat form of a sparse vector.
@@ -75,6 +78,17 @@ fn rows(found: &mut Findings, at: At<'_>, wire: pb::MultiDenseVector) -> Checked
     multi(found, at, values, &row_lengths)
 }
 
+/// The vector of a text.
+fn document(found: &mut Findings, wire: pb::Document, purpose: Purpose) -> Checked<Vector> {
+    let Payload(options) = payload_from_wire(found, wire.options)?;
+    inference::vector(found, Inference { input: Input::Text(wire.text), model: wire.model, options }, purpose)
+}
+
+/// The vector of an image or another object.
+fn not_a_text(found: &mut Findings, model: String, purpose: Purpose) -> Checked<Vector> {
+    inference::vector(found, Inference { input: Input::Other, model, options: Map::new() }, purpose)
+}
+
 /// What a query searches near.
 pub(super) fn target_from_wire(found: &mut Findings, at: At<'_>, wire: pb::VectorInput) -> Checked<Target> {
     let vector = match wire.variant {
@@ -82,7 +96,9 @@ pub(super) fn target_from_wire(found: &mut Findings, at: At<'_>, wire: pb::Vecto
         Some(Variant::Dense(vector)) => dense(found, at.field("data"), vector.data),
         Some(Variant::Sparse(vector)) => sparse(found, at, vector.indices, vector.values),
         Some(Variant::MultiDense(vectors)) => rows(found, at, vectors),
-        Some(Variant::Document(_) | Variant::Image(_) | Variant::Object(_)) => found.unimplemented(INFERENCE),
+        Some(Variant::Document(wire)) => document(found, wire, Purpose::Search),
+        Some(Variant::Image(wire)) => not_a_text(found, wire.model, Purpose::Search),
+        Some(Variant::Object(wire)) => not_a_text(found, wire.model, Purpose::Search),
         None => found.refuse(ApiError::wrong_input(format_args!("`{at}` holds no vector and no point id"))),
     };
     vector.map(Target::Vector)
@@ -123,6 +139,7 @@ mod tests {
     use super::*;
     use crate::api::checks::At;
     use crate::model::{MultiVector, PointId, SparseVector};
+    use crate::text::{Bm25, Bm25Options};
 
     fn form(form: Form) -> pb::Vector {
         pb::Vector { vector: Some(form), ..Default::default() }
@@ -215,15 +232,65 @@ mod tests {
         assert_eq!(shown(multi_model(2, &[1.0, 2.0, 3.0, 4.0])), vector_output::Vector::MultiDense(multi));
     }
 
+    fn document_of(text: &str, model: &str, options: &[(&str, pb::value::Kind)]) -> pb::Document {
+        let options = options.iter().map(|(key, kind)| ((*key).to_owned(), pb::Value { kind: Some(kind.clone()) }));
+        pb::Document { text: text.to_owned(), model: model.to_owned(), options: options.collect() }
+    }
+
+    fn target(variant: Variant) -> Result<Target, String> {
+        let mut found = Findings::new();
+        let input = pb::VectorInput { variant: Some(variant) };
+        let value = target_from_wire(&mut found, At::Root.field("nearest"), input);
+        found.finish("body", value).map_err(|error| error.text)
+    }
+
     #[test]
-    fn what_is_not_built_is_named() {
-        let cases = [
-            (form(Form::Document(pb::Document::default())), "inference objects"),
-            (form(Form::Image(pb::Image::default())), "inference objects"),
-            (form(Form::Object(pb::InferenceObject::default())), "inference objects"),
+    fn s13_3_texts_become_document_weights_in_points_and_query_weights_in_queries() {
+        let options = [
+            ("k", pb::value::Kind::DoubleValue(1.5)),
+            ("avg_len", pb::value::Kind::IntegerValue(10)),
+            ("language", pb::value::Kind::StringValue("none".to_owned())),
         ];
-        for (vector, what) in cases {
-            assert_eq!(read(bare(vector)), Err(format!("Not implemented: {what}")));
+        let with_options =
+            Bm25Options { k: Some(1.5), avg_len: Some(10.0), language: Some("none".to_owned()), ..Default::default() };
+        for (options, model) in [(&options[..0], Bm25Options::default()), (&options[..], with_options)] {
+            let bm25 = Bm25::new(&model).unwrap();
+            let document = || document_of("hello the hello world", "Qdrant/BM25", options);
+            let stored = Vector::Sparse(bm25.document("hello the hello world"));
+            let searched = Ok(Target::Vector(Vector::Sparse(bm25.query("hello the hello world"))));
+            let of = |name: &str| Ok(NamedVectors::from([(name.to_owned(), stored.clone())]));
+            assert_eq!(read(bare(form(Form::Document(document())))), of(""));
+            assert_eq!(read(named([("s", form(Form::Document(document())))])), of("s"));
+            assert_eq!(target(Variant::Document(document())), searched);
+            let mut found = Findings::new();
+            let example = example_from_wire(&mut found, At::Root, form(Form::Document(document())));
+            assert_eq!(found.finish("body", example).map_err(|error| error.text), searched);
+        }
+    }
+
+    #[test]
+    fn s13_3_what_is_no_text_for_bm25_is_refused() {
+        let image = |model: &str| pb::Image { model: model.to_owned(), ..Default::default() };
+        let object = |model: &str| pb::InferenceObject { model: model.to_owned(), ..Default::default() };
+        let no_text = "Wrong input: Only text input is supported for bm25.";
+        let bad_option = document_of("a", "bm25", &[("b", pb::value::Kind::IntegerValue(2))]);
+        let bad = "Wrong input: Invalid BM25 config: b is 2, must be from 0 to 1";
+        for (stored, searched, text) in [
+            (Form::Image(image("bm25")), Variant::Image(image("bm25")), no_text),
+            (Form::Object(object("bm25")), Variant::Object(object("bm25")), no_text),
+            (Form::Document(bad_option.clone()), Variant::Document(bad_option), bad),
+        ] {
+            assert_eq!(read(bare(form(stored))), Err(text.to_owned()));
+            assert_eq!(target(searched), Err(text.to_owned()));
+        }
+        let other = || document_of("a", "m", &[]);
+        for error in [
+            read(bare(form(Form::Document(other())))).unwrap_err(),
+            read(bare(form(Form::Image(image(""))))).unwrap_err(),
+            target(Variant::Document(other())).unwrap_err(),
+            target(Variant::Object(object("m"))).unwrap_err(),
+        ] {
+            assert!(error.starts_with("Service internal error: InferenceService "), "{error}");
         }
     }
 

@@ -13,6 +13,7 @@ use super::selectors::paths;
 use super::shapes::{Id, ids};
 use super::vectors::{OneVector, PointVectors, VectorLists};
 use crate::api::checks::{self, At, Checked, Findings};
+use crate::api::inference::Purpose;
 use crate::api::status::ApiError;
 use crate::model::write::{self, UpsertMode};
 use crate::model::{NamedVectors, Path, Payload, Point, PointOp, PointSelector};
@@ -163,7 +164,7 @@ impl PointLists {
         }
         let at = at.field("vectors");
         for (name, list) in vectors {
-            let list = checks::each(list, |i, vector| vector.convert(found, at.item(i)))?;
+            let list = checks::each(list, |i, vector| vector.convert(found, at.item(i), Purpose::Store))?;
             for (point, vector) in points.iter_mut().zip(list) {
                 point.vectors.insert(name.clone(), vector);
             }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::api::rest::call::parse;
 use crate::model::{Condition, Filter, MultiVector, PointId, SparseVector, Vector};
+use crate::text::{Bm25, Bm25Options};
 
 fn read<C: Change>(json: &str) -> Result<PointOp, ApiError> {
     let body: C = parse(json.as_bytes())?;
@@ -150,20 +151,73 @@ fn protocol_2_1_all_kinds_of_vectors_are_read() {
 }
 
 #[test]
-fn protocol_2_1_kinds_of_vectors_not_built_are_named() {
-    let cases = [
-        (r#"{"text": "hello", "model": "qdrant/bm25"}"#, "inference objects"),
-        (r#"{"a": {"text": "hello", "model": "m", "options": {"k": 1}}}"#, "inference objects"),
-        (r#"{"image": "https://example.com/x.png", "model": "m"}"#, "inference objects"),
-    ];
-    for (vector, what) in cases {
-        assert_eq!(
-            refusal::<Upsert>(&format!(r#"{{"points": [{{"id": 1, "vector": {vector}}}]}}"#)),
-            (501, format!("Not implemented: {what}")),
-            "{vector}"
-        );
+fn s13_3_texts_become_document_weights_wherever_points_are_written() {
+    let weights = |options: &Bm25Options| Vector::Sparse(Bm25::new(options).unwrap().document("hello hello world"));
+    let plain = Bm25Options { language: Some("none".to_owned()), k: Some(1.0), ..Bm25Options::default() };
+    for (object, vector) in [
+        (r#"{"text": "hello hello world", "model": "Qdrant/bm25"}"#, weights(&Bm25Options::default())),
+        (r#"{"options": {"k": 1, "language": "none"}, "model": "bm25", "text": "hello hello world"}"#, weights(&plain)),
+    ] {
+        let bare = NamedVectors::from([(String::new(), vector.clone())]);
+        let named = NamedVectors::from([("text".to_owned(), vector)]);
+        for (written, want) in [(object.to_owned(), &bare), (format!(r#"{{"text": {object}, "b": null}}"#), &named)] {
+            let points = format!(r#"{{"points": [{{"id": 1, "vector": {written}}}]}}"#);
+            assert_eq!(&upserted(&points)[0].vectors, want, "{points}");
+            let Ok(PointOp::UpdateVectors { points: updated, .. }) = read::<UpdateVectors>(&points) else {
+                panic!("{points}")
+            };
+            assert_eq!(&updated[0].vectors, want, "{points}");
+        }
+        for (lists, want) in [(format!("[{object}]"), &bare), (format!(r#"{{"text": [{object}]}}"#), &named)] {
+            let batch = format!(r#"{{"batch": {{"ids": [1], "vectors": {lists}}}}}"#);
+            assert_eq!(&upserted(&batch)[0].vectors, want, "{batch}");
+        }
     }
-    for vector in [r#""x""#, "3", "[1, \"a\"]", "[null]", "[1, [2]]", r#"{"a": 3}"#, r#"{"a": "x"}"#, r#"{"a": {}}"#] {
+    // Vectors may have the names of an object's members.
+    let names = r#"{"points": [{"id": 1, "vector": {"text": [1], "model": [2], "image": [3], "options": [4]}}]}"#;
+    assert_eq!(upserted(names)[0].vectors.len(), 4);
+}
+
+#[test]
+fn s13_3_what_is_no_text_for_bm25_is_refused() {
+    let no_text = "Wrong input: Only text input is supported for BM25.";
+    let no_service = "Service internal error: InferenceService is not configured: of all models only `qdrant/bm25` is \
+                      served, not `m`";
+    for (object, status, text) in [
+        (r#"{"image": "https://example.com/x.png", "model": "BM25"}"#, 400, no_text),
+        (r#"{"image": {"bytes": [1, {}]}, "model": "BM25"}"#, 400, no_text),
+        (r#"{"object": 5, "model": "BM25", "options": {"k": 1}}"#, 400, no_text),
+        (r#"{"text": 5, "model": "BM25"}"#, 400, no_text),
+        (r#"{"text": "hello", "model": "m"}"#, 500, no_service),
+        (r#"{"image": "https://example.com/x.png", "model": "m"}"#, 500, no_service),
+        (
+            r#"{"text": "a", "model": "bm25", "options": {"b": 2}}"#,
+            400,
+            "Wrong input: Invalid BM25 config: b is 2, must be from 0 to 1",
+        ),
+    ] {
+        for vector in [object.to_owned(), format!(r#"{{"a": {object}}}"#)] {
+            let body = format!(r#"{{"points": [{{"id": 1, "vector": {vector}}}]}}"#);
+            assert_eq!(refusal::<Upsert>(&body), (status, text.to_owned()), "{vector}");
+        }
+    }
+    for vector in [
+        r#"{"model": "BM25"}"#,
+        r#"{"text": null, "model": "BM25"}"#,
+        r#"{"text": "hello"}"#,
+        r#"{"text": 5}"#,
+        r#"{"a": {"text": "hello"}}"#,
+        r#"{"a": {"text": "hello", "model": 5}}"#,
+        r#"{"a": {"text": "hello", "model": "bm25", "options": 5}}"#,
+        r#""x""#,
+        "3",
+        "[1, \"a\"]",
+        "[null]",
+        "[1, [2]]",
+        r#"{"a": 3}"#,
+        r#"{"a": "x"}"#,
+        r#"{"a": {}}"#,
+    ] {
         let (status, text) = refusal::<Upsert>(&format!(r#"{{"points": [{{"id": 1, "vector": {vector}}}]}}"#));
         assert_eq!(status, 400, "{vector}");
         assert!(text.starts_with("Format error in JSON body: "), "{vector}: {text}");

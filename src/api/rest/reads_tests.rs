@@ -8,6 +8,7 @@ use crate::model::query::{
     RecommendStrategy, RelevanceFeedback, SearchOptions, StartFrom, Target,
 };
 use crate::model::{SparseVector, Vector};
+use crate::text::{Bm25, Bm25Options};
 
 fn read_as<B: Into<QueryBody> + serde::de::DeserializeOwned>(
     json: &str,
@@ -33,6 +34,55 @@ fn refusal(json: &str) -> (u16, String) {
 
 fn nearest(values: &[f32]) -> Ranking {
     Ranking::Nearest(Target::Vector(Vector::Dense(values.to_vec())))
+}
+
+#[test]
+fn s13_3_texts_become_query_weights_wherever_something_is_searched_near() {
+    let weights = |text: &str| Target::Vector(Vector::Sparse(Bm25::new(&Bm25Options::default()).unwrap().query(text)));
+    let (a, b) = (weights("apples apples"), weights("big bananas"));
+    let queries = [
+        r#"{"text": "apples apples", "model": "bm25"}"#,
+        r#"{"nearest": {"text": "apples apples", "model": "bm25"}}"#,
+        r#"{"nearest": {"model": "bm25", "text": "apples apples"}, "mmr": {}}"#,
+        r#"{"recommend": {"positive": [{"text": "apples apples", "model": "bm25"}],
+            "negative": {"text": "big bananas", "model": "bm25"}}}"#,
+        r#"{"discover": {"target": {"text": "apples apples", "model": "bm25"}, "context":
+            {"positive": {"text": "apples apples", "model": "bm25"},
+             "negative": {"text": "big bananas", "model": "bm25"}}}}"#,
+        r#"{"context": [{"positive": {"text": "apples apples", "model": "bm25"},
+            "negative": {"text": "big bananas", "model": "bm25"}}]}"#,
+        r#"{"relevance_feedback": {"target": {"text": "apples apples", "model": "bm25"},
+            "feedback": [{"example": {"text": "big bananas", "model": "bm25"}, "score": 1}],
+            "strategy": {"naive": {"a": 1, "b": 1, "c": 1}}}}"#,
+    ];
+    for query in queries {
+        let inner = read(&format!(r#"{{"query": {query}}}"#)).unwrap_or_else(|error| panic!("{query}: {error:?}"));
+        let outer = format!(r#"{{"prefetch": [{{"query": {query}, "using": "s"}}], "query": {{"fusion": "rrf"}}}}"#);
+        let outer = read(&outer).unwrap_or_else(|error| panic!("{query}: {error:?}"));
+        let ranking = inner.root.ranking;
+        assert_eq!(outer.root.prefetch[0].ranking, ranking, "{query}");
+        let targets = match ranking {
+            Ranking::Nearest(target) | Ranking::Mmr { target, .. } => vec![target],
+            Ranking::Recommend { positive, negative, .. } => [positive, negative].concat(),
+            Ranking::Discover { target, context } => {
+                context.into_iter().flat_map(|pair| [target.clone(), pair.positive, pair.negative]).collect()
+            }
+            Ranking::Context(context) => context.into_iter().flat_map(|pair| [pair.positive, pair.negative]).collect(),
+            Ranking::RelevanceFeedback(feedback) => {
+                [feedback.target].into_iter().chain(feedback.feedback.into_iter().map(|(target, _)| target)).collect()
+            }
+            other => panic!("{query}: {other:?}"),
+        };
+        assert!(targets.contains(&a) && targets.iter().all(|target| *target == a || *target == b), "{query}");
+        assert_eq!(targets.contains(&b), query.contains("bananas"), "{query}");
+    }
+    let old = r#"{"vector": {"name": "s", "vector": {"text": "apples apples", "model": "bm25"}}, "limit": 1}"#;
+    assert_eq!(read_old(old).unwrap().root.ranking, Ranking::Nearest(a));
+    assert_eq!(
+        refusal(r#"{"query": {"image": "x", "model": "bm25"}}"#),
+        (400, "Wrong input: Only text input is supported for bm25.".to_owned())
+    );
+    assert_eq!(refusal(r#"{"query": {"text": "x", "model": "m"}}"#).0, 500);
 }
 
 #[test]

@@ -4,9 +4,11 @@ use std::fmt;
 
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 use super::shapes::Id;
 use crate::api::checks::{self, At, Checked, Findings};
+use crate::api::inference::{self, Inference, Input, Purpose};
 use crate::model::query::Target;
 use crate::model::{NamedVectors, Vector};
 
@@ -24,22 +26,22 @@ pub(super) enum OneVector {
         values: Vec<f32>,
     },
     /// An object a vector is to be computed from.
-    Inference,
-    /// An object that is none of these: not in the protocol at all.
-    UnknownObject,
+    Inference(Inference),
+    /// An object that is none of these, with the members that vectors do not have.
+    UnknownObject(Map<String, Value>),
 }
 
 impl OneVector {
     /// The checked vector. `at` is where it stands.
-    pub(super) fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<Vector> {
+    pub(super) fn convert(self, found: &mut Findings, at: At<'_>, purpose: Purpose) -> Checked<Vector> {
         match self {
             OneVector::Dense(values) => checks::dense(found, at, values),
             OneVector::Multi { values, row_lengths } => checks::multi(found, at, values, &row_lengths),
             OneVector::Sparse { indices, values } => checks::sparse(found, at, indices, values),
-            OneVector::Inference => found.unimplemented("inference objects"),
-            OneVector::UnknownObject => {
-                found.malformed(format_args!("{at}: an object that is neither a sparse vector nor to be inferred"))
-            }
+            OneVector::Inference(object) => inference::vector(found, object, purpose),
+            OneVector::UnknownObject(_) => found.malformed(format_args!(
+                "{at}: an object that is neither a sparse vector nor a `text`, `image` or `object` with a `model`"
+            )),
         }
     }
 
@@ -64,11 +66,17 @@ impl OneVector {
     fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<OneVector, A::Error> {
         let mut members = ObjectMembers::default();
         while let Some(key) = map.next_key::<String>()? {
-            if !members.read(&key, &mut map)? {
-                map.next_value::<IgnoredAny>()?;
+            match key.as_str() {
+                "indices" => members.indices = map.next_value()?,
+                "values" => members.values = map.next_value()?,
+                "text" => members.text = map.next_value()?,
+                "image" | "object" => members.has_other_input |= map.next_value::<Option<IgnoredAny>>()?.is_some(),
+                "model" => members.model = map.next_value()?,
+                "options" => members.options = map.next_value()?,
+                _ => drop(members.others.insert(key, map.next_value()?)),
             }
         }
-        Ok(members.into_vector().unwrap_or(OneVector::UnknownObject))
+        Ok(members.into_vector())
     }
 }
 
@@ -77,31 +85,29 @@ impl OneVector {
 struct ObjectMembers {
     indices: Option<Vec<u32>>,
     values: Option<Vec<f32>>,
-    is_inference: bool,
-}
-
-/// Whether an object with this member is one a vector is to be computed from.
-fn is_inference_key(key: &str) -> bool {
-    matches!(key, "text" | "image" | "object" | "model")
+    text: Option<Value>,
+    has_other_input: bool,
+    model: Option<String>,
+    options: Option<Map<String, Value>>,
+    others: Map<String, Value>,
 }
 
 impl ObjectMembers {
-    /// Reads the value of `key`, if it is one of them.
-    fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
-        match key {
-            "indices" => self.indices = map.next_value()?,
-            "values" => self.values = map.next_value()?,
-            _ if is_inference_key(key) => self.is_inference |= map.next_value::<Option<IgnoredAny>>()?.is_some(),
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn into_vector(self) -> Option<OneVector> {
+    fn into_vector(self) -> OneVector {
+        let input = match self.text {
+            Some(Value::String(text)) => Some(Input::Text(text)),
+            Some(_) => Some(Input::Other),
+            None => self.has_other_input.then_some(Input::Other),
+        };
         match (self.indices, self.values) {
-            (None, None) => self.is_inference.then_some(OneVector::Inference),
+            (None, None) => match (input, self.model) {
+                (Some(input), Some(model)) => {
+                    OneVector::Inference(Inference { input, model, options: self.options.unwrap_or_default() })
+                }
+                _ => OneVector::UnknownObject(self.others),
+            },
             (indices, values) => {
-                Some(OneVector::Sparse { indices: indices.unwrap_or_default(), values: values.unwrap_or_default() })
+                OneVector::Sparse { indices: indices.unwrap_or_default(), values: values.unwrap_or_default() }
             }
         }
     }
@@ -197,10 +203,13 @@ impl PointVectors {
     /// The checked vectors. `at` is where they stand.
     pub(super) fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<NamedVectors> {
         match self {
-            PointVectors::Bare(vector) => Ok(NamedVectors::from([(String::new(), vector.convert(found, at)?)])),
+            PointVectors::Bare(vector) => {
+                let vector = vector.convert(found, at, Purpose::Store)?;
+                Ok(NamedVectors::from([(String::new(), vector)]))
+            }
             PointVectors::Named(members) => {
                 let members = checks::each(members, |_, (name, vector)| {
-                    let vector = vector.convert(found, at.member())?;
+                    let vector = vector.convert(found, at.member(), Purpose::Store)?;
                     Ok((name, vector))
                 })?;
                 Ok(members.into_iter().collect())
@@ -209,12 +218,46 @@ impl PointVectors {
     }
 }
 
+impl PointVectors {
+    /// A map with a text as its `model` is an object a vector is to be computed from: no vector is a text.
+    fn from_members(members: Vec<(String, Member)>) -> Result<PointVectors, String> {
+        if members.iter().any(|(name, member)| name == "model" && matches!(member, Member::Text(_))) {
+            return Ok(PointVectors::Bare(bare_inference(members)));
+        }
+        let mut vectors = Vec::new();
+        for (name, member) in members {
+            match member {
+                Member::Vector(vector) => vectors.push((name, vector)),
+                Member::Null => {}
+                Member::Text(_) | Member::Other => return Err(format!("vector `{name}` is not a list of numbers")),
+            }
+        }
+        Ok(PointVectors::Named(vectors))
+    }
+}
+
+fn bare_inference(members: Vec<(String, Member)>) -> OneVector {
+    let mut object = ObjectMembers::default();
+    for (name, member) in members {
+        match (name.as_str(), member) {
+            (_, Member::Null) => {}
+            ("text", Member::Text(text)) => object.text = Some(Value::String(text)),
+            ("model", Member::Text(model)) => object.model = Some(model),
+            ("options", Member::Vector(OneVector::UnknownObject(options))) => object.options = Some(options),
+            ("text" | "image" | "object", _) => object.has_other_input = true,
+            _ => {}
+        }
+    }
+    object.into_vector()
+}
+
 /// A value in a map of vectors.
 enum Member {
     Vector(OneVector),
     Null,
-    /// A text or the like: the map is no map of vectors but an object to be inferred.
-    Scalar,
+    /// No vector: with a model beside it, the map is no map of vectors but an object one is to be computed from.
+    Text(String),
+    Other,
 }
 
 impl<'de> Deserialize<'de> for Member {
@@ -234,8 +277,23 @@ impl<'de> Deserialize<'de> for Member {
             fn visit_unit<E: Error>(self) -> Result<Member, E> {
                 Ok(Member::Null)
             }
-            fn visit_str<E: Error>(self, _: &str) -> Result<Member, E> {
-                Ok(Member::Scalar)
+            fn visit_str<E: Error>(self, text: &str) -> Result<Member, E> {
+                Ok(Member::Text(text.to_owned()))
+            }
+            fn visit_string<E: Error>(self, text: String) -> Result<Member, E> {
+                Ok(Member::Text(text))
+            }
+            fn visit_bool<E: Error>(self, _: bool) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+            fn visit_u64<E: Error>(self, _: u64) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+            fn visit_i64<E: Error>(self, _: i64) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+            fn visit_f64<E: Error>(self, _: f64) -> Result<Member, E> {
+                Ok(Member::Other)
             }
         }
         deserializer.deserialize_any(MemberVisitor)
@@ -255,19 +313,10 @@ impl<'de> Deserialize<'de> for PointVectors {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PointVectors, A::Error> {
                 let mut members = Vec::new();
-                let mut scalar_at = None;
-                while let Some((name, member)) = map.next_entry::<String, Member>()? {
-                    match member {
-                        Member::Vector(vector) => members.push((name, vector)),
-                        Member::Null => {}
-                        Member::Scalar => scalar_at = Some(name),
-                    }
+                while let Some(member) = map.next_entry::<String, Member>()? {
+                    members.push(member);
                 }
-                match scalar_at {
-                    None => Ok(PointVectors::Named(members)),
-                    Some(name) if is_inference_key(&name) => Ok(PointVectors::Bare(OneVector::Inference)),
-                    Some(name) => Err(A::Error::custom(format_args!("vector `{name}` is not a list of numbers"))),
-                }
+                PointVectors::from_members(members).map_err(A::Error::custom)
             }
         }
         deserializer.deserialize_any(VectorsVisitor)
@@ -315,7 +364,7 @@ impl VectorOrId {
     /// The checked target. `at` is where it stands.
     pub(super) fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<Target> {
         match self {
-            VectorOrId::Vector(vector) => vector.convert(found, at).map(Target::Vector),
+            VectorOrId::Vector(vector) => vector.convert(found, at, Purpose::Search).map(Target::Vector),
             VectorOrId::Id(Id(id)) => Ok(Target::Point(id)),
         }
     }
