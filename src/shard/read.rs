@@ -3,6 +3,7 @@
 //! A filter is evaluated to the exact set of matching slots first (`plan`); the index then knows how many there are and
 //! chooses its own plan by that.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::column::Column;
@@ -263,9 +264,19 @@ struct Plan {
 /// PROTOCOL section 3.2: score and id are compared as one key in one direction, so among equal distances the larger id
 /// comes first where larger scores are better, the smaller id where smaller scores are.
 pub fn sort_hits(hits: &mut [Hit], metric: Metric) {
-    let larger_is_better = matches!(metric, Metric::Cosine | Metric::Dot);
-    hits.sort_unstable_by(|a, b| {
-        let by_id = if larger_is_better { b.id.cmp(&a.id) } else { a.id.cmp(&b.id) };
-        a.distance.total_cmp(&b.distance).then(by_id)
-    });
+    hits.sort_unstable_by(|a, b| in_order(metric, a, b));
+}
+
+/// The first `k` of `hits` as [`sort_hits`] would leave them; the others need no order of their own.
+pub(super) fn keep_best(hits: &mut Vec<Hit>, k: usize, metric: Metric) {
+    if k < hits.len() {
+        hits.select_nth_unstable_by(k, |a, b| in_order(metric, a, b));
+        hits.truncate(k);
+    }
+    sort_hits(hits, metric);
+}
+
+fn in_order(metric: Metric, a: &Hit, b: &Hit) -> Ordering {
+    let by_id = if metric.is_larger_better() { b.id.cmp(&a.id) } else { a.id.cmp(&b.id) };
+    a.distance.total_cmp(&b.distance).then(by_id)
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::column::Column;
 use super::filter::CompiledFilter;
-use super::read::{Found, Hit, ReadError, sort_hits};
+use super::read::{Found, Hit, ReadError, keep_best};
 use super::{Place, Shard};
 use crate::distance::{Distances, distance, max_sim_distance, sparse_dot};
 use crate::index::{Cost, Pin, Stop};
@@ -162,18 +162,14 @@ impl Shard {
                 }
             }
         }
+        let hits = hits.into_iter().map(|(id, (version, score))| Hit { id, version, distance: 0.0 - score });
+        let mut hits: Vec<Hit> = hits.collect();
+        keep_best(&mut hits, rank.k, rank.order);
         let places = self.ids.read();
-        let mut hits: Vec<Hit> = hits
-            .into_iter()
-            .map(|(id, (version, score))| {
-                // A point deleted meanwhile was there when the read began.
-                let version = places.get(&id).map_or(version, |place| place.version);
-                Hit { id, version, distance: 0.0 - score }
-            })
-            .collect();
-        drop(places);
-        sort_hits(&mut hits, rank.order);
-        hits.truncate(rank.k);
+        for hit in &mut hits {
+            // A point deleted meanwhile was there when the read began.
+            hit.version = places.get(&hit.id).map_or(hit.version, |place| place.version);
+        }
         Ok(Found { hits, cost })
     }
 }
@@ -235,7 +231,12 @@ impl Shard {
 }
 
 fn score(column: &Column, pin: &Pin<'_>, scoring: &Scoring, slot: Slot) -> Option<f32> {
-    scoring.score(|example| column.similarity(pin, example, slot))
+    match scoring {
+        // As a search would find it: without an index in common sparse vectors are no hit (PROTOCOL section 13.1), while
+        // in all other scores that counts as 0.
+        Scoring::Nearest(query) => column.distance(pin, query, slot).map(|distance| 0.0 - distance),
+        scoring => scoring.score(|example| column.similarity(pin, example, slot)),
+    }
 }
 
 fn check(stop: &Stop, seen: usize) -> Result<(), ReadError> {

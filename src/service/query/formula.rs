@@ -27,11 +27,15 @@ pub enum FormulaError {
     /// Neither the payload nor the defaults have it.
     #[error("No value found for {variable} in the payload nor the formula defaults")]
     Missing { variable: String },
-    /// It is of another type than the expression needs.
     #[error(
-        "Expected {wanted} for {variable} in the payload and/or in the formula defaults. Error: Value is not {wanted}"
+        "Expected number value for {variable} in the payload and/or in the formula defaults. \
+         Error: Value is not a number"
     )]
-    WrongType { variable: String, wanted: &'static str },
+    NotANumber { variable: String },
+    #[error("Expected geo point for {variable} in the payload and/or in the formula defaults.")]
+    NotAPlace { variable: String },
+    #[error("Expected datetime for {variable} in the payload and/or in the formula defaults.")]
+    NotADatetime { variable: String },
     /// A division by zero, a root of a negative number, an overflow.
     #[error("The expression {expression} produced a non-finite number")]
     NotFinite { expression: String },
@@ -39,7 +43,9 @@ pub enum FormulaError {
 
 /// The formula's value for `candidate`, as a score.
 pub(super) fn evaluate(formula: &Formula, candidate: &Candidate<'_>) -> Result<f32, FormulaError> {
-    Evaluation { formula, candidate }.value(&formula.expression).map(|value| value as f32)
+    let value = Evaluation { formula, candidate }.value(&formula.expression)?;
+    let score = value as f32;
+    finite(f64::from(score), || format!("{value} as f32 = {score}")).map(|_| score)
 }
 
 /// Whether the expression, or a default's use, reads the payload.
@@ -76,10 +82,10 @@ impl Evaluation<'_> {
     fn value(&self, expression: &Expression) -> Result<f64, FormulaError> {
         match expression {
             Expression::Constant(value) => Ok(*value),
-            Expression::Variable(Variable::Score(number)) => Ok(self.score(*number)),
+            Expression::Variable(Variable::Score(number)) => self.score(*number),
             Expression::Variable(Variable::Payload(path)) => {
                 let value = self.payload_value(path)?;
-                value.as_f64().ok_or_else(|| wrong_type(path, "a number"))
+                value.as_f64().ok_or_else(|| FormulaError::NotANumber { variable: path.to_string() })
             }
             Expression::Condition(condition) => Ok(if (self.candidate.holds)(condition) { 1.0 } else { 0.0 }),
             Expression::Mult(operands) => {
@@ -91,14 +97,14 @@ impl Evaluation<'_> {
                     }
                     product *= factor;
                 }
-                finite(product, || "mult".to_owned())
+                Ok(product)
             }
             Expression::Sum(operands) => {
                 let mut sum = 0.0;
                 for operand in operands {
                     sum += self.value(operand)?;
                 }
-                finite(sum, || "sum".to_owned())
+                Ok(sum)
             }
             Expression::Max(operands) => self.fold(operands, f64::NEG_INFINITY, f64::max),
             Expression::Min(operands) => self.fold(operands, f64::INFINITY, f64::min),
@@ -116,14 +122,14 @@ impl Evaluation<'_> {
             Expression::Acosh(operand) => self.apply(operand, f64::acosh, "acosh"),
             Expression::GeoDistance { origin, to } => {
                 let value = self.payload_value(to)?;
-                let place = place(&value).ok_or_else(|| wrong_type(to, "geo point"))?;
+                let place = place(&value).ok_or_else(|| FormulaError::NotAPlace { variable: to.to_string() })?;
                 Ok(origin.distance_m(&place))
             }
             Expression::Datetime(instant) => Ok(seconds(*instant)),
             Expression::DatetimeKey(path) => {
                 let value = self.payload_value(path)?;
                 let instant = value.as_str().and_then(Timestamp::parse);
-                instant.map(seconds).ok_or_else(|| wrong_type(path, "datetime"))
+                instant.map(seconds).ok_or_else(|| FormulaError::NotADatetime { variable: path.to_string() })
             }
             Expression::Decay { kind, x, target, scale, midpoint } => {
                 let x = self.value(x)?;
@@ -154,10 +160,15 @@ impl Evaluation<'_> {
         }
     }
 
-    fn score(&self, number: usize) -> f64 {
-        let found = self.candidate.scores.get(number).copied().flatten().map(f64::from);
-        let default = || self.default(&Variable::Score(number)).and_then(Value::as_f64);
-        found.or_else(default).unwrap_or(SCORE_DEFAULT)
+    fn score(&self, number: usize) -> Result<f64, FormulaError> {
+        let found = self.candidate.scores.get(number).copied().flatten();
+        match (found, self.default(&Variable::Score(number))) {
+            (Some(score), _) => Ok(f64::from(score)),
+            (None, None) => Ok(SCORE_DEFAULT),
+            (None, Some(default)) => {
+                default.as_f64().ok_or_else(|| FormulaError::NotANumber { variable: format!("$score[{number}]") })
+            }
+        }
     }
 
     fn default(&self, variable: &Variable) -> Option<&Value> {
@@ -190,10 +201,6 @@ impl Evaluation<'_> {
             (Some(value), _) => Ok(Value::Array(std::iter::once(value).chain(found).collect())),
         }
     }
-}
-
-fn wrong_type(path: &Path, wanted: &'static str) -> FormulaError {
-    FormulaError::WrongType { variable: path.to_string(), wanted }
 }
 
 fn finite(value: f64, expression: impl FnOnce() -> String) -> Result<f64, FormulaError> {
@@ -264,6 +271,7 @@ mod tests {
         assert_eq!(value(score(9)), 0.0);
         assert_eq!(of(score(1), &[(Variable::Score(1), json!(0.25))]), Ok(0.25));
         assert_eq!(of(score(0), &[(Variable::Score(0), json!(0.25))]), Ok(2.0));
+        assert!(matches!(of(score(1), &[(Variable::Score(1), json!("x"))]), Err(FormulaError::NotANumber { .. })));
         assert_eq!(value(key("n")), 4.0);
         assert_eq!(value(key("one")), 7.0);
         assert_eq!(value(key("many[1]")), 2.0);
@@ -271,7 +279,13 @@ mod tests {
         assert!(matches!(of(key("none"), &[]), Err(FormulaError::Missing { .. })));
         assert_eq!(of(key("none"), &[(Variable::Payload(path("none")), json!(3))]), Ok(3.0));
         for not_a_number in ["many", "text", "flag", "at"] {
-            assert!(matches!(of(key(not_a_number), &[]), Err(FormulaError::WrongType { .. })), "{not_a_number}");
+            assert_eq!(
+                text_of_error(key(not_a_number)),
+                format!(
+                    "Expected number value for {not_a_number} in the payload and/or in the formula defaults. \
+                     Error: Value is not a number"
+                )
+            );
         }
     }
 
@@ -316,6 +330,10 @@ mod tests {
             Expression::Ln(boxed(0.0)),
             Expression::Log10(boxed(-1.0)),
             Expression::Exp(boxed(1e6)),
+            // Finite in f64, not as a score.
+            Expression::Constant(1e300),
+            Expression::Sum(vec![Expression::Constant(f64::MAX), Expression::Constant(f64::MAX)]),
+            Expression::Mult(vec![Expression::Constant(f64::MAX), Expression::Constant(2.0)]),
             Expression::Acosh(boxed(0.5)),
             Expression::Pow { base: boxed(-8.0), exponent: boxed(0.5) },
         ] {
@@ -329,10 +347,14 @@ mod tests {
         assert_eq!(value(Expression::GeoDistance { origin, to: path("at") }), 0.0);
         let far = value(Expression::GeoDistance { origin: GeoPoint::new(13.0, 53.0).unwrap(), to: path("at") });
         assert!((far - 111_195.0).abs() < 5.0, "{far}");
-        assert!(matches!(
-            of(Expression::GeoDistance { origin, to: path("n") }, &[]),
-            Err(FormulaError::WrongType { .. })
-        ));
+        let no_place = of(Expression::GeoDistance { origin, to: path("n") }, &[]);
+        assert_eq!(no_place, Err(FormulaError::NotAPlace { variable: "n".to_owned() }));
+        let no_time = of(Expression::DatetimeKey(path("text")), &[]);
+        assert_eq!(no_time, Err(FormulaError::NotADatetime { variable: "text".to_owned() }));
+        let default = [(Variable::Payload(path("absent")), json!({"lon": 13.0, "lat": 52.0}))];
+        assert_eq!(of(Expression::GeoDistance { origin, to: path("absent") }, &default), Ok(0.0));
+        let default = [(Variable::Payload(path("absent")), json!("1970-01-01"))];
+        assert_eq!(of(Expression::DatetimeKey(path("absent")), &default), Ok(0.0));
         assert_eq!(value(Expression::DatetimeKey(path("when"))), 1.5);
         assert_eq!(value(Expression::Datetime(Timestamp::parse("1970-01-02T00:00:00Z").unwrap())), 86_400.0);
     }

@@ -1,9 +1,10 @@
 //! Hits grouped by a field (PROTOCOL section 16), and distance matrices (section 9.5).
 //!
 //! A query without prefetches is asked for more and more of its best until there are enough groups; what else belongs to
-//! them is then found by a filter on the field. A query with prefetches is asked once: its candidates are bounded.
+//! those that are not full is then found by a filter on the field, again by more and more. A query with prefetches is
+//! asked once: its candidates are bounded.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use super::reads::{DressRead, LevelRead};
 use super::resolve::{Core, Level, Resolved, check_name};
 use super::run::Dress;
-use crate::distance::score_from_distance;
+use crate::distance::{score_from_distance, sparse_dot};
 use crate::index::Stop;
 use crate::model::filter::{FieldCondition, Match, Predicate};
 use crate::model::query::{
@@ -38,6 +39,8 @@ const MMR_HITS_MAX: usize = 1_000;
 /// Points whose payload is in memory at once.
 const KEYS_POINTS_MAX: usize = 1_024;
 
+/// A group with its hits, best first.
+type Members = (GroupId, Vec<ScoredHit>);
 /// Hits with the groups each is in; hits that are in none are left out.
 type Keyed = Vec<(ScoredHit, Vec<GroupId>)>;
 
@@ -67,50 +70,68 @@ impl Service {
         let dress = Dress { with_payload: request.with_payload, with_vectors: request.with_vectors };
         let shown = self.gather_one(&view, DressRead { hits, dress }, options).await?;
         let shown: HashMap<PointId, ScoredPoint> = shown.into_iter().map(|point| (point.id, point)).collect();
-        let mut lookups = match lookup {
+        let lookups = match lookup {
             Some((view, lookup)) => self.look_up_groups(&view, lookup, &groups, options).await?,
             None => HashMap::new(),
         };
         let groups = groups.into_iter().map(|(id, hits)| {
-            let hits = hits.iter().filter_map(|hit| shown.get(&hit.id).cloned()).collect();
-            let lookup = point_of(&id).and_then(|point| lookups.remove(&point));
+            // Ordered by a field, a point may stand in its groups with different values.
+            let dressed = |hit: &ScoredHit| {
+                let ScoredPoint { payload, vectors, .. } = shown.get(&hit.id).cloned()?;
+                Some(ScoredPoint { payload, vectors, ..hit.bare() })
+            };
+            let hits = hits.iter().filter_map(dressed).collect();
+            let lookup = point_of(&id).and_then(|point| lookups.get(&point).cloned());
             Group { id, hits, lookup }
         });
         Ok(groups.collect())
     }
 
+    /// Groups with the hits that are shown of each.
     async fn grouped(
         &self,
         view: &View,
         mut level: Level,
         grouping: &Grouping,
         options: ReadOptions,
-    ) -> Result<Vec<(GroupId, Vec<ScoredHit>)>, Error> {
+    ) -> Result<Vec<Members>, Error> {
         let wanted = grouping.group_count.saturating_mul(grouping.group_size);
         let is_growing =
             level.sources.is_empty() && !matches!(level.core.ranking, Resolved::Mmr { .. } | Resolved::Sample);
-        let mut take = match &level.core.ranking {
-            Resolved::Mmr { .. } => wanted.saturating_mul(GROWTH).min(MMR_HITS_MAX),
-            _ if is_growing => wanted.max(HITS_FIRST),
-            _ => usize::MAX,
+        if !is_growing {
+            let take = if matches!(level.core.ranking, Resolved::Mmr { .. }) {
+                wanted.saturating_mul(GROWTH).min(MMR_HITS_MAX)
+            } else {
+                usize::MAX
+            };
+            let found = self.keyed(view, &level, take, grouping, options).await?;
+            return Ok(grouping.groups(&found.hits));
+        }
+        let mut take = wanted.max(HITS_FIRST);
+        let mut groups = loop {
+            let found = self.keyed(view, &level, take, grouping, options).await?;
+            let groups = grouping.groups(&found.hits);
+            if found.count < take {
+                return Ok(groups);
+            }
+            if groups.len() >= grouping.group_count {
+                break groups;
+            }
+            take = take.saturating_mul(GROWTH);
         };
+        // The groups are known; the other hits of those that are not full come further down.
+        let own = level.core.filter.clone().unwrap_or_default();
         loop {
-            let keyed = self.keyed(view, &level, take, grouping, options).await?;
-            let is_complete = keyed.found < take || !is_growing;
-            let groups = grouping.groups(&keyed.hits, None);
-            if is_complete || groups.len() >= grouping.group_count {
-                let is_filled = groups.iter().all(|(_, hits)| hits.len() >= grouping.group_size);
-                if is_complete || is_filled {
-                    return Ok(groups);
-                }
-                // The groups are known; their other hits come further down.
-                let ids: Vec<GroupId> = groups.into_iter().map(|(id, _)| id).collect();
-                let core = Arc::make_mut(&mut level.core);
-                let own = core.filter.take().unwrap_or_default();
-                core.filter = Some(own.merged(in_groups(&grouping.path, &ids)));
-                let keyed = self.keyed(view, &level, usize::MAX, grouping, options).await?;
-                let chosen: HashSet<GroupId> = ids.into_iter().collect();
-                return Ok(grouping.groups(&keyed.hits, Some(&chosen)));
+            let short: Vec<GroupId> =
+                groups.iter().filter(|(_, hits)| hits.len() < grouping.group_size).map(|(id, _)| id.clone()).collect();
+            if short.is_empty() {
+                return Ok(groups);
+            }
+            Arc::make_mut(&mut level.core).filter = Some(own.clone().merged(in_groups(&grouping.path, &short)));
+            let found = self.keyed(view, &level, take, grouping, options).await?;
+            grouping.fill(&mut groups, &short, &found.hits);
+            if found.count < take {
+                return Ok(groups);
             }
             take = take.saturating_mul(GROWTH);
         }
@@ -125,16 +146,16 @@ impl Service {
         options: ReadOptions,
     ) -> Result<Found, Error> {
         let hits = self.run_level(view, level, Page { offset: 0, limit: take }, options).await?;
-        let found = hits.len();
+        let count = hits.len();
         let hits = self.gather_one(view, KeysRead { hits, path: grouping.path.clone() }, options).await?;
-        Ok(Found { hits, found })
+        Ok(Found { hits, count })
     }
 
     async fn look_up_groups(
         &self,
         view: &View,
         lookup: WithLookup,
-        groups: &[(GroupId, Vec<ScoredHit>)],
+        groups: &[Members],
         options: ReadOptions,
     ) -> Result<HashMap<PointId, Record>, Error> {
         self.barrier(view, options).await?;
@@ -226,7 +247,7 @@ fn in_groups(path: &Path, ids: &[GroupId]) -> Filter {
 struct Found {
     hits: Keyed,
     /// Hits the query had, also those in no group.
-    found: usize,
+    count: usize,
 }
 
 struct Grouping {
@@ -236,25 +257,47 @@ struct Grouping {
 }
 
 impl Grouping {
-    /// The groups of `hits` in the order of their best hits; with `chosen` only these.
-    fn groups(&self, hits: &Keyed, chosen: Option<&HashSet<GroupId>>) -> Vec<(GroupId, Vec<ScoredHit>)> {
-        let mut places: BTreeMap<&GroupId, usize> = BTreeMap::new();
-        let mut groups: Vec<(GroupId, Vec<ScoredHit>)> = Vec::new();
+    /// The groups of `hits` in the order of their best hits.
+    fn groups(&self, hits: &Keyed) -> Vec<Members> {
+        let mut places: HashMap<&GroupId, usize> = HashMap::new();
+        let mut groups: Vec<Members> = Vec::new();
         for (hit, ids) in hits {
-            for id in ids.iter().filter(|id| chosen.is_none_or(|chosen| chosen.contains(id))) {
-                let Some(place) = places.get(id) else {
-                    if groups.len() < self.group_count {
-                        places.insert(id, groups.len());
-                        groups.push((id.clone(), vec![*hit]));
-                    }
-                    continue;
-                };
-                if let Some((_, members)) = groups.get_mut(*place).filter(|(_, hits)| hits.len() < self.group_size) {
-                    members.push(*hit);
+            for id in ids {
+                let next = groups.len();
+                let place = *places.entry(id).or_insert(next);
+                if place == next && next < self.group_count {
+                    groups.push((id.clone(), Vec::new()));
+                }
+                if let Some((_, members)) = groups.get_mut(place) {
+                    self.add(members, hit);
                 }
             }
         }
         groups
+    }
+
+    /// Finds the hits of the groups `short` anew among `hits`, which are all in one of these.
+    fn fill(&self, groups: &mut [Members], short: &[GroupId], hits: &Keyed) {
+        let short: HashSet<&GroupId> = short.iter().collect();
+        let mut members_of: HashMap<&GroupId, Vec<ScoredHit>> = HashMap::new();
+        for (hit, ids) in hits {
+            for id in ids.iter().filter(|id| short.contains(id)) {
+                self.add(members_of.entry(id).or_default(), hit);
+            }
+        }
+        for (id, members) in groups {
+            // What the points were when the groups were chosen still counts if they have left since.
+            if let Some(found) = members_of.remove(id).filter(|found| found.len() > members.len()) {
+                *members = found;
+            }
+        }
+    }
+
+    /// A point that is ordered by a field may come more than once; its first place counts.
+    fn add(&self, members: &mut Vec<ScoredHit>, hit: &ScoredHit) {
+        if members.len() < self.group_size && members.iter().all(|member| member.id != hit.id) {
+            members.push(*hit);
+        }
     }
 }
 
@@ -339,6 +382,15 @@ impl Scattered for RecordsRead {
     }
 }
 
+/// Of two vectors of which one is found by a search for the other: sparse ones that share no index are not (PROTOCOL
+/// section 13.1).
+fn found_similarity(metric: Metric, a: &Vector, b: &Vector) -> Option<f32> {
+    match (a, b) {
+        (Vector::Sparse(a), Vector::Sparse(b)) => sparse_dot(a, b),
+        _ => similarity(metric, a, b),
+    }
+}
+
 /// Compares sampled points with each other.
 struct MatrixRead {
     /// Ascending.
@@ -369,7 +421,7 @@ impl Scattered for MatrixRead {
             }
             let others = points.iter().enumerate().filter(|(column, _)| *column != row);
             let mut cells: Vec<(usize, f32)> =
-                others.filter_map(|(column, (_, b))| Some((column, similarity(self.metric, a, b)?))).collect();
+                others.filter_map(|(column, (_, b))| Some((column, found_similarity(self.metric, a, b)?))).collect();
             // Ties as in a search: the larger id first where larger scores are better.
             let by_id = |a: usize, b: usize| if self.metric.is_larger_better() { b.cmp(&a) } else { a.cmp(&b) };
             cells.sort_by(|a, b| b.1.total_cmp(&a.1).then(by_id(a.0, b.0)));
@@ -417,9 +469,20 @@ mod tests {
             (hit(3), vec![id(7), id(5)]),
             (hit(4), vec![id(6)]),
         ];
-        let got = grouping.groups(&hits, None);
-        assert_eq!(got, [(id(5), vec![hit(1), hit(2)]), (id(6), vec![hit(2), hit(4)])]);
-        let chosen = HashSet::from([id(6)]);
-        assert_eq!(grouping.groups(&hits, Some(&chosen)), [(id(6), vec![hit(2), hit(4)])]);
+        assert_eq!(grouping.groups(&hits), [(id(5), vec![hit(1), hit(2)]), (id(6), vec![hit(2), hit(4)])]);
+        // A point that comes twice is in a group once.
+        let twice = vec![(hit(1), vec![id(5)]), (hit(1), vec![id(5)]), (hit(2), vec![id(5)])];
+        assert_eq!(grouping.groups(&twice), [(id(5), vec![hit(1), hit(2)])]);
+    }
+
+    #[test]
+    fn s16_groups_that_are_short_are_filled_and_full_ones_stay() {
+        let grouping = Grouping { path: "k".parse().unwrap(), group_count: 2, group_size: 2 };
+        let hit = |id| ScoredHit::by_id(PointId::Num(id));
+        let id = GroupId::Unsigned;
+        let mut groups = vec![(id(5), vec![hit(1), hit(2)]), (id(6), vec![hit(2)])];
+        let hits = vec![(hit(2), vec![id(6), id(5)]), (hit(7), vec![id(5), id(6)]), (hit(8), vec![id(6)])];
+        grouping.fill(&mut groups, &[id(6)], &hits);
+        assert_eq!(groups, [(id(5), vec![hit(1), hit(2)]), (id(6), vec![hit(2), hit(7)])]);
     }
 }

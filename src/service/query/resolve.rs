@@ -310,9 +310,11 @@ impl<I: Iterator<Item = Vector>> Resolving<'_, I> {
             Ranking::Nearest(target) => Resolved::Nearest(self.checked(target, using)?),
             Ranking::Mmr { target, mmr } => Resolved::Mmr { query: self.checked(target, using)?, mmr },
             Ranking::Recommend { positive, negative, strategy: RecommendStrategy::AverageVector } => {
-                let positive = self.raw_all(positive)?;
-                let negative = self.raw_all(negative)?;
-                let mut average = average(&positive, &negative).ok_or_else(|| self.mismatch(using))?;
+                // Averaged as they are; only the result is normalised.
+                let positive = self.shaped_all(positive, using)?;
+                let negative = self.shaped_all(negative, using)?;
+                let mut average =
+                    average(&positive, &negative).ok_or_else(|| Error::WrongVectorKind { name: using.to_owned() })?;
                 check_vector(&self.view.collection.config, using, &mut average)?;
                 Resolved::Nearest(average)
             }
@@ -356,8 +358,16 @@ impl<I: Iterator<Item = Vector>> Resolving<'_, I> {
         }
     }
 
-    fn raw_all(&mut self, targets: Vec<Target>) -> Result<Vec<Vector>, Error> {
-        targets.into_iter().map(|target| self.raw(target)).collect()
+    /// Checked, but with their lengths.
+    fn shaped_all(&mut self, targets: Vec<Target>, using: &str) -> Result<Vec<Vector>, Error> {
+        let config = &self.view.collection.config;
+        let shaped = |target| {
+            let mut vector = self.raw(target)?;
+            lift(config, using, &mut vector);
+            check_query(config, using, &mut vector.clone())?;
+            Ok(vector)
+        };
+        targets.into_iter().map(shaped).collect()
     }
 
     /// The vector of `target`, checked against the collection and normalised for cosine.
@@ -376,10 +386,15 @@ impl<I: Iterator<Item = Vector>> Resolving<'_, I> {
             |ContextPair { positive, negative }| Ok((self.checked(positive, using)?, self.checked(negative, using)?));
         context.into_iter().map(pair).collect()
     }
+}
 
-    fn mismatch(&self, using: &str) -> Error {
-        let params = self.view.collection.config.vectors.by_name.get(using);
-        Error::WrongDim { want: params.map_or(0, |params| params.dim as usize), got: 0 }
+/// A dense vector asked of a multivector is a multivector of one row.
+fn lift(config: &CollectionConfig, using: &str, vector: &mut Vector) {
+    if config.vectors.by_name.get(using).is_some_and(|params| params.is_multi)
+        && let Vector::Dense(row) = vector
+        && let Some(multi) = MultiVector::new(row.len(), std::mem::take(row))
+    {
+        *vector = Vector::Multi(multi);
     }
 }
 
