@@ -22,7 +22,7 @@ pub(super) const NO_WAIT: WriteOptions = WriteOptions { wait: false, deadline: N
 pub(super) const READ: ReadOptions =
     ReadOptions { consistency: Consistency::Linearizable, deadline: None, timeout_s: None };
 
-fn settings(folder: &Path) -> ServiceSettings {
+pub(super) fn settings(folder: &Path) -> ServiceSettings {
     ServiceSettings {
         storage_path: folder.to_owned(),
         snapshots_path: folder.join("snapshots"),

@@ -12,6 +12,8 @@ mod mmr;
 mod reads;
 mod resolve;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use formula::FormulaError;
 pub(super) use reads::in_order;

@@ -38,8 +38,9 @@ pub(super) enum Part {
 impl LevelRead {
     fn search(&self, shard: &Shard, stop: &Stop) -> Result<Part, ReadError> {
         let core = &*self.core;
-        let filter = core.filter.as_ref();
         let among = self.among.as_deref();
+        // What prefetches found is not asked again: their filters may have widened this one (PROTOCOL section 10.4).
+        let filter = core.filter.as_ref().filter(|_| among.is_none());
         match &core.ranking {
             Resolved::Nearest(vector) | Resolved::Mmr { query: vector, .. } if among.is_none() => {
                 let nearest = Nearest {
