@@ -942,3 +942,49 @@ async fn s19_a_snapshot_under_writes_holds_one_moment_of_each_shard() {
         assert!(page.points.iter().all(|record| record.vectors == first));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s2_1_vectors_of_all_kinds_are_stored_searched_and_survive_a_restart() {
+    use crate::model::collection::SparseVectorParams;
+    use crate::model::{MultiVector, SparseVector};
+    let sparse = |entries: &[(u32, f32)]| Vector::Sparse(SparseVector::new(entries.to_vec()).unwrap());
+    let multi = |values: &[f32]| Vector::Multi(MultiVector::new(2, values.to_vec()).unwrap());
+    let mut fixture = Fixture::new().await;
+    let mut config = config(2, &[("m", 2, Metric::Dot)]);
+    config.vectors.by_name.get_mut("m").unwrap().is_multi = true;
+    config.sparse_vectors = Some([("s".to_owned(), SparseVectorParams::default())].into());
+    fixture.create("c", config).await;
+    let vectors: Vec<NamedVectors> = (1..=20_u16)
+        .map(|n| {
+            let mut vectors =
+                NamedVectors::from([("s".to_owned(), sparse(&[(u32::from(n % 3), 1.0), (9, f32::from(n))]))]);
+            if n % 2 == 0 {
+                vectors.insert("m".to_owned(), multi(&[f32::from(n), 0.0, 0.0, 1.0]));
+            }
+            vectors
+        })
+        .collect();
+    let point = |(n, vectors): (u64, &NamedVectors)| Point {
+        id: PointId::Num(n),
+        vectors: vectors.clone(),
+        payload: Payload::default(),
+    };
+    fixture.upsert((1..).zip(&vectors).map(point).collect()).await;
+    let nearest = |using: &str, vector: Vector| QueryRequest {
+        root: QueryLevel { using: using.to_owned(), ..QueryLevel::new(Ranking::Nearest(Target::Vector(vector)), 3) },
+        offset: 0,
+        with_payload: PayloadSelector::None,
+        with_vectors: VectorSelector::None,
+    };
+    for _ in 0..2 {
+        let found = |points: Vec<ScoredPoint>| points.iter().map(|hit| (num(hit.id), hit.score)).collect::<Vec<_>>();
+        let hits = found(fixture.query(nearest("s", sparse(&[(9, 1.0), (77, 5.0)]))).await);
+        assert_eq!(hits, [(20, 20.0), (19, 19.0), (18, 18.0)]);
+        let hits = found(fixture.query(nearest("m", multi(&[1.0, 0.0, 0.0, 3.0]))).await);
+        assert_eq!(hits, [(20, 23.0), (18, 21.0), (16, 19.0)]);
+        let records = fixture.records(&[7, 8]).await;
+        assert_eq!(records[0].vectors.as_ref(), Some(&vectors[6]));
+        assert_eq!(records[1].vectors.as_ref(), Some(&vectors[7]));
+        fixture = fixture.reopen().await;
+    }
+}
