@@ -151,6 +151,11 @@ pub(super) fn check_vector(config: &CollectionConfig, name: &str, vector: &mut V
     check(config, name, vector, true)
 }
 
+/// As [`check_vector`], but the vector stays as long as it is: what is averaged is normalised afterwards.
+pub(super) fn check_shape(config: &CollectionConfig, name: &str, vector: &mut Vector) -> Result<(), Error> {
+    check(config, name, vector, false)
+}
+
 fn check(config: &CollectionConfig, name: &str, vector: &mut Vector, normalises: bool) -> Result<(), Error> {
     let Some(params) = config.vectors.by_name.get(name) else {
         return match vector {

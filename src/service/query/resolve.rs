@@ -17,7 +17,7 @@ use crate::model::query::{
 use crate::model::{
     Filter, Metric, MultiVector, PayloadSelector, PointId, SparseVector, Vector, VectorName, VectorSelector,
 };
-use crate::service::checks::check_vector;
+use crate::service::checks::{check_shape, check_vector};
 use crate::service::collections::View;
 use crate::service::errors::from_storage;
 use crate::service::merge::Page;
@@ -314,7 +314,7 @@ impl<I: Iterator<Item = Vector>> Resolving<'_, I> {
                 let positive = self.shaped_all(positive, using)?;
                 let negative = self.shaped_all(negative, using)?;
                 let mut average =
-                    average(&positive, &negative).ok_or_else(|| Error::WrongVectorKind { name: using.to_owned() })?;
+                    average(&positive, &negative).ok_or_else(|| Error::SparseMismatch)?;
                 check_vector(&self.view.collection.config, using, &mut average)?;
                 Resolved::Nearest(average)
             }
@@ -363,8 +363,7 @@ impl<I: Iterator<Item = Vector>> Resolving<'_, I> {
         let config = &self.view.collection.config;
         let shaped = |target| {
             let mut vector = self.raw(target)?;
-            lift(config, using, &mut vector);
-            check_query(config, using, &mut vector.clone())?;
+            check_shape(config, using, &mut vector)?;
             Ok(vector)
         };
         targets.into_iter().map(shaped).collect()
@@ -385,16 +384,6 @@ impl<I: Iterator<Item = Vector>> Resolving<'_, I> {
         let pair =
             |ContextPair { positive, negative }| Ok((self.checked(positive, using)?, self.checked(negative, using)?));
         context.into_iter().map(pair).collect()
-    }
-}
-
-/// A dense vector asked of a multivector is a multivector of one row.
-fn lift(config: &CollectionConfig, using: &str, vector: &mut Vector) {
-    if config.vectors.by_name.get(using).is_some_and(|params| params.is_multi)
-        && let Vector::Dense(row) = vector
-        && let Some(multi) = MultiVector::new(row.len(), std::mem::take(row))
-    {
-        *vector = Vector::Multi(multi);
     }
 }
 

@@ -70,7 +70,7 @@ async fn s11_averages_are_of_vectors_as_given_and_stored() {
         fixture.failure(average(vec![vector(dense([1.0, 1.0])), vector(Vector::Dense(vec![1.0]))], vec![])).await;
     assert!(matches!(failure, Error::WrongDim { want: 2, got: 1 }), "{failure:?}");
     let failure = fixture.failure(average(vec![vector(dense([1.0, 1.0])), vector(sparse(&[]))], vec![])).await;
-    assert!(matches!(failure, Error::WrongVectorKind { .. }), "{failure:?}");
+    assert!(matches!(failure, Error::SparseMismatch), "{failure:?}");
     let failure = fixture.failure(average(vec![vector(dense([1.0, f32::NAN]))], vec![])).await;
     assert!(matches!(failure, Error::NotFinite { .. }), "{failure:?}");
     let unknown = average(vec![vector(dense([1.0, 1.0]))], vec![]).using("zz");
