@@ -347,15 +347,10 @@ def test_consistency_and_ordering_are_accepted(client, cities):
 
 
 UNBUILT = {
-    "a field index": lambda client, name: client.create_payload_index(name, "city", models.PayloadSchemaType.KEYWORD),
-    "recommend": lambda client, name: client.query_points(name, models.RecommendQuery(recommend=models.RecommendInput(positive=[1], strategy="best_score"))),
-    "order_by": lambda client, name: client.scroll(name, order_by="count"),
-    "groups": lambda client, name: client.query_points_groups(name, "city", [1.0] * 4),
-    "facet": lambda client, name: client.facet(name, "city"),
-    "fusion": lambda client, name: client.query_points(name, models.FusionQuery(fusion="rrf"), prefetch=[models.Prefetch(query=[1.0] * 4)]),
-    "matrix": lambda client, name: client.search_matrix_pairs(name),
-    "snapshot": lambda client, name: client.create_snapshot(name),
-    "sparse": lambda client, name: client.create_collection("sparse", {}, {"s": models.SparseVectorParams()}),
+    "quantization": lambda client, name: client.create_collection(
+        "codes", models.VectorParams(size=4, distance=models.Distance.DOT), quantization_config=models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
+    ),
+    "full snapshot": lambda client, name: client.create_full_snapshot(),
 }
 
 

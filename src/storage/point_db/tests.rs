@@ -28,7 +28,8 @@ fn payload(number: u64) -> Payload {
 }
 
 fn vector(first: f32, dim: usize) -> Vector {
-    Vector::Dense((0..dim).map(|i| first + i as f32).collect())
+    // With fractions, so that no shorter form holds them.
+    Vector::Dense((0..dim).map(|i| first + i as f32 + 0.1).collect())
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
