@@ -313,7 +313,7 @@ impl<I: Iterator<Item = Vector>> Resolving<'_, I> {
                 // Averaged as they are; only the result is normalised.
                 let positive = self.shaped_all(positive, using)?;
                 let negative = self.shaped_all(negative, using)?;
-                let mut average = average(&positive, &negative).ok_or_else(|| Error::SparseMismatch)?;
+                let mut average = average(&positive, &negative).ok_or(Error::SparseMismatch)?;
                 check_vector(&self.view.collection.config, using, &mut average)?;
                 Resolved::Nearest(average)
             }
