@@ -2,7 +2,7 @@
 # (~/.cache/quiver, or $QUIVER_CACHE), so a second clone is warm.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo stop clean-demo test lint fmt oracle crash bench
+.PHONY: help setup build demo stop clean-demo test lint fmt oracle frameworks crash bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,10 @@ fmt: ## Format the Rust code
 oracle: ## Compare long random request sequences with the Python client's local mode
 	@scripts/setup build python
 	@scripts/oracle
+
+frameworks: ## Run RAG frameworks, unmodified, against a server (LangChain, LlamaIndex, Haystack, mem0, MCP)
+	@scripts/setup build python node
+	@scripts/framework-tests
 
 crash: ## Kill the server at random moments under load and check what it acknowledged
 	@scripts/setup build python
