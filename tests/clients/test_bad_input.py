@@ -444,8 +444,8 @@ UNBUILT = {
     "snapshots": ("POST", "/collections/one/snapshots", None),
     "full snapshots": ("GET", "/snapshots", None),
     "vector names": ("PUT", "/collections/one/vectors/more", {"dense": {"size": 2, "distance": "Dot"}}),
-    "custom sharding": ("PUT", "/collections/one/shards", {"shard_key": "a"}),
-    "cluster": ("GET", "/cluster", None),
+    "moving shards": ("POST", "/collections/one/cluster", {"move_shard": {"shard_id": 0, "from_peer_id": 1, "to_peer_id": 2}}),
+    "cluster": ("POST", "/cluster/recover", None),
 }
 
 

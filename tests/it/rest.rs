@@ -477,7 +477,7 @@ async fn clients_1_1_routes_not_built_and_routes_that_are_nowhere() {
     for (method, path, operation) in [
         ("PUT", "/collections/c/index", "create field index"),
         ("POST", "/collections/c/facet", "facet"),
-        ("GET", "/cluster", "cluster status"),
+        ("POST", "/cluster/recover", "recover current peer"),
         ("DELETE", "/snapshots/s", "delete full snapshot"),
         ("GET", "/dashboard/index.html", "dashboard"),
     ] {

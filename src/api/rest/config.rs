@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::strict::StrictMode;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::collection::{
-    CollectionConfig, CollectionConfigDiff, HnswConfigDiff, OptimizersConfigDiff, StrictModeConfig, VectorParams,
+    self, CollectionConfig, CollectionConfigDiff, HnswConfigDiff, OptimizersConfigDiff, StrictModeConfig, VectorParams,
     VectorParamsDiff, VectorsConfig, WalConfigDiff, defaults,
 };
 use crate::model::{Metric, Payload};
@@ -147,9 +147,6 @@ impl CreateCollection {
         found.absent(&self.payload, "payload.memory")?;
         found.absent(&self.quantization_config, "quantization_config")?;
         found.absent(&self.init_from, "init_from")?;
-        if let Some(ShardingMethod::Custom) = self.sharding_method {
-            return found.unimplemented("sharding_method: custom");
-        }
         let vectors = vectors_config(found, root.field("vectors"), self.vectors);
         let hnsw = self.hnsw_config.unwrap_or_default().convert(found);
         let strict_mode = strict_mode(found, self.strict_mode_config);
@@ -164,6 +161,10 @@ impl CreateCollection {
             wal: self.wal_config.unwrap_or_default().convert(),
             metadata: self.metadata.map(Payload),
             strict_mode: strict_mode?,
+            sharding_method: self.sharding_method.map(|method| match method {
+                ShardingMethod::Auto => collection::ShardingMethod::Auto,
+                ShardingMethod::Custom => collection::ShardingMethod::Custom,
+            }),
             ..CollectionConfig::new(vectors?)
         };
         checks::collection_config(found, &config)?;
@@ -321,6 +322,10 @@ pub(super) fn info(report: &CollectionReport) -> Value {
         ("config", some(config(&report.config))),
         ("payload_schema", some(json!({}))),
         ("update_queue", some(json!({ "length": report.tail_vector_count }))),
+        (
+            "created_at",
+            jiff::Timestamp::from_microsecond(report.created_at.0).ok().map(|at| Value::from(at.to_string())),
+        ),
     ])
 }
 
@@ -376,6 +381,13 @@ pub(super) fn params(config: &CollectionConfig) -> Value {
     object([
         ("vectors", some(vectors)),
         ("shard_number", some(config.shard_number)),
+        (
+            "sharding_method",
+            config.sharding_method.map(|method| match method {
+                collection::ShardingMethod::Auto => Value::from("auto"),
+                collection::ShardingMethod::Custom => Value::from("custom"),
+            }),
+        ),
         ("replication_factor", some(config.replication_factor)),
         ("write_consistency_factor", some(config.write_consistency_factor)),
         ("read_fan_out_factor", config.read_fan_out_factor.map(Value::from)),
