@@ -206,6 +206,17 @@ impl From<service::Error> for ApiError {
             E::SnapshotLocation { location } => ApiError::bad_request(format_args!(
                 "Snapshot file {location} is not in the snapshots folder, or does not exist"
             )),
+            E::ShardKeyNotFound { key } => ApiError::wrong_input(format_args!("Shard key {key} not found")),
+            E::ShardKeyNeeded => ApiError::wrong_input("Shard key not specified"),
+            E::ShardKeyExists { key } => ApiError::bad_request(format_args!("Shard key {key} already exists")),
+            E::NoShardKeys { key, is_delete } => {
+                let what = if is_delete { "removed" } else { "created" };
+                let text = format_args!("Shard Key {key} cannot be {what} with Auto sharding method");
+                ApiError::bad_request(text)
+            }
+            E::UnknownNodes { key, nodes } => {
+                ApiError::bad_request(format_args!("Shard Key {key} placement contains unknown peers: {nodes:?}"))
+            }
             E::Unimplemented { what } => ApiError::unimplemented(what),
             E::Timeout { what } => ApiError::timeout(what),
             E::Overloaded { what, retry_after_s } => ApiError {

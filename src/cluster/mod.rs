@@ -14,8 +14,8 @@ mod routing;
 mod state;
 
 pub use meta::{Meta, outcome_from_reply};
-pub use routing::shard_of;
-pub use state::{Collection, MetaChange, MetaCommand, MetaOutcome, MetaState, Refusal};
+pub use routing::{shard_of, shard_of_slot};
+pub use state::{Collection, MetaChange, MetaCommand, MetaOutcome, MetaState, Refusal, ShardPlace};
 
 use crate::model::ShardId;
 

@@ -8,8 +8,13 @@ use crate::model::ids::HASH_SLOT_COUNT;
 /// The hash slots are cut into `shard_count` contiguous ranges whose lengths differ by one at most. Contiguous, so that
 /// splitting or merging neighbouring shards moves no other id.
 pub fn shard_of(id: PointId, shard_count: usize) -> usize {
+    shard_of_slot(id.hash_slot(), shard_count)
+}
+
+/// As [`shard_of`], for an id of this hash slot.
+pub fn shard_of_slot(hash_slot: u64, shard_count: usize) -> usize {
     // At most 16,383 times the count of shards, which is a u32: no overflow.
-    (id.hash_slot() * shard_count as u64 / HASH_SLOT_COUNT) as usize
+    (hash_slot * shard_count as u64 / HASH_SLOT_COUNT) as usize
 }
 
 #[cfg(test)]

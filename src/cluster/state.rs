@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::collection::{AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName};
+use crate::model::collection::{
+    AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName, ShardKey, ShardingMethod,
+};
+use crate::model::datetime::Timestamp;
 use crate::model::field_index::FieldIndexSchema;
 use crate::model::{Path, ShardId, VectorName};
 
@@ -16,10 +19,58 @@ pub struct Collection {
     pub name: String,
     /// As created and updated.
     pub config: CollectionConfig,
-    /// In the order of their ranges of hash slots.
+    /// In the order of their ranges of hash slots; with custom sharding in the order of their creation.
     pub shards: Vec<ShardId>,
+    /// With custom sharding: the shards of each key, in the order of their ranges of hash slots. They are all there are.
+    pub shard_keys: BTreeMap<ShardKey, Vec<ShardId>>,
+    /// No shard of an earlier collection is at or above it; shards are numbered from here.
+    pub first_shard: ShardId,
     /// Log index of its creation: tells it from an earlier collection of the same name.
     pub created_index: u64,
+    /// By the clock of the node that was asked.
+    pub created_at: Timestamp,
+}
+
+/// What a shard holds of its collection: of the ids that are written under `key`, if there are keys, those of one range
+/// of hash slots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardPlace {
+    /// `None`: the collection has no keys.
+    pub key: Option<ShardKey>,
+    /// Number of the range, from 0.
+    pub range: usize,
+    /// How many ranges there are.
+    pub range_count: usize,
+}
+
+impl Collection {
+    /// Whether points are placed by the shard key each write names.
+    pub fn is_custom_sharded(&self) -> bool {
+        self.config.sharding_method == Some(ShardingMethod::Custom)
+    }
+
+    /// The number of a shard of this collection, from 0, as the protocol shows it: never given out twice.
+    pub fn shard_number(&self, shard: ShardId) -> u64 {
+        shard.0.saturating_sub(self.first_shard.0)
+    }
+
+    /// The shard of this number.
+    pub fn shard_numbered(&self, number: u64) -> Option<ShardId> {
+        self.shards.iter().copied().find(|shard| self.shard_number(*shard) == number)
+    }
+
+    /// What `shard` holds. `None`: it is not one of this collection.
+    pub fn place(&self, shard: ShardId) -> Option<ShardPlace> {
+        let range_of = |shards: &[ShardId]| shards.iter().position(|id| *id == shard);
+        if !self.is_custom_sharded() {
+            let range = range_of(&self.shards)?;
+            return Some(ShardPlace { key: None, range, range_count: self.shards.len() });
+        }
+        self.shard_keys.iter().find_map(|(key, shards)| {
+            let range = range_of(shards)?;
+            Some(ShardPlace { key: Some(key.clone()), range, range_count: shards.len() })
+        })
+    }
 }
 
 /// A change of the state.
@@ -29,6 +80,7 @@ pub enum MetaCommand {
     CreateCollection {
         name: CollectionName,
         config: CollectionConfig,
+        created_at: Timestamp,
     },
     /// `name` may be an alias.
     UpdateCollection {
@@ -62,6 +114,18 @@ pub enum MetaCommand {
         name: String,
         path: Path,
     },
+    /// `collection` may be an alias.
+    CreateShardKey {
+        collection: String,
+        key: ShardKey,
+        /// Absent: the collection's `shard_number`. At least 1.
+        shard_count: Option<u32>,
+    },
+    /// With the points of its shards. `collection` may be an alias.
+    DeleteShardKey {
+        collection: String,
+        key: ShardKey,
+    },
 }
 
 /// What a command did.
@@ -74,6 +138,8 @@ pub enum MetaChange {
     Deleted(bool),
     Replaced,
     AliasesUpdated,
+    ShardKeyCreated,
+    ShardKeyDeleted,
 }
 
 /// Why a command changed nothing.
@@ -95,6 +161,17 @@ pub enum Refusal {
     },
     VectorNameUnknown {
         name: VectorName,
+    },
+    ShardKeyExists {
+        key: ShardKey,
+    },
+    ShardKeyNotFound {
+        key: ShardKey,
+    },
+    /// The collection has no custom sharding, so its keys can be neither created nor deleted.
+    NoShardKeys {
+        key: ShardKey,
+        is_delete: bool,
     },
 }
 
@@ -141,7 +218,9 @@ impl MetaState {
     /// Applies the command of log entry `index`. A refused command changes nothing.
     pub fn apply(&mut self, index: u64, command: MetaCommand) -> MetaOutcome {
         match command {
-            MetaCommand::CreateCollection { name, config } => self.create(index, name.as_str(), config),
+            MetaCommand::CreateCollection { name, config, created_at } => {
+                self.create(name.as_str(), config, index, created_at)
+            }
             MetaCommand::UpdateCollection { name, diff } => self.update(&name, &diff),
             MetaCommand::DeleteCollection { name, created_index } => Ok(self.delete(&name, created_index)),
             MetaCommand::ReplaceCollection { from, to } => self.replace(&from, to),
@@ -159,22 +238,75 @@ impl MetaState {
             MetaCommand::DeleteFieldIndex { name, path } => self.change_fields(&name, |fields| {
                 fields.remove(&path);
             }),
+            MetaCommand::CreateShardKey { collection, key, shard_count } => {
+                self.create_shard_key(&collection, key, shard_count)
+            }
+            MetaCommand::DeleteShardKey { collection, key } => self.delete_shard_key(&collection, key),
         }
     }
 
-    fn create(&mut self, index: u64, name: &str, config: CollectionConfig) -> MetaOutcome {
+    fn create(&mut self, name: &str, config: CollectionConfig, index: u64, created_at: Timestamp) -> MetaOutcome {
         if self.collections.contains_key(name) {
             return Err(Refusal::CollectionExists { name: name.to_owned() });
         }
         if self.aliases.contains_key(name) {
             return Err(Refusal::NameTaken { name: name.to_owned() });
         }
-        let after_last = self.next_shard_id + u64::from(config.shard_number);
-        let shards = (self.next_shard_id..after_last).map(ShardId).collect();
-        self.next_shard_id = after_last;
-        let collection = Collection { name: name.to_owned(), config, shards, created_index: index };
+        let mut collection = Collection {
+            name: name.to_owned(),
+            config,
+            shards: Vec::new(),
+            shard_keys: BTreeMap::new(),
+            first_shard: ShardId(self.next_shard_id),
+            created_index: index,
+            created_at,
+        };
+        // With custom sharding, shards come with their keys.
+        if !collection.is_custom_sharded() {
+            collection.shards = self.new_shards(collection.config.shard_number);
+        }
         self.collections.insert(name.to_owned(), Arc::new(collection));
         Ok(MetaChange::Created)
+    }
+
+    fn new_shards(&mut self, count: u32) -> Vec<ShardId> {
+        let after_last = self.next_shard_id + u64::from(count);
+        let shards = (self.next_shard_id..after_last).map(ShardId).collect();
+        self.next_shard_id = after_last;
+        shards
+    }
+
+    fn create_shard_key(&mut self, name: &str, key: ShardKey, shard_count: Option<u32>) -> MetaOutcome {
+        let collection = self.custom_sharded(name, &key, false)?;
+        if collection.shard_keys.contains_key(&key) {
+            return Err(Refusal::ShardKeyExists { key });
+        }
+        let mut collection = Collection::clone(collection);
+        let shards = self.new_shards(shard_count.unwrap_or(collection.config.shard_number));
+        collection.shards.extend(&shards);
+        collection.shard_keys.insert(key, shards);
+        self.collections.insert(collection.name.clone(), Arc::new(collection));
+        Ok(MetaChange::ShardKeyCreated)
+    }
+
+    fn delete_shard_key(&mut self, name: &str, key: ShardKey) -> MetaOutcome {
+        let mut collection = Collection::clone(self.custom_sharded(name, &key, true)?);
+        let Some(shards) = collection.shard_keys.remove(&key) else {
+            return Err(Refusal::ShardKeyNotFound { key });
+        };
+        collection.shards.retain(|shard| !shards.contains(shard));
+        self.collections.insert(collection.name.clone(), Arc::new(collection));
+        Ok(MetaChange::ShardKeyDeleted)
+    }
+
+    fn custom_sharded(&self, name: &str, key: &ShardKey, is_delete: bool) -> Result<&Arc<Collection>, Refusal> {
+        let Some(collection) = self.collection(name) else {
+            return Err(Refusal::CollectionNotFound { name: name.to_owned() });
+        };
+        match collection.is_custom_sharded() {
+            true => Ok(collection),
+            false => Err(Refusal::NoShardKeys { key: key.clone(), is_delete }),
+        }
     }
 
     fn update(&mut self, name: &str, diff: &CollectionConfigDiff) -> MetaOutcome {
@@ -254,8 +386,16 @@ impl MetaState {
     fn validate(&self) -> Result<(), String> {
         let mut seen = std::collections::BTreeSet::new();
         for (name, collection) in &self.collections {
-            if *name != collection.name || collection.shards.len() != collection.config.shard_number as usize {
+            let keyed: usize = collection.shard_keys.values().map(Vec::len).sum();
+            let wanted = match collection.is_custom_sharded() {
+                true => (keyed, keyed),
+                false => (collection.config.shard_number as usize, 0),
+            };
+            if *name != collection.name || (collection.shards.len(), keyed) != wanted {
                 return Err(format!("collection {name} is inconsistent: {collection:?}"));
+            }
+            if let Some(shard) = collection.shards.iter().find(|shard| collection.place(**shard).is_none()) {
+                return Err(format!("shard {shard} of {name} holds nothing"));
             }
             for shard in &collection.shards {
                 if !seen.insert(*shard) || shard.0 >= self.next_shard_id || *shard == super::META_GROUP {
@@ -286,7 +426,11 @@ mod tests {
     }
 
     fn create(name: &str, shard_number: u32) -> MetaCommand {
-        MetaCommand::CreateCollection { name: CollectionName::new(name).unwrap(), config: config(shard_number) }
+        MetaCommand::CreateCollection {
+            name: CollectionName::new(name).unwrap(),
+            config: config(shard_number),
+            created_at: Timestamp(5),
+        }
     }
 
     fn delete(name: &str) -> MetaCommand {
@@ -438,6 +582,69 @@ mod tests {
         assert_eq!(outcome, Err(Refusal::CollectionNotFound { name: "a".into() }));
     }
 
+    fn custom(name: &str, shard_number: u32) -> MetaCommand {
+        let config = CollectionConfig { sharding_method: Some(ShardingMethod::Custom), ..config(shard_number) };
+        MetaCommand::CreateCollection { name: CollectionName::new(name).unwrap(), config, created_at: Timestamp(5) }
+    }
+
+    fn key(text: &str) -> ShardKey {
+        ShardKey::Keyword(text.to_owned())
+    }
+
+    fn create_key(collection: &str, key: ShardKey, shard_count: Option<u32>) -> MetaCommand {
+        MetaCommand::CreateShardKey { collection: collection.to_owned(), key, shard_count }
+    }
+
+    fn delete_key(collection: &str, key: ShardKey) -> MetaCommand {
+        MetaCommand::DeleteShardKey { collection: collection.to_owned(), key }
+    }
+
+    #[test]
+    fn s18_with_custom_sharding_shards_come_and_go_with_their_keys() {
+        let number = ShardKey::Number(7);
+        let aliases = MetaCommand::UpdateAliases { actions: vec![alias("x", "a")] };
+        let (state, _) = run(vec![custom("a", 2), aliases, create_key("a", key("k"), None)]);
+        let collection = state.collection("a").unwrap();
+        assert_eq!(collection.shards, [ShardId(1), ShardId(2)], "as many as `shard_number` by default");
+        let place =
+            |shard, key, range, range_count| (ShardId(shard), Some(ShardPlace { key: Some(key), range, range_count }));
+        let mut state = state;
+        assert_eq!(state.apply(9, create_key("x", number.clone(), Some(1))), Ok(MetaChange::ShardKeyCreated));
+        let collection = state.collection("a").unwrap();
+        for (shard, want) in [place(1, key("k"), 0, 2), place(2, key("k"), 1, 2), place(3, number.clone(), 0, 1)] {
+            assert_eq!(collection.place(shard), want);
+        }
+        assert_eq!(collection.place(ShardId(4)), None);
+        assert_eq!(state.apply(10, delete_key("a", key("k"))), Ok(MetaChange::ShardKeyDeleted));
+        assert_eq!(state.collection("a").unwrap().shards, [ShardId(3)]);
+        assert_eq!(state.apply(11, create_key("a", key("k"), Some(1))), Ok(MetaChange::ShardKeyCreated));
+        assert_eq!(state.collection("a").unwrap().shards, [ShardId(3), ShardId(4)], "no number is given out twice");
+        state.validate().unwrap();
+        let collection = state.collection("a").unwrap();
+        assert_eq!(collection.shards.iter().map(|id| collection.shard_number(*id)).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!((collection.shard_numbered(3), collection.shard_numbered(0)), (Some(ShardId(4)), None));
+    }
+
+    #[test]
+    fn s18_shard_keys_that_cannot_be() {
+        let refused = |commands| run(commands).1.unwrap_err();
+        let k = || key("k");
+        assert_eq!(
+            refused(vec![custom("a", 1), create_key("a", k(), None), create_key("a", k(), None)]),
+            Refusal::ShardKeyExists { key: k() }
+        );
+        assert_eq!(refused(vec![custom("a", 1), delete_key("a", k())]), Refusal::ShardKeyNotFound { key: k() });
+        for (command, is_delete) in [(create_key("a", k(), None), false), (delete_key("a", k()), true)] {
+            assert_eq!(refused(vec![create("a", 1), command]), Refusal::NoShardKeys { key: k(), is_delete });
+        }
+        let not_found = Refusal::CollectionNotFound { name: "b".into() };
+        assert_eq!(refused(vec![custom("a", 1), create_key("b", k(), None)]), not_found);
+        // A number and its text are two keys.
+        let (state, _) =
+            run(vec![custom("a", 1), create_key("a", ShardKey::Number(1), None), create_key("a", key("1"), None)]);
+        assert_eq!(state.collection("a").unwrap().shard_keys.len(), 2);
+    }
+
     fn any_command() -> impl Strategy<Value = MetaCommand> {
         let name = prop::sample::select(vec!["a", "b", "c"]);
         let action = (0..3, name.clone(), name.clone()).prop_map(|(kind, one, other)| match kind {
@@ -447,6 +654,9 @@ mod tests {
         });
         prop_oneof![
             (name.clone(), 1..4_u32).prop_map(|(name, shards)| create(name, shards)),
+            (name.clone(), 1..4_u32).prop_map(|(name, shards)| custom(name, shards)),
+            (name.clone(), name.clone(), 1..4_u32).prop_map(|(name, text, n)| create_key(name, key(text), Some(n))),
+            (name.clone(), name.clone()).prop_map(|(name, text)| delete_key(name, key(text))),
             name.prop_map(delete),
             prop::collection::vec(action, 1..4).prop_map(|actions| MetaCommand::UpdateAliases { actions }),
         ]

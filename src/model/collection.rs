@@ -229,6 +229,24 @@ pub enum ShardKey {
     Keyword(String),
 }
 
+impl fmt::Display for ShardKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ShardKey::Number(number) => write!(f, "{number}"),
+            ShardKey::Keyword(text) => write!(f, "\"{text}\""),
+        }
+    }
+}
+
+/// The shards of a collection with custom sharding that a request is meant for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShardKeySelector {
+    /// Those of these keys; at least one.
+    Keys(Vec<ShardKey>),
+    /// Those of `target`, or as long as there is no such key those of `fallback`.
+    WithFallback { target: ShardKey, fallback: ShardKey },
+}
+
 /// Limits that a collection enforces (PROTOCOL section 21). `None`: not set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StrictModeConfig {

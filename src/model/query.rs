@@ -1,5 +1,6 @@
 //! Reads: the query language (PROTOCOL sections 9 to 17).
 
+use super::collection::ShardKeySelector;
 use super::datetime::Timestamp;
 use super::filter::Filter;
 use super::formula::Formula;
@@ -23,6 +24,8 @@ pub enum Target {
 pub struct LookupFrom {
     pub collection: String,
     pub vector: Option<VectorName>,
+    /// With custom sharding: where the point is.
+    pub shard_keys: Option<ShardKeySelector>,
 }
 
 /// What a level of a query ranks by.

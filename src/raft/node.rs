@@ -162,6 +162,18 @@ impl Node {
         outcome
     }
 
+    /// This node's id: chosen at random once, and kept.
+    pub fn id(&self) -> Result<u64, StartError> {
+        self.id_of(&mut self.state.lock())
+    }
+
+    fn id_of(&self, state: &mut State) -> Result<NodeId, StartError> {
+        match state.node_id {
+            Some(node_id) => Ok(node_id),
+            None => Ok(*state.node_id.insert(stored_node_id(&self.logs).map_err(StartError::Storage)?)),
+        }
+    }
+
     fn identity_and_flusher(&self, shard: ShardId) -> Result<(NodeId, Arc<Flusher>), StartError> {
         let mut state = self.state.lock();
         let flusher = match &state.flusher {
@@ -172,11 +184,7 @@ impl Node {
                 state.flusher.insert(Arc::new(flusher)).clone()
             }
         };
-        let node_id = match state.node_id {
-            Some(node_id) => node_id,
-            None => *state.node_id.insert(stored_node_id(&self.logs).map_err(StartError::Storage)?),
-        };
-        Ok((node_id, flusher))
+        Ok((self.id_of(&mut state)?, flusher))
     }
 
     fn config(&self, shard: ShardId) -> Result<Arc<Config>, String> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::errors::{from_propose, from_refusal};
 use super::shards::{NotRunning, RunningShard};
@@ -11,17 +11,18 @@ use crate::cluster::{Collection, MetaChange, MetaCommand, outcome_from_reply};
 use crate::model::collection::{
     AliasAction, CollectionConfigDiff, CollectionName, Datatype, HnswConfigDiff, WalConfigDiff, defaults,
 };
+use crate::model::datetime::Timestamp;
 use crate::model::field_index::FieldIndexSchema;
 use crate::model::{CollectionConfig, Path};
 
 /// Shards of one collection: each is a group with a log and indexes of its own, on this one node.
-const SHARDS_PER_COLLECTION_MAX: u32 = 256;
+pub(super) const SHARDS_PER_COLLECTION_MAX: u32 = 256;
 
 /// A collection with its shards, as one call sees it from beginning to end.
 #[derive(Clone)]
 pub(super) struct View {
     pub(super) collection: Arc<Collection>,
-    /// In the order of their ranges of hash slots.
+    /// All of them, or those of some shard keys; in the collection's order.
     pub(super) shards: Arc<[Arc<RunningShard>]>,
 }
 
@@ -40,7 +41,7 @@ impl Service {
             return Err(Error::Unimplemented { what: format!("shard_number above {SHARDS_PER_COLLECTION_MAX}") });
         }
         before(deadline, "creating a collection", async {
-            let command = MetaCommand::CreateCollection { name: name.clone(), config };
+            let command = MetaCommand::CreateCollection { name: name.clone(), config, created_at: now() };
             let (created_index, _) = self.change_meta(&command).await?;
             let created = self.running.meta.state().collection(name.as_str()).cloned();
             // Deleted again by another call already: this one did what it was asked for.
@@ -119,8 +120,10 @@ impl Service {
             point_count: 0,
             indexed_vector_count: 0,
             tail_vector_count: 0,
+            shard_count: collection.shards.len(),
             shards: Vec::with_capacity(shards.len()),
             fields: fields(&collection.config, &shards),
+            created_at: collection.created_at,
             warnings: warnings(&collection.config),
             config: collection.config.clone(),
         };
@@ -130,12 +133,14 @@ impl Service {
             report.indexed_vector_count += status.indexed_vector_count;
             report.tail_vector_count += status.tail_vector_count;
             report.shards.push(ShardReport {
-                id: running.id.0,
+                id: collection.shard_number(running.id),
+                key: running.place.key.clone(),
                 point_count: status.point_count,
                 applied_index: status.applied_index,
             });
         }
-        if !shards.is_empty() {
+        // With custom sharding there may be none yet.
+        if shards.len() == collection.shards.len() {
             report.status = traffic_light(&collection.config, report.tail_vector_count);
         }
         Ok(report)
@@ -213,6 +218,12 @@ fn fields(config: &CollectionConfig, shards: &[Arc<RunningShard>]) -> BTreeMap<P
         }
     }
     reports
+}
+
+/// By this node's clock.
+pub(super) fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// Green while what waits for the graphs is no larger than `indexing_threshold` allows.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::query::FormulaError;
 use super::strict::{RateExceeded, Violation};
+use crate::model::collection::ShardKey;
 use crate::model::{Path, PointId};
 use crate::storage::StorageError;
 
@@ -72,6 +73,20 @@ pub enum Error {
     /// No file inside the snapshots folder.
     #[error("no snapshot at {location}")]
     SnapshotLocation { location: String },
+    /// The collection has no shards of this key.
+    #[error("shard key {key} not found")]
+    ShardKeyNotFound { key: ShardKey },
+    #[error("shard key {key} exists")]
+    ShardKeyExists { key: ShardKey },
+    /// A write to a collection with custom sharding names no key.
+    #[error("a shard key is needed")]
+    ShardKeyNeeded,
+    /// The collection has no custom sharding, so its keys can be neither created nor deleted.
+    #[error("no shard keys, so not {key}")]
+    NoShardKeys { key: ShardKey, is_delete: bool },
+    /// Shards of a new key cannot be placed on nodes that do not exist.
+    #[error("nodes {nodes:?} unknown")]
+    UnknownNodes { key: ShardKey, nodes: Vec<u64> },
     /// A part of the protocol that this version lacks.
     #[error("{what} is not implemented")]
     Unimplemented { what: String },

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::collections::View;
 use super::read::Scattered;
 use super::shards::RunningShard;
-use super::{Error, ReadOptions, Service, WriteAck, WriteOptions, WriteStatus, before};
+use super::{Error, ReadOptions, Scope, Service, WriteAck, WriteOptions, WriteStatus, before};
 use crate::cluster::MetaCommand;
 use crate::index::Stop;
 use crate::model::Path;
@@ -117,12 +117,12 @@ impl Service {
     /// How many points have each of the most frequent values of a field.
     pub async fn facet(
         &self,
-        collection: &str,
+        scope: impl Into<Scope>,
         request: FacetRequest,
         options: ReadOptions,
     ) -> Result<Vec<FacetHit>, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.view(collection).await?;
+        let view = self.read_view(scope.into()).await?;
         self.admit_facet(&view, &request, options)?;
         self.barrier(&view, options).await?;
         self.gather_one(&view, request, options).await

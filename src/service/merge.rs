@@ -1,5 +1,7 @@
 //! From the shards' answers to the one the wire shows: order, threshold, page. Pure.
 
+use std::collections::HashSet;
+
 use crate::distance::score_from_distance;
 use crate::model::query::OrderValue;
 use crate::model::{Metric, PointId, ScoredPoint};
@@ -33,6 +35,8 @@ pub(super) struct ScoredHit {
     pub(super) score: f32,
     /// What it was ordered by, if it was.
     pub(super) order_value: Option<OrderValue>,
+    /// The shard it is from, by its place among those that were asked: an id may stand under several shard keys.
+    pub(super) place: usize,
 }
 
 /// Every point that is not scored has this score and version (PROTOCOL section 10.1).
@@ -42,12 +46,12 @@ const VERSION_BY_ID: u64 = 0;
 impl ScoredHit {
     /// A point that is found, but not scored.
     pub(super) fn by_id(id: PointId) -> ScoredHit {
-        ScoredHit { id, version: VERSION_BY_ID, score: SCORE_BY_ID, order_value: None }
+        ScoredHit { id, version: VERSION_BY_ID, score: SCORE_BY_ID, order_value: None, place: 0 }
     }
 
     /// Without payload and vectors.
     pub(super) fn bare(self) -> ScoredPoint {
-        let ScoredHit { id, version, score, order_value } = self;
+        let ScoredHit { id, version, score, order_value, .. } = self;
         ScoredPoint { id, version, score, payload: None, vectors: None, order_value, shard_key: None }
     }
 }
@@ -72,8 +76,12 @@ pub(super) fn ranked(metric: Metric, found: Vec<Vec<Hit>>, cut: Option<Cut>, pag
         version: hit.version,
         score: score_from_distance(metric, hit.distance),
         order_value: None,
+        place: 0,
     });
-    let kept = scored.take_while(|hit| cut.is_none_or(|cut| cut.keeps(hit.score)));
+    // With custom sharding an id may stand under several keys: its best hit counts (PROTOCOL section 3.2).
+    let mut seen = HashSet::new();
+    let once = scored.filter(|hit| shard_count <= 1 || seen.insert(hit.id));
+    let kept = once.take_while(|hit| cut.is_none_or(|cut| cut.keeps(hit.score)));
     kept.skip(page.offset).take(page.limit).collect()
 }
 
@@ -83,10 +91,11 @@ impl Cut {
     }
 }
 
-/// The first `limit` ids of all shards' ascending lists.
+/// The first `limit` ids of all shards' ascending lists, each once.
 pub(super) fn first_ids(pages: Vec<Vec<PointId>>, limit: usize) -> Vec<PointId> {
     let mut ids: Vec<PointId> = pages.into_iter().flatten().collect();
     ids.sort_unstable();
+    ids.dedup();
     ids.truncate(limit);
     ids
 }

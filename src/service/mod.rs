@@ -21,7 +21,9 @@ mod merge;
 mod pool;
 mod query;
 mod read;
+mod scope;
 mod settings;
+mod shard_keys;
 mod shards;
 mod snapshots;
 mod strict;
@@ -32,7 +34,9 @@ mod write;
 
 pub use error::Error;
 pub use query::FormulaError;
+pub use scope::Scope;
 pub use settings::{OpenError, ServiceSettings};
+pub use shard_keys::NewShardKey;
 pub use snapshots::SnapshotDescription;
 pub use strict::{RateExceeded, RetryLater, Violation};
 
@@ -43,6 +47,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cluster::{META_GROUP, Meta};
+use crate::model::collection::ShardKey;
+use crate::model::datetime::Timestamp;
 use crate::model::field_index::FieldIndexSchema;
 use crate::model::{CollectionConfig, Path, PointId, Record};
 use crate::raft::{self, Group, Node};
@@ -139,10 +145,14 @@ pub struct CollectionReport {
     pub indexed_vector_count: u64,
     /// Vectors waiting for the graphs.
     pub tail_vector_count: u64,
+    /// How many shards it has.
+    pub shard_count: usize,
     /// In the order of their ranges of hash slots; empty when one failed.
     pub shards: Vec<ShardReport>,
     /// Those that were asked for; one that is being built counts the points of the shards that have it.
     pub fields: BTreeMap<Path, FieldReport>,
+    /// When it was created.
+    pub created_at: Timestamp,
     /// Settings that were accepted and have no effect in this version.
     pub warnings: Vec<String>,
 }
@@ -157,10 +167,12 @@ pub struct FieldReport {
 }
 
 /// One shard of a report.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ShardReport {
-    /// Unique on the cluster for ever.
+    /// Its number in the collection, never given out twice there.
     pub id: u64,
+    /// With custom sharding.
+    pub key: Option<ShardKey>,
     /// Exact.
     pub point_count: u64,
     /// Log index of the last applied command.
@@ -201,6 +213,8 @@ struct Running {
     gate: Arc<Gate>,
     meta: Arc<Meta>,
     meta_group: Group,
+    /// This node's, unique on the cluster and kept over restarts.
+    node_id: u64,
     shards: Arc<Shards>,
     pool: SearchPool,
     background: Arc<Background>,
@@ -227,6 +241,7 @@ impl Service {
         let node = Node::new(Arc::clone(&logs), GROUP_SETTINGS);
         let meta = Arc::new(Meta::open(points.shard(META_GROUP))?);
         let meta_group = node.start_group(META_GROUP, Arc::clone(&meta) as _).await?;
+        let node_id = node.id()?;
         let shards = Arc::new(Shards::default());
         let background = Background::start(settings.index_threads, settings.checkpoint_interval, &shards, &meta)
             .map_err(OpenError::Thread)?;
@@ -249,6 +264,7 @@ impl Service {
             gate,
             meta,
             meta_group,
+            node_id,
             shards,
             pool,
             background,
@@ -262,6 +278,11 @@ impl Service {
         service.running.topology.settle().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
         service.sweep_recoveries().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
         Ok(service)
+    }
+
+    /// This node's id, unique on the cluster and kept over restarts.
+    pub fn node_id(&self) -> u64 {
+        self.running.node_id
     }
 
     /// Whether calls are served: true from [`Service::open`] on until a shutdown begins.

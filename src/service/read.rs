@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use super::collections::View;
 use super::errors::{from_propose, from_read};
-use super::merge::first_ids;
+use super::merge::{ScoredHit, first_ids};
 use super::query::in_order;
 use super::shards::RunningShard;
-use super::{Consistency, Error, ReadOptions, ScrollPage, Service, before};
-use crate::cluster::shard_of;
+use super::{Consistency, Error, ReadOptions, Scope, ScrollPage, Service, before};
 use crate::index::Stop;
 use crate::model::query::{OrderValue, ScrollRequest};
 use crate::model::{Filter, PayloadSelector, PointId, Record, VectorSelector};
@@ -41,7 +40,7 @@ impl Service {
     /// In the order of `ids`; duplicates once; unknown ids left out.
     pub async fn retrieve(
         &self,
-        collection: &str,
+        scope: impl Into<Scope>,
         ids: Vec<PointId>,
         with_payload: PayloadSelector,
         with_vectors: VectorSelector,
@@ -49,7 +48,7 @@ impl Service {
     ) -> Result<Vec<Record>, Error> {
         const WHAT: &str = "retrieving points";
         let _inside = self.running.gate.enter()?;
-        let view = self.view(collection).await?;
+        let view = self.read_view(scope.into()).await?;
         self.admit_retrieve(&view, ids.len(), options)?;
         self.barrier(&view, options).await?;
         let shards = Arc::clone(&view.shards);
@@ -64,24 +63,34 @@ impl Service {
     /// One page in ascending id order.
     pub async fn scroll(
         &self,
-        collection: &str,
+        scope: impl Into<Scope>,
         request: ScrollRequest,
         options: ReadOptions,
     ) -> Result<ScrollPage, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.view(collection).await?;
+        let view = self.read_view(scope.into()).await?;
         self.admit_scroll(&view, &request, options)?;
         self.barrier(&view, options).await?;
         self.gather_one(&view, request, options).await
     }
 
     /// Exact, always.
-    pub async fn count(&self, collection: &str, filter: Option<Filter>, options: ReadOptions) -> Result<u64, Error> {
+    pub async fn count(
+        &self,
+        scope: impl Into<Scope>,
+        filter: Option<Filter>,
+        options: ReadOptions,
+    ) -> Result<u64, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.view(collection).await?;
+        let view = self.read_view(scope.into()).await?;
         self.admit_count(&view, filter.as_ref(), options)?;
         self.barrier(&view, options).await?;
         self.gather_one(&view, Count { filter }, options).await
+    }
+
+    /// The shards one read goes to.
+    pub(super) async fn read_view(&self, scope: Scope) -> Result<View, Error> {
+        self.view(&scope.collection).await?.read_by(scope.selector(0))
     }
 
     /// As [`Service::gather`], for one read.
@@ -149,7 +158,8 @@ impl Service {
     }
 }
 
-/// The points of `ids` that exist, in that order. No id occurs twice.
+/// The points of `ids` that exist, in that order. No id occurs twice in `ids`; one that stands under several shard keys
+/// is found once, in the first of `shards` that holds it.
 pub(super) fn fetch(
     shards: &[Arc<RunningShard>],
     ids: &[PointId],
@@ -157,23 +167,59 @@ pub(super) fn fetch(
     with_vectors: &VectorSelector,
     stop: &Stop,
 ) -> Result<Vec<Record>, ReadError> {
-    let mut by_shard: Vec<Vec<PointId>> = vec![Vec::new(); shards.len()];
-    for id in ids {
-        if let Some(of_shard) = by_shard.get_mut(shard_of(*id, shards.len())) {
-            of_shard.push(*id);
-        }
-    }
+    let hashed: Vec<(PointId, u64)> = ids.iter().map(|id| (*id, id.hash_slot())).collect();
     let mut found: HashMap<PointId, Record> = HashMap::with_capacity(ids.len());
-    for (running, of_shard) in shards.iter().zip(by_shard) {
-        for chunk in of_shard.chunks(FETCH_POINTS_MAX) {
-            if stop.is_raised() {
-                return Err(ReadError::Stopped);
-            }
-            let records = running.shard.get(chunk, with_payload, with_vectors)?;
-            found.extend(records.into_iter().map(|record| (record.id, record)));
-        }
+    for running in shards {
+        let is_here = |(id, slot): &(PointId, u64)| running.owns(*slot) && !found.contains_key(id);
+        let of_shard: Vec<PointId> = hashed.iter().filter(|hashed| is_here(hashed)).map(|(id, _)| *id).collect();
+        let records = get(running, &of_shard, with_payload, with_vectors, stop)?;
+        found.extend(records.into_iter().map(|record| (record.id, record)));
     }
     Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+}
+
+/// The records of `hits` that still exist, each from the shard it was found in, by that shard's place and the id.
+pub(super) fn fetch_hits(
+    shards: &[Arc<RunningShard>],
+    hits: &[ScoredHit],
+    with_payload: &PayloadSelector,
+    with_vectors: &VectorSelector,
+    stop: &Stop,
+) -> Result<HashMap<(usize, PointId), Record>, ReadError> {
+    let mut seen = HashSet::with_capacity(hits.len());
+    let mut of_shards: Vec<Vec<PointId>> = vec![Vec::new(); shards.len()];
+    for hit in hits {
+        if let Some(of_shard) = of_shards.get_mut(hit.place)
+            && seen.insert((hit.place, hit.id))
+        {
+            of_shard.push(hit.id);
+        }
+    }
+    let mut found = HashMap::with_capacity(hits.len());
+    for (place, (running, ids)) in shards.iter().zip(of_shards).enumerate() {
+        let records = get(running, &ids, with_payload, with_vectors, stop)?;
+        found.extend(records.into_iter().map(|record| ((place, record.id), record)));
+    }
+    Ok(found)
+}
+
+/// The points of `ids` that one shard holds, in that order.
+fn get(
+    running: &RunningShard,
+    ids: &[PointId],
+    with_payload: &PayloadSelector,
+    with_vectors: &VectorSelector,
+    stop: &Stop,
+) -> Result<Vec<Record>, ReadError> {
+    let mut records = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(FETCH_POINTS_MAX) {
+        if stop.is_raised() {
+            return Err(ReadError::Stopped);
+        }
+        let found = running.shard.get(chunk, with_payload, with_vectors)?;
+        records.extend(found.into_iter().map(|record| Record { shard_key: running.place.key.clone(), ..record }));
+    }
+    Ok(records)
 }
 
 /// What one shard has of a page.
@@ -203,9 +249,15 @@ impl Scattered for ScrollRequest {
         stop: &Stop,
     ) -> Result<ScrollPage, ReadError> {
         let (mut pages, mut ordered) = (Vec::new(), Vec::new());
-        for part in parts {
+        let mut places: HashMap<PointId, usize> = HashMap::new();
+        for (place, part) in parts.into_iter().enumerate() {
             match part {
-                ScrollPart::Ids(ids) => pages.push(ids),
+                ScrollPart::Ids(ids) => {
+                    for id in &ids {
+                        places.entry(*id).or_insert(place);
+                    }
+                    pages.push(ids);
+                }
                 ScrollPart::Ordered(part) => ordered.extend(part),
             }
         }
@@ -218,7 +270,11 @@ impl Scattered for ScrollRequest {
         let mut ids = first_ids(pages, self.limit.saturating_add(1));
         let next_offset = ids.get(self.limit).copied();
         ids.truncate(self.limit);
-        let points = fetch(shards, &ids, &self.with_payload, &self.with_vectors, stop)?;
+        let place = |id: &PointId| places.get(id).copied().unwrap_or(0);
+        let hits: Vec<ScoredHit> =
+            ids.into_iter().map(|id| ScoredHit { place: place(&id), ..ScoredHit::by_id(id) }).collect();
+        let mut records = fetch_hits(shards, &hits, &self.with_payload, &self.with_vectors, stop)?;
+        let points = hits.iter().filter_map(|hit| records.remove(&(hit.place, hit.id))).collect();
         Ok(ScrollPage { points, next_offset })
     }
 }

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
 
 use super::Error;
-use crate::cluster::Collection;
+use crate::cluster::{Collection, ShardPlace, shard_of_slot};
 use crate::model::field_index::FieldIndexKind;
 use crate::model::{Path, ShardId, VectorName};
 use crate::raft::Group;
@@ -24,6 +24,8 @@ pub(super) struct Settings {
 /// A shard with its group.
 pub(super) struct RunningShard {
     pub(super) id: ShardId,
+    /// What it holds of its collection.
+    pub(super) place: ShardPlace,
     pub(super) shard: Arc<Shard>,
     pub(super) group: Group,
     /// What the indexes were last told.
@@ -41,9 +43,15 @@ pub(super) struct RunningShard {
 }
 
 impl RunningShard {
-    pub(super) fn new(id: ShardId, shard: Arc<Shard>, group: Group, settings: Settings) -> RunningShard {
+    pub(super) fn new(
+        (id, place): (ShardId, ShardPlace),
+        shard: Arc<Shard>,
+        group: Group,
+        settings: Settings,
+    ) -> RunningShard {
         RunningShard {
             id,
+            place,
             shard,
             group,
             settings: Mutex::new(settings),
@@ -54,6 +62,11 @@ impl RunningShard {
             unsaved: AtomicU64::new(0),
             progressed: Notify::new(),
         }
+    }
+
+    /// Whether ids of this hash slot are kept here.
+    pub(super) fn owns(&self, hash_slot: u64) -> bool {
+        shard_of_slot(hash_slot, self.place.range_count) == self.place.range
     }
 
     /// There may be index work now.

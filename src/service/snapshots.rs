@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::collections::View;
+use super::collections::{View, now};
 use super::errors::from_read;
 use super::{Error, Service};
 use crate::cluster::MetaCommand;
@@ -178,7 +178,8 @@ impl Service {
         let header = header.map_err(|panic| Error::SnapshotFailed { why: panic.to_string() })??;
         refuse_custom_sharding(&header.config)?;
         let temporary = CollectionName::restoring(&Uuid::new_v4().simple().to_string());
-        let create = MetaCommand::CreateCollection { name: temporary.clone(), config: header.config };
+        let create =
+            MetaCommand::CreateCollection { name: temporary.clone(), config: header.config, created_at: now() };
         self.change_meta(&create).await?;
         let filled = self.fill(&temporary, path).await;
         let command = match &filled {

@@ -471,6 +471,7 @@ async fn s10_3_a_point_as_target_is_looked_up_and_left_out() {
             let lookup_from = from.map(|(collection, vector)| LookupFrom {
                 collection: collection.to_owned(),
                 vector: vector.map(str::to_owned),
+                shard_keys: None,
             });
             let ranking = Ranking::Nearest(Target::Point(PointId::Num(id)));
             let root = QueryLevel { using: using.to_owned(), lookup_from, ..QueryLevel::new(ranking, 10) };

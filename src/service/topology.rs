@@ -189,6 +189,9 @@ impl Topology {
     }
 
     async fn try_start(&self, id: ShardId, collection: &Collection) -> Result<RunningShard, Error> {
+        let place = collection
+            .place(id)
+            .ok_or_else(|| Error::Unavailable { why: format!("shard {id} is not one of its collection") })?;
         let vectors = vector_settings(&collection.config);
         let fields = field_settings(&collection.config);
         let settings =
@@ -203,7 +206,7 @@ impl Topology {
             tracing::warn!(shard = id.0, %reason, "a part of the index is built anew");
         }
         let group = self.node.start_group(id, Arc::clone(&shard) as _).await.map_err(from_start)?;
-        Ok(RunningShard::new(id, shard, group, Settings { vectors, fields }))
+        Ok(RunningShard::new((id, place), shard, group, Settings { vectors, fields }))
     }
 
     /// Tells the indexes about changed graph settings.

@@ -7,7 +7,7 @@ use super::checks::WritePlan;
 use super::collections::View;
 use super::errors::from_propose;
 use super::shards::RunningShard;
-use super::{Error, Service, WriteAck, WriteOptions, WriteStatus};
+use super::{Error, Scope, Service, WriteAck, WriteOptions, WriteStatus};
 use crate::model::{PointId, PointOp};
 use crate::shard::Outcome;
 
@@ -27,8 +27,8 @@ struct Applied {
 
 impl Service {
     /// Applies one change. Cancel safe, as [`Service::write_batch`].
-    pub async fn write(&self, collection: &str, op: PointOp, options: WriteOptions) -> Result<WriteAck, Error> {
-        let acks = self.write_batch(collection, vec![op], options).await?;
+    pub async fn write(&self, scope: impl Into<Scope>, op: PointOp, options: WriteOptions) -> Result<WriteAck, Error> {
+        let acks = self.write_batch(scope, vec![op], options).await?;
         acks.into_iter().next().ok_or_else(|| Error::OutcomeUnknown { why: "the write has no answer".to_owned() })
     }
 
@@ -37,40 +37,45 @@ impl Service {
     /// Cancel safe: the write goes on in a task of its own, so a caller that hangs up leaves none half done.
     pub async fn write_batch(
         &self,
-        collection: &str,
+        scope: impl Into<Scope>,
         ops: Vec<PointOp>,
         options: WriteOptions,
     ) -> Result<Vec<WriteAck>, Error> {
-        let (service, collection) = (self.clone(), collection.to_owned());
-        let write = async move { service.write_all(&collection, ops, options).await };
+        let (service, scope) = (self.clone(), scope.into());
+        let write = async move { service.write_all(&scope, ops, options).await };
         match tokio::spawn(write).await {
             Ok(acks) => acks,
             Err(stopped) => Err(Error::OutcomeUnknown { why: stopped.to_string() }),
         }
     }
 
-    async fn write_all(
-        &self,
-        collection: &str,
-        ops: Vec<PointOp>,
-        options: WriteOptions,
-    ) -> Result<Vec<WriteAck>, Error> {
+    async fn write_all(&self, scope: &Scope, ops: Vec<PointOp>, options: WriteOptions) -> Result<Vec<WriteAck>, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.view(collection).await?;
+        let view = self.view(&scope.collection).await?;
         self.admit_writes(&view, &ops).await?;
-        let config = &view.collection.config;
-        let plans: Result<Vec<WritePlan>, Error> =
-            ops.into_iter().map(|op| WritePlan::new(config, view.shards.len(), op)).collect();
+        let mut plans = Vec::with_capacity(ops.len());
+        for (place, op) in ops.into_iter().enumerate() {
+            plans.push(planned(view.written_by(scope.selector(place))?, op)?);
+        }
         let mut acks: Vec<WriteAck> = Vec::new();
-        for plan in plans? {
-            // Past the deadline the rest is not even proposed.
-            let ack = match options.deadline {
-                Some(deadline) if deadline <= Instant::now() => TIMED_OUT,
-                _ => self.apply(&view, plan, options).await?,
-            };
-            acks.push(ack);
+        for targets in plans {
+            acks.push(self.apply_all(targets, options).await?);
         }
         Ok(acks)
+    }
+
+    /// Applies one change to the shards of every key it is meant for, also after it failed for one.
+    async fn apply_all(&self, targets: Vec<(View, WritePlan)>, options: WriteOptions) -> Result<WriteAck, Error> {
+        let mut answer = Ok(TIMED_OUT);
+        for (view, plan) in targets {
+            // Past the deadline the rest is not even proposed.
+            let ack = match options.deadline {
+                Some(deadline) if deadline <= Instant::now() => Ok(TIMED_OUT),
+                _ => self.apply(&view, plan, options).await,
+            };
+            answer = answer.and(ack);
+        }
+        answer
     }
 
     async fn apply(&self, view: &View, mut plan: WritePlan, options: WriteOptions) -> Result<WriteAck, Error> {
@@ -159,4 +164,17 @@ impl Service {
             }
         }
     }
+}
+
+/// `op`, checked and split over the shards of each target.
+fn planned(mut targets: Vec<View>, op: PointOp) -> Result<Vec<(View, WritePlan)>, Error> {
+    let plan = |view: View, op: PointOp| {
+        let plan = WritePlan::new(&view.collection.config, view.shards.len(), op)?;
+        Ok((view, plan))
+    };
+    let Some(last) = targets.pop() else { return Ok(Vec::new()) };
+    let mut plans: Vec<(View, WritePlan)> =
+        targets.into_iter().map(|view| plan(view, op.clone())).collect::<Result<_, Error>>()?;
+    plans.push(plan(last, op)?);
+    Ok(plans)
 }

@@ -345,3 +345,264 @@ async fn s21_rate_limits_answer_429_with_the_time_to_wait_over_both_transports()
         assert_eq!(node.get_over_grpc(&[1, 2, 3]).await.unwrap(), 3);
     }
 }
+
+/// A hit or a record as (id, shard key).
+fn placed(points: &Value) -> Vec<(u64, Value)> {
+    let points = points.as_array().unwrap();
+    points.iter().map(|point| (point["id"].as_u64().unwrap(), point["shard_key"].clone())).collect()
+}
+
+fn wire_key(text: &str) -> pb::ShardKey {
+    pb::ShardKey { key: Some(pb::shard_key::Key::Keyword(text.to_owned())) }
+}
+
+fn wire_keys(texts: &[&str]) -> Option<pb::ShardKeySelector> {
+    Some(pb::ShardKeySelector { shard_keys: texts.iter().map(|text| wire_key(text)).collect(), fallback: None })
+}
+
+impl Node {
+    /// With collection `c` sharded by keys `a` (two shards), `b` and 7; points 1 to 4 under `a`, 4 and 5 under `b`.
+    async fn with_shard_keys() -> Node {
+        let node = Node::start().await;
+        let config = json!({"vectors": {"size": 2, "distance": "Dot"}, "sharding_method": "custom"});
+        node.put("/collections/c", config).await.result();
+        let keys = [json!({"shard_key": "a", "shards_number": 2}), json!({"shard_key": "b"}), json!({"shard_key": 7})];
+        for body in keys {
+            assert_eq!(node.put("/collections/c/shards", body).await.result(), json!(true));
+        }
+        node.upsert_under(json!("a"), &[1, 2, 3, 4]).await.result();
+        node.upsert_under(json!("b"), &[4, 5]).await.result();
+        node
+    }
+
+    /// Each with the vector (id, 0) and its key in the payload.
+    async fn upsert_under(&self, key: Value, ids: &[u64]) -> Answer {
+        let points: Vec<Value> =
+            ids.iter().map(|id| json!({"id": id, "vector": [id, 0], "payload": {"of": key}})).collect();
+        self.put("/collections/c/points?wait=true", json!({"points": points, "shard_key": key})).await
+    }
+
+    async fn scrolled(&self, key: Value) -> Vec<(u64, Value)> {
+        let body = json!({"limit": 100, "shard_key": key});
+        placed(&self.post("/collections/c/points/scroll", body).await.result()["points"])
+    }
+
+    async fn counted(&self, key: Value) -> u64 {
+        let answer = self.post("/collections/c/points/count", json!({ "shard_key": key })).await;
+        answer.result()["count"].as_u64().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s18_custom_sharding_keeps_points_apart_by_key() {
+    let mut node = Node::with_shard_keys().await;
+    let (a, b) = (json!("a"), json!("b"));
+    let of = |key: &Value, ids: &[u64]| ids.iter().map(|id| (*id, key.clone())).collect::<Vec<_>>();
+    assert_eq!(node.scrolled(a.clone()).await, of(&a, &[1, 2, 3, 4]));
+    assert_eq!(node.scrolled(b.clone()).await, of(&b, &[4, 5]));
+    assert_eq!(node.scrolled(json!(7)).await, []);
+    assert_eq!(node.scrolled(json!(["b", 7, "b"])).await, of(&b, &[4, 5]));
+    assert_eq!(node.scrolled(json!({"target": "b", "fallback": "a"})).await, of(&b, &[4, 5]));
+    assert_eq!(node.scrolled(json!({"target": "gone", "fallback": "b"})).await, of(&b, &[4, 5]));
+    let all: Vec<u64> = node.scrolled(Value::Null).await.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(all, [1, 2, 3, 4, 5], "each id once, also one that stands under two keys");
+    assert_eq!((node.counted(a.clone()).await, node.counted(Value::Null).await), (4, 6));
+
+    let query = async |body: Value| placed(&node.post("/collections/c/points/query", body).await.result()["points"]);
+    let hits = query(json!({"query": [1, 0], "shard_key": "a", "limit": 2})).await;
+    assert_eq!(hits, of(&a, &[4, 3]));
+    let hits = query(json!({"query": [1, 0], "limit": 3})).await;
+    assert_eq!(hits.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [5, 4, 3]);
+    // The same id under two keys, told apart by what it was found for.
+    for (key, of_key) in [(&a, "a"), (&b, "b")] {
+        let filter = json!({"must": [{"key": "of", "match": {"value": of_key}}, {"has_id": [4]}]});
+        let body = json!({"query": [1, 0], "filter": filter, "with_payload": true});
+        let hits = node.post("/collections/c/points/query", body).await.result();
+        assert_eq!(placed(&hits["points"]), of(key, &[4]));
+        assert_eq!(hits["points"][0]["payload"], json!({ "of": key }));
+        let body = json!({"filter": {"must": [{"key": "of", "match": {"value": of_key}}, {"has_id": [4]}]}});
+        let page = node.post("/collections/c/points/scroll", body).await.result();
+        assert_eq!((placed(&page["points"]), &page["points"][0]["payload"]["of"]), (of(key, &[4]), key));
+    }
+    let batch = json!({"searches": [
+        {"query": [1, 0], "shard_key": "b"}, {"query": [1, 0], "shard_key": "a", "limit": 1}, {"query": [-1, 0], "shard_key": "b"},
+    ]});
+    let lists = node.post("/collections/c/points/query/batch", batch).await.result();
+    let lists: Vec<_> = lists.as_array().unwrap().iter().map(|list| placed(&list["points"])).collect();
+    assert_eq!(lists, [of(&b, &[5, 4]), of(&a, &[4]), of(&b, &[4, 5])], "each with its own key, in order");
+    let records = node.post("/collections/c/points", json!({"ids": [5, 4], "shard_key": "b"})).await.result();
+    assert_eq!(placed(&records), of(&b, &[5, 4]));
+    // The point that is searched by is looked up under the key, too.
+    let answer = node.post("/collections/c/points/query", json!({"query": 5, "shard_key": "a"})).await;
+    assert_eq!(answer.failure(), (404, "Not found: No point with id 5 found".to_owned()));
+    let lookup =
+        json!({"query": 5, "shard_key": "a", "limit": 1, "lookup_from": {"collection": "c", "shard_key": "b"}});
+    assert_eq!(query(lookup).await, of(&a, &[4]));
+
+    let wire = pb::ScrollPoints {
+        collection_name: "c".to_owned(),
+        shard_key_selector: wire_keys(&["b"]),
+        ..Default::default()
+    };
+    let page = node.points.scroll(wire).await.unwrap().into_inner().result;
+    assert!(page.len() == 2 && page.iter().all(|record| record.shard_key == Some(wire_key("b"))));
+    let wire = pb::CountPoints {
+        collection_name: "c".to_owned(),
+        shard_key_selector: wire_keys(&["a", "b"]),
+        ..Default::default()
+    };
+    assert_eq!(node.points.count(wire).await.unwrap().into_inner().result.unwrap().count, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s18_writes_go_to_the_shards_of_their_key_only() {
+    let mut node = Node::with_shard_keys().await;
+    let delete = |key: Value, ids: Value| json!({"points": ids, "shard_key": key});
+    let path = "/collections/c/points/delete?wait=true";
+    node.post(path, delete(json!("a"), json!([4]))).await.result();
+    assert_eq!((node.counted(json!("a")).await, node.counted(json!("b")).await), (3, 2));
+    node.post(path, delete(json!(["a", "b"]), json!([1, 5]))).await.result();
+    assert_eq!((node.counted(json!("a")).await, node.counted(json!("b")).await), (2, 1));
+
+    let set = |key: Value| json!({"payload": {"new": true}, "filter": {}, "shard_key": key});
+    node.post("/collections/c/points/payload?wait=true", set(json!("b"))).await.result();
+    let filter = json!({"filter": {"must": [{"key": "new", "match": {"value": true}}]}});
+    let changed = node.post("/collections/c/points/count", filter).await.result();
+    assert_eq!(changed["count"], 1);
+    let missing = json!({"payload": {}, "points": [2], "shard_key": "b"});
+    let answer = node.post("/collections/c/points/payload?wait=true", missing).await;
+    assert_eq!(answer.failure(), (404, "Not found: No point with id 2 found".to_owned()));
+
+    let batch = json!({"operations": [
+        {"delete": {"filter": {}, "shard_key": "b"}},
+        {"upsert": {"points": [{"id": 9, "vector": [9, 0]}], "shard_key": 7}},
+    ]});
+    node.post("/collections/c/points/batch?wait=true", batch).await.result();
+    assert_eq!((node.counted(json!("b")).await, node.counted(json!(7)).await), (0, 1));
+
+    let no_key = "Wrong input: Shard key not specified".to_owned();
+    let unknown = "Wrong input: Shard key \"x\" not found".to_owned();
+    assert_eq!(node.upsert_under(Value::Null, &[1]).await.failure(), (400, no_key.clone()));
+    assert_eq!(node.upsert_under(json!("x"), &[1]).await.failure(), (400, unknown.clone()));
+    assert_eq!(node.upsert_under(json!(["a", "x"]), &[1]).await.failure().0, 400, "all keys, or nothing");
+    let answer = node.post("/collections/c/points/scroll", json!({"shard_key": "x"})).await;
+    assert_eq!(answer.failure(), (400, unknown.clone()));
+    let id = Some(pb::PointId { point_id_options: Some(PointIdOptions::Num(1)) });
+    let point = pb::PointStruct { id, ..Default::default() };
+    let wire = |shard_key_selector| pb::UpsertPoints {
+        collection_name: "c".to_owned(),
+        wait: Some(true),
+        points: vec![point.clone()],
+        shard_key_selector,
+        ..Default::default()
+    };
+    assert_eq!(failed(node.points.upsert(wire(None)).await), (Code::InvalidArgument, no_key));
+    assert_eq!(failed(node.points.upsert(wire(wire_keys(&["x"]))).await), (Code::InvalidArgument, unknown));
+    assert_eq!(node.counted(json!("a")).await, 2, "nothing was written");
+    assert_eq!(node.points.upsert(wire(wire_keys(&["a"]))).await.unwrap().into_inner().result.unwrap().status, 2);
+    assert_eq!(node.counted(json!("a")).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s18_shard_keys_are_created_listed_and_deleted_over_both_transports() {
+    let mut node = Node::with_shard_keys().await;
+    let keys = json!({"shard_keys": [{"key": 7}, {"key": "a"}, {"key": "b"}]});
+    assert_eq!(node.get("/collections/c/shards").await.result(), keys);
+    let list = pb::ListShardKeysRequest { collection_name: "c".to_owned() };
+    let listed = node.collections.list_shard_keys(list.clone()).await.unwrap().into_inner().shard_keys;
+    assert_eq!(
+        listed.iter().map(|one| one.key.clone().unwrap()).skip(1).collect::<Vec<_>>(),
+        [wire_key("a"), wire_key("b")]
+    );
+
+    let create = |shards_number| pb::CreateShardKeyRequest {
+        collection_name: "c".to_owned(),
+        request: Some(pb::CreateShardKey { shard_key: Some(wire_key("d")), shards_number, ..Default::default() }),
+        timeout: None,
+    };
+    let zero = "Validation error in body: [request.shards_number: value 0 invalid, must be 1 or larger]".to_owned();
+    assert_eq!(failed(node.collections.create_shard_key(create(Some(0))).await), (Code::InvalidArgument, zero));
+    assert!(node.collections.create_shard_key(create(None)).await.unwrap().into_inner().result);
+    let exists = "Bad request: Shard key \"d\" already exists".to_owned();
+    assert_eq!(failed(node.collections.create_shard_key(create(None)).await), (Code::InvalidArgument, exists.clone()));
+    assert_eq!(node.put("/collections/c/shards", json!({"shard_key": "d"})).await.failure(), (400, exists));
+    node.upsert_under(json!("d"), &[1]).await.result();
+
+    let delete = pb::DeleteShardKeyRequest {
+        collection_name: "c".to_owned(),
+        request: Some(pb::DeleteShardKey { shard_key: Some(wire_key("d")) }),
+        timeout: None,
+    };
+    assert!(node.collections.delete_shard_key(delete.clone()).await.unwrap().into_inner().result);
+    let gone = "Wrong input: Shard key \"d\" not found".to_owned();
+    assert_eq!(failed(node.collections.delete_shard_key(delete).await), (Code::InvalidArgument, gone));
+    node.put("/collections/c/shards", json!({"shard_key": "d"})).await.result();
+    assert_eq!(node.counted(json!("d")).await, 0, "a key that comes again comes empty");
+    assert_eq!(node.post("/collections/c/shards/delete", json!({"shard_key": "a"})).await.result(), json!(true));
+    assert_eq!(node.counted(Value::Null).await, 2);
+
+    let through_cluster = json!({"create_sharding_key": {"shard_key": "e", "replication_factor": 1}});
+    assert_eq!(node.post("/collections/c/cluster", through_cluster).await.result(), json!(true));
+    let through_cluster = json!({"drop_sharding_key": {"shard_key": "e"}});
+    assert_eq!(node.post("/collections/c/cluster", through_cluster).await.result(), json!(true));
+    let answer = node.post("/collections/c/cluster", json!({"drop_replica": {"shard_id": 0, "peer_id": 1}})).await;
+    assert_eq!(answer.failure(), (501, "Not implemented: update collection cluster: drop_replica".to_owned()));
+
+    let unknown_node = json!({"shard_key": "f", "placement": [12]});
+    let text = "Bad request: Shard Key \"f\" placement contains unknown peers: [12]".to_owned();
+    assert_eq!(node.put("/collections/c/shards", unknown_node).await.failure(), (400, text));
+    let node_id = node.get("/collections/c/cluster").await.result()["peer_id"].clone();
+    node.put("/collections/c/shards", json!({"shard_key": "f", "placement": [node_id]})).await.result();
+    let too_many = json!({"shard_key": "g", "shards_number": 256});
+    assert_eq!(node.put("/collections/c/shards", too_many).await.failure().0, 501);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s18_collections_without_custom_sharding_have_no_keys() {
+    let node = Node::with_points().await;
+    assert_eq!(node.get("/collections/c/shards").await.result(), json!({"shard_keys": []}));
+    for (path, verb) in [("/collections/c/shards", "created"), ("/collections/c/shards/delete", "removed")] {
+        let method = if verb == "created" { "PUT" } else { "POST" };
+        let answer = node.send(method, path, json!({"shard_key": "a"}).to_string().into()).await;
+        let want = format!("Bad request: Shard Key \"a\" cannot be {verb} with Auto sharding method");
+        assert_eq!(answer.failure(), (400, want));
+    }
+    let want = (400, "Wrong input: Shard key \"a\" not found".to_owned());
+    assert_eq!(node.upsert_under(json!("a"), &[1]).await.failure(), want);
+    assert_eq!(node.post("/collections/c/points/count", json!({"shard_key": "a"})).await.failure(), want);
+    assert_eq!(node.counted(json!([])).await, 3, "an empty list names none");
+    let hits = node.post("/collections/c/points/query", json!({"query": [1, 0]})).await.result();
+    assert_eq!(hits["points"][0].get("shard_key"), None);
+    let answer = node.put("/collections/nowhere/shards", json!({"shard_key": "a"})).await;
+    assert_eq!(answer.failure(), (404, "Not found: Collection `nowhere` doesn't exist!".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_3_6_where_a_collections_shards_are() {
+    let mut node = Node::with_shard_keys().await;
+    let info = node.get("/collections/c").await.result();
+    assert_eq!((&info["status"], &info["config"]["params"]["sharding_method"]), (&json!("green"), &json!("custom")));
+    assert!(info["created_at"].as_str().unwrap().starts_with("20"), "{info}");
+    let cluster = node.get("/collections/c/cluster").await.result();
+    assert!(cluster["peer_id"].as_u64().unwrap() > 0);
+    assert_eq!((&cluster["shard_count"], &cluster["remote_shards"]), (&json!(4), &json!([])));
+    assert_eq!(cluster["shard_transfers"], json!([]));
+    let shards = cluster["local_shards"].as_array().unwrap();
+    let shown: Vec<_> = shards.iter().map(|shard| (&shard["shard_id"], &shard["shard_key"], &shard["state"])).collect();
+    let (a, b, active) = (json!("a"), json!("b"), json!("Active"));
+    let want = [(0, &a), (1, &a), (2, &b), (3, &json!(7))];
+    let want: Vec<_> = want.into_iter().map(|(id, key)| (json!(id), key.clone(), active.clone())).collect();
+    assert_eq!(shown, want.iter().map(|(id, key, state)| (id, key, state)).collect::<Vec<_>>());
+    assert_eq!(shards.iter().map(|shard| shard["points_count"].as_u64().unwrap()).sum::<u64>(), 6);
+
+    let wire = pb::CollectionClusterInfoRequest { collection_name: "c".to_owned() };
+    let answer = node.collections.collection_cluster_info(wire).await.unwrap().into_inner();
+    assert_eq!((answer.peer_id, answer.shard_count), (cluster["peer_id"].as_u64().unwrap(), 4));
+    assert_eq!(answer.local_shards[2].shard_key, Some(wire_key("b")));
+    assert_eq!((answer.local_shards[2].shard_id, answer.local_shards[2].points_count), (2, 2));
+    assert_eq!(node.get("/cluster").await.result(), json!({"status": "disabled"}));
+
+    node.put("/collections/d", json!({"vectors": {}, "sharding_method": "custom"})).await.result();
+    assert_eq!(node.get("/collections/d").await.result()["status"], "green", "no shards yet, and none failed");
+    assert_eq!(node.post("/collections/d/points/scroll", json!({})).await.result()["points"], json!([]));
+}

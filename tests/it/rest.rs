@@ -475,7 +475,7 @@ async fn clients_3_5_query_parameters() {
 async fn clients_1_1_routes_not_built_and_routes_that_are_nowhere() {
     let api = Api::new().await;
     for (method, path, operation) in [
-        ("GET", "/cluster", "cluster status"),
+        ("POST", "/cluster/recover", "recover current peer"),
         ("DELETE", "/snapshots/s", "delete full snapshot"),
         ("GET", "/dashboard/index.html", "dashboard"),
     ] {

@@ -1,12 +1,17 @@
 //! The `Collections` service.
 
+use std::time::Instant;
+
 use tonic::{Request, Response, Status};
 
 use super::call::{Call, Calls};
 use super::config::{self, wire_from_alias, wire_from_report};
-use super::pb::{self, collections_server::Collections};
-use super::status::{checked, failed};
+use super::pb::{self, collections_server::Collections, update_collection_cluster_setup_request::Operation};
+use super::point::required;
+use super::shard_key::{key_from_wire, wire_from_key};
+use super::status::{checked, failed, grpc_status};
 use crate::api::checks::{self, At};
+use crate::api::status::ApiError;
 use crate::service::Service;
 
 /// Collections over gRPC. Methods that are missing here are not built; the gate answers them.
@@ -108,6 +113,96 @@ impl Collections for CollectionsRpc {
         let result = Some(pb::CollectionExists { exists });
         Ok(Response::new(pb::CollectionExistsResponse { result, time: call.elapsed_s() }))
     }
+
+    async fn collection_cluster_info(
+        &self,
+        request: Request<pb::CollectionClusterInfoRequest>,
+    ) -> Result<Response<pb::CollectionClusterInfoResponse>, Status> {
+        let call = self.calls.begin()?;
+        let report = self.service.collection_report(&request.get_ref().collection_name).await.map_err(failed)?;
+        let answer = config::wire_from_shards(report, self.service.node_id());
+        Ok(Response::new(pb::CollectionClusterInfoResponse { time: call.elapsed_s(), ..answer }))
+    }
+
+    async fn update_collection_cluster_setup(
+        &self,
+        request: Request<pb::UpdateCollectionClusterSetupRequest>,
+    ) -> Result<Response<pb::UpdateCollectionClusterSetupResponse>, Status> {
+        let call = self.calls.begin()?;
+        let wire = request.into_inner();
+        let deadline = deadline(&call, wire.timeout)?;
+        let what = match checked(|found| required(found, At::Root.field("operation"), wire.operation))? {
+            Operation::CreateShardKey(wire_key) => {
+                let at = At::Root.field("create_shard_key");
+                let new = checked(|found| config::shard_key(found, at, Some(wire_key)))?;
+                self.service.create_shard_key(&wire.collection_name, new, deadline).await.map_err(failed)?;
+                ""
+            }
+            Operation::DeleteShardKey(wire_key) => {
+                let at = At::Root.field("delete_shard_key");
+                let key = checked(|found| key_from_wire(found, at.field("shard_key"), wire_key.shard_key))?;
+                self.service.delete_shard_key(&wire.collection_name, key, deadline).await.map_err(failed)?;
+                ""
+            }
+            Operation::MoveShard(_) => "move_shard",
+            Operation::ReplicateShard(_) => "replicate_shard",
+            Operation::AbortTransfer(_) => "abort_transfer",
+            Operation::DropReplica(_) => "drop_replica",
+            Operation::RestartTransfer(_) => "restart_transfer",
+            Operation::ReplicatePoints(_) => "replicate_points",
+        };
+        if !what.is_empty() {
+            let what = format_args!("Collections/UpdateCollectionClusterSetup: {what}");
+            return Err(grpc_status(ApiError::unimplemented(what)));
+        }
+        Ok(Response::new(pb::UpdateCollectionClusterSetupResponse { result: true, time: call.elapsed_s() }))
+    }
+
+    async fn create_shard_key(
+        &self,
+        request: Request<pb::CreateShardKeyRequest>,
+    ) -> Result<Response<pb::CreateShardKeyResponse>, Status> {
+        let call = self.calls.begin()?;
+        let wire = request.into_inner();
+        let deadline = deadline(&call, wire.timeout)?;
+        let new = checked(|found| config::shard_key(found, At::Root.field("request"), wire.request))?;
+        self.service.create_shard_key(&wire.collection_name, new, deadline).await.map_err(failed)?;
+        Ok(Response::new(pb::CreateShardKeyResponse { result: true, time: call.elapsed_s() }))
+    }
+
+    async fn delete_shard_key(
+        &self,
+        request: Request<pb::DeleteShardKeyRequest>,
+    ) -> Result<Response<pb::DeleteShardKeyResponse>, Status> {
+        let call = self.calls.begin()?;
+        let wire = request.into_inner();
+        let deadline = deadline(&call, wire.timeout)?;
+        let key = checked(|found| {
+            let at = At::Root.field("request");
+            let inner = required(found, at, wire.request)?;
+            key_from_wire(found, at.field("shard_key"), inner.shard_key)
+        })?;
+        self.service.delete_shard_key(&wire.collection_name, key, deadline).await.map_err(failed)?;
+        Ok(Response::new(pb::DeleteShardKeyResponse { result: true, time: call.elapsed_s() }))
+    }
+
+    async fn list_shard_keys(
+        &self,
+        request: Request<pb::ListShardKeysRequest>,
+    ) -> Result<Response<pb::ListShardKeysResponse>, Status> {
+        let call = self.calls.begin()?;
+        let keys = self.service.shard_keys(&request.get_ref().collection_name).map_err(failed)?;
+        let shard_keys =
+            keys.into_iter().map(|key| pb::ShardKeyDescription { key: Some(wire_from_key(key)) }).collect();
+        Ok(Response::new(pb::ListShardKeysResponse { shard_keys, time: call.elapsed_s() }))
+    }
+}
+
+/// The request's `timeout`, else the server's.
+fn deadline(call: &Call, timeout_s: Option<u64>) -> Result<Option<Instant>, Status> {
+    let at = At::Root.field("timeout");
+    let deadline = checked(|found| checks::deadline(found, at, call.times.started, timeout_s))?;
+    Ok(deadline.or(call.times.latest))
 }
 
 fn operation_response(result: bool, call: &Call) -> Response<pb::CollectionOperationResponse> {

@@ -10,16 +10,18 @@ use super::call::Times;
 use super::fields::wire_from_field;
 use super::pb::{self, alias_operations::Action, max_optimization_threads, vectors_config, vectors_config_diff};
 use super::point::{choice_from_wire, required};
+use super::shard_key::{key_from_wire, wire_from_key};
 use super::strict::{strict_mode_from_wire, wire_from_strict_mode};
 use super::value::{payload_from_wire, wire_from_payload};
 use crate::api::checks::{self, At, Checked, Findings, each};
 use crate::model::collection::{
     AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName, Datatype, HnswConfigDiff, Memory, Modifier,
-    OptimizersConfigDiff, SparseIndexParams, SparseVectorParams, StrictModeConfig, VectorParams, VectorParamsDiff,
-    VectorsConfig, WalConfigDiff, defaults,
+    OptimizersConfigDiff, ShardingMethod, SparseIndexParams, SparseVectorParams, StrictModeConfig, VectorParams,
+    VectorParamsDiff, VectorsConfig, WalConfigDiff, defaults,
 };
+use crate::model::datetime::Timestamp;
 use crate::model::{Metric, Payload, VectorName};
-use crate::service::{Alias, CollectionReport, CollectionStatus};
+use crate::service::{Alias, CollectionReport, CollectionStatus, NewShardKey};
 
 /// What is refused, by name.
 const QUANTIZATION: &str = "quantization_config";
@@ -45,7 +47,6 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
         found.absent(&wire.quantization_config, QUANTIZATION),
         memory(found, At::Root.field("payload"), wire.payload.and_then(|payload| payload.memory)),
         found.absent(&wire.id_tracker.and_then(|tracker| tracker.memory), "id_tracker.memory"),
-        automatic_sharding(found, wire.sharding_method),
     ];
     let name = checks::name(found, At::Root.field("collection_name"), &wire.collection_name);
     let deadline = checks::deadline(found, At::Root.field("timeout"), times.started, wire.timeout);
@@ -55,6 +56,7 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
     let metadata = metadata(found, wire.metadata);
     let strict_mode = strict_mode(found, wire.strict_mode_config);
     let sparse = sparse_vectors(found, At::Root.field("sparse_vectors_config"), wire.sparse_vectors_config);
+    let sharding_method = sharding_method(found, wire.sharding_method);
     lacking.into_iter().collect::<Checked<()>>()?;
     let config = CollectionConfig {
         sparse_vectors: sparse?,
@@ -68,6 +70,7 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
         wal: wire.wal_config.map(wal_config).unwrap_or_default(),
         metadata: metadata?,
         strict_mode: strict_mode?,
+        sharding_method: sharding_method?,
         ..CollectionConfig::new(vectors?)
     };
     checks::collection_config(found, &config)?;
@@ -147,12 +150,57 @@ fn memory(found: &mut Findings, at: At<'_>, wire: Option<i32>) -> Checked<()> {
     }
 }
 
-fn automatic_sharding(found: &mut Findings, wire: Option<i32>) -> Checked<()> {
-    let Some(wire) = wire else { return Ok(()) };
-    match choice_from_wire(found, At::Root.field("sharding_method"), wire)? {
-        pb::ShardingMethod::Auto => Ok(()),
-        pb::ShardingMethod::Custom => found.unimplemented("sharding_method: custom"),
+fn sharding_method(found: &mut Findings, wire: Option<i32>) -> Checked<Option<ShardingMethod>> {
+    let Some(wire) = wire else { return Ok(None) };
+    Ok(Some(match choice_from_wire(found, At::Root.field("sharding_method"), wire)? {
+        pb::ShardingMethod::Auto => ShardingMethod::Auto,
+        pb::ShardingMethod::Custom => ShardingMethod::Custom,
+    }))
+}
+
+/// A new shard key, as it is created alone or among a collection's cluster operations.
+pub(super) fn shard_key(found: &mut Findings, at: At<'_>, wire: Option<pb::CreateShardKey>) -> Checked<NewShardKey> {
+    let wire = required(found, at, wire)?;
+    let key = key_from_wire(found, at.field("shard_key"), wire.shard_key);
+    let shard_count =
+        wire.shards_number.map(|count| checks::at_least(found, at.field("shards_number"), count, 1)).transpose();
+    let replicas = wire
+        .replication_factor
+        .map(|count| checks::at_least(found, at.field("replication_factor"), count, 1))
+        .transpose();
+    // Every shard is active from the start.
+    let state = match wire.initial_state {
+        None => Ok(pb::ReplicaState::Active),
+        Some(state) => choice_from_wire(found, at.field("initial_state"), state),
+    };
+    match state? {
+        pb::ReplicaState::Active => {}
+        other => return found.unimplemented(format_args!("initial_state: {}", other.as_str_name())),
     }
+    replicas?;
+    Ok(NewShardKey { key: key?, shard_count: shard_count?, placement: wire.placement })
+}
+
+/// Where a collection's shards are: all on this node.
+pub(super) fn wire_from_shards(report: CollectionReport, node_id: u64) -> pb::CollectionClusterInfoResponse {
+    let local_shards = report.shards.into_iter().map(|shard| pb::LocalShardInfo {
+        shard_id: u32::try_from(shard.id).unwrap_or(u32::MAX),
+        points_count: shard.point_count,
+        state: pb::ReplicaState::Active as i32,
+        shard_key: shard.key.map(wire_from_key),
+    });
+    pb::CollectionClusterInfoResponse {
+        peer_id: node_id,
+        shard_count: report.shard_count as u64,
+        local_shards: local_shards.collect(),
+        ..Default::default()
+    }
+}
+
+fn wire_from_timestamp(at: Timestamp) -> prost_types::Timestamp {
+    const MICROS: i64 = 1_000_000;
+    let nanos = at.0.rem_euclid(MICROS) * 1_000;
+    prost_types::Timestamp { seconds: at.0.div_euclid(MICROS), nanos: i32::try_from(nanos).unwrap_or(0) }
 }
 
 /// An empty map cannot be told from an absent one.
@@ -381,7 +429,7 @@ pub(super) fn wire_from_report(report: CollectionReport) -> pb::CollectionInfo {
         indexed_vectors_count: Some(report.indexed_vector_count),
         warnings: report.warnings.into_iter().map(|message| pb::CollectionWarning { message }).collect(),
         update_queue: Some(pb::UpdateQueueInfo { length: report.tail_vector_count, deferred_points: None }),
-        created_at: None,
+        created_at: Some(wire_from_timestamp(report.created_at)),
     }
 }
 
@@ -396,6 +444,10 @@ fn wire_from_params(config: CollectionConfig) -> pb::CollectionParams {
         replication_factor: Some(config.replication_factor),
         write_consistency_factor: Some(config.write_consistency_factor),
         read_fan_out_factor: config.read_fan_out_factor,
+        sharding_method: config.sharding_method.map(|method| match method {
+            ShardingMethod::Auto => pb::ShardingMethod::Auto as i32,
+            ShardingMethod::Custom => pb::ShardingMethod::Custom as i32,
+        }),
         ..Default::default()
     }
 }
@@ -676,6 +728,7 @@ mod tests {
             wal: WalConfigDiff { wal_capacity_mb: Some(1), wal_segments_ahead: Some(2), wal_retain_closed: Some(3) },
             metadata: Some(Payload(json!({"a": 1}).as_object().unwrap().clone())),
             strict_mode: Some(StrictModeConfig { enabled: Some(false), ..StrictModeConfig::default() }),
+            sharding_method: Some(ShardingMethod::Auto),
             ..CollectionConfig::new(vectors)
         };
         let times = times();
@@ -734,7 +787,6 @@ mod tests {
             (vector(|params| params.quantization_config = Some(Default::default())), "quantization_config"),
             (vector(|params| params.datatype = Some(pb::Datatype::Turbo4 as i32)), "datatype: Turbo4"),
             (pb::CreateCollection { quantization_config: Some(Default::default()), ..good() }, "quantization_config"),
-            (pb::CreateCollection { sharding_method: Some(1), ..good() }, "sharding_method: custom"),
             (pb::CreateCollection { hnsw_config: Some(hnsw), ..good() }, "hnsw_config.memory"),
             (pb::CreateCollection { optimizers_config: Some(unoptimized), ..good() }, "prevent_unoptimized"),
             (pb::CreateCollection { payload, ..good() }, "payload.memory"),
@@ -825,8 +877,10 @@ mod tests {
                 point_count: 6,
                 indexed_vector_count: 4,
                 tail_vector_count: 2,
-                shards: vec![ShardReport { id: 1, point_count: 6, applied_index: 9 }],
+                shard_count: 1,
+                shards: vec![ShardReport { id: 0, key: None, point_count: 6, applied_index: 9 }],
                 fields: BTreeMap::new(),
+                created_at: Timestamp(1_500_000),
                 warnings: vec!["w".to_owned()],
             })
         };
@@ -834,6 +888,7 @@ mod tests {
         assert_eq!(info.status, pb::CollectionStatus::Green as i32);
         assert_eq!(info.optimizer_status, Some(pb::OptimizerStatus { ok: true, error: String::new() }));
         assert_eq!((info.points_count, info.indexed_vectors_count, info.segments_count), (Some(6), Some(4), 1));
+        assert_eq!(info.created_at, Some(prost_types::Timestamp { seconds: 1, nanos: 500_000_000 }));
         assert_eq!(info.update_queue, Some(pb::UpdateQueueInfo { length: 2, deferred_points: None }));
         assert_eq!(info.warnings, [pb::CollectionWarning { message: "w".to_owned() }]);
         let config = info.config.unwrap();

@@ -3,9 +3,9 @@
 use super::filter::{condition_from_wire, filter_if_given, geo_point, timestamp_from_wire};
 use super::pb::{self, query::Variant};
 use super::point::{required, with_payload_from_wire, with_vectors_from_wire};
+use super::shard_key::keys_from_wire;
 use super::value::value_from_wire;
 use super::vector::{example_from_wire, target_from_wire};
-use super::write::SHARD_KEY;
 use crate::api::checks::{self, At, Checked, Findings, each};
 use crate::api::levels::{self, LevelParts};
 use crate::api::status::ApiError;
@@ -207,8 +207,8 @@ fn decay(found: &mut Findings, at: At<'_>, kind: Decay, wire: pb::DecayParamsExp
 /// Where points are looked up.
 fn lookup_from(found: &mut Findings, wire: Option<pb::LookupLocation>) -> Checked<Option<LookupFrom>> {
     let Some(wire) = wire else { return Ok(None) };
-    found.absent(&wire.shard_key_selector, SHARD_KEY)?;
-    Ok(Some(LookupFrom { collection: wire.collection_name, vector: wire.vector_name }))
+    let shard_keys = keys_from_wire(found, At::Root.field("lookup_from"), wire.shard_key_selector)?;
+    Ok(Some(LookupFrom { collection: wire.collection_name, vector: wire.vector_name, shard_keys }))
 }
 
 /// `params` of a search.
@@ -293,14 +293,11 @@ struct ShownWire {
     offset: Option<u64>,
     with_payload: Option<pb::WithPayloadSelector>,
     with_vectors: Option<pb::WithVectorsSelector>,
-    shard_key: Option<pb::ShardKeySelector>,
 }
 
 fn request(found: &mut Findings, root: Checked<QueryLevel>, wire: ShownWire) -> Checked<QueryRequest> {
-    let shard_key = found.absent(&wire.shard_key, SHARD_KEY);
     let with_payload = with_payload_from_wire(found, wire.with_payload, PayloadSelector::None);
     let with_vectors = with_vectors_from_wire(found, wire.with_vectors);
-    shard_key?;
     Ok(QueryRequest {
         root: root?,
         offset: checks::count_from_u64(wire.offset.unwrap_or(0)),
@@ -323,12 +320,7 @@ pub(super) fn query(found: &mut Findings, at: At<'_>, wire: pb::QueryPoints) -> 
         lookup_from: wire.lookup_from,
     };
     let root = level(found, at, root);
-    let shown = ShownWire {
-        offset: wire.offset,
-        with_payload: wire.with_payload,
-        with_vectors: wire.with_vectors,
-        shard_key: wire.shard_key_selector,
-    };
+    let shown = ShownWire { offset: wire.offset, with_payload: wire.with_payload, with_vectors: wire.with_vectors };
     request(found, root, shown)
 }
 
@@ -346,12 +338,7 @@ pub(super) fn search(found: &mut Findings, at: At<'_>, wire: pb::SearchPoints) -
         lookup_from: None,
     };
     let root = level(found, at, root);
-    let shown = ShownWire {
-        offset: wire.offset,
-        with_payload: wire.with_payload,
-        with_vectors: wire.with_vectors,
-        shard_key: wire.shard_key_selector,
-    };
+    let shown = ShownWire { offset: wire.offset, with_payload: wire.with_payload, with_vectors: wire.with_vectors };
     request(found, root, shown)
 }
 
@@ -396,12 +383,7 @@ pub(super) fn recommend(found: &mut Findings, at: At<'_>, wire: pb::RecommendPoi
         lookup_from: wire.lookup_from,
     };
     let root = level(found, at, root);
-    let shown = ShownWire {
-        offset: wire.offset,
-        with_payload: wire.with_payload,
-        with_vectors: wire.with_vectors,
-        shard_key: wire.shard_key_selector,
-    };
+    let shown = ShownWire { offset: wire.offset, with_payload: wire.with_payload, with_vectors: wire.with_vectors };
     request(found, root, shown)
 }
 
@@ -437,12 +419,7 @@ pub(super) fn discover(found: &mut Findings, at: At<'_>, wire: pb::DiscoverPoint
         lookup_from: wire.lookup_from,
     };
     let root = level(found, at, root);
-    let shown = ShownWire {
-        offset: wire.offset,
-        with_payload: wire.with_payload,
-        with_vectors: wire.with_vectors,
-        shard_key: wire.shard_key_selector,
-    };
+    let shown = ShownWire { offset: wire.offset, with_payload: wire.with_payload, with_vectors: wire.with_vectors };
     request(found, root, shown)
 }
 
@@ -504,7 +481,6 @@ pub(super) fn query_groups(found: &mut Findings, at: At<'_>, wire: pb::QueryPoin
         limit: wire.limit,
         with_vectors: wire.with_vectors,
         with_payload: wire.with_payload,
-        shard_key_selector: wire.shard_key_selector,
         lookup_from: wire.lookup_from,
         ..Default::default()
     };
@@ -525,7 +501,6 @@ pub(super) fn search_groups(found: &mut Findings, at: At<'_>, wire: pb::SearchPo
         score_threshold: wire.score_threshold,
         vector_name: wire.vector_name,
         with_vectors: wire.with_vectors,
-        shard_key_selector: wire.shard_key_selector,
         sparse_indices: wire.sparse_indices,
         ..Default::default()
     };
@@ -555,7 +530,6 @@ pub(super) fn recommend_groups(
         strategy: wire.strategy,
         positive_vectors: wire.positive_vectors,
         negative_vectors: wire.negative_vectors,
-        shard_key_selector: wire.shard_key_selector,
         ..Default::default()
     };
     let inner = recommend(found, at, inner);
@@ -564,11 +538,9 @@ pub(super) fn recommend_groups(
 
 /// A distance matrix.
 pub(super) fn matrix(found: &mut Findings, at: At<'_>, wire: pb::SearchMatrixPoints) -> Checked<MatrixRequest> {
-    let shard_key = found.absent(&wire.shard_key_selector, SHARD_KEY);
     let sample = checks::at_least(found, at.field("sample"), wire.sample.unwrap_or(MATRIX_SAMPLE_DEFAULT), 2);
     let limit = checks::limit(found, at.field("limit"), wire.limit.unwrap_or(MATRIX_LIMIT_DEFAULT));
     let filter = filter_if_given(found, at.field("filter"), wire.filter);
-    shard_key?;
     Ok(MatrixRequest {
         sample: checks::count_from_u64(sample?),
         limit: limit?,

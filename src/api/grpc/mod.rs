@@ -2,7 +2,7 @@
 //!
 //! A call passes the gate (keys, room, metrics), is decoded, turned into the model by one conversion, run by `service`,
 //! and turned back. Reading order: `status`, `codec`, conversions (`value`, `vector`, `filter`, `point`, `write`,
-//! `query`, `config`), `call`, the services (`banner`, `collections`, `points`), `methods`, `gate`.
+//! `query`, `config`, `strict`, `shard_key`), `call`, the services (`banner`, `collections`, `points`), `methods`, `gate`.
 //!
 //! Nothing outside this folder names the generated types, except clients in tests and benches.
 
@@ -19,6 +19,7 @@ mod methods;
 mod point;
 mod points;
 mod query;
+mod shard_key;
 mod snapshots;
 mod status;
 mod strict;

@@ -6,6 +6,7 @@ use super::pb::{
     self, point_id::PointIdOptions, points_selector::PointsSelectorOneOf, read_consistency,
     with_payload_selector as with_payload, with_vectors_selector as with_vectors,
 };
+use super::shard_key::wire_from_key;
 use super::value::{payload_from_wire, wire_from_payload};
 use super::vector::{vectors_from_wire, wire_from_vectors};
 use crate::api::checks::{self, At, Checked, Findings, each};
@@ -158,7 +159,7 @@ pub(super) fn wire_from_record(record: Record) -> pb::RetrievedPoint {
         id: Some(wire_from_id(record.id)),
         payload: wire_from_payload(record.payload),
         vectors: record.vectors.map(wire_from_vectors),
-        shard_key: None,
+        shard_key: record.shard_key.map(wire_from_key),
         order_value: record.order_value.map(wire_from_order_value),
     }
 }
@@ -171,7 +172,7 @@ pub(super) fn wire_from_hit(hit: ScoredPoint) -> pb::ScoredPoint {
         score: hit.score,
         version: hit.version,
         vectors: hit.vectors.map(wire_from_vectors),
-        shard_key: None,
+        shard_key: hit.shard_key.map(wire_from_key),
         order_value: hit.order_value.map(wire_from_order_value),
     }
 }

@@ -23,7 +23,7 @@ type Answer<T> = Result<Response<T>, Status>;
 
 impl PointsRpc {
     async fn write(&self, write: Write<PointOp>, call: &Call) -> Answer<pb::PointsOperationResponse> {
-        let ack = call.within_limit(self.service.write(&write.collection, write.change, write.options)).await?;
+        let ack = call.within_limit(self.service.write(write.scope, write.change, write.options)).await?;
         let result = Some(wire_from_ack(ack));
         Ok(Response::new(pb::PointsOperationResponse { result, time: call.elapsed_s(), usage: None }))
     }
@@ -74,7 +74,7 @@ impl Points for PointsRpc {
     async fn update_batch(&self, request: Request<pb::UpdateBatchPoints>) -> Answer<pb::UpdateBatchResponse> {
         let call = self.calls.begin()?;
         let batch = checked(|found| write::update_batch(found, request.into_inner(), call.times))?;
-        let write = self.service.write_batch(&batch.collection, batch.change, batch.options);
+        let write = self.service.write_batch(batch.scope, batch.change, batch.options);
         let acks = call.within_limit(write).await?;
         let result = acks.into_iter().map(wire_from_ack).collect();
         Ok(Response::new(pb::UpdateBatchResponse { result, time: call.elapsed_s(), usage: None }))
@@ -84,11 +84,8 @@ impl Points for PointsRpc {
         let call = self.calls.begin()?;
         let read = checked(|found| query::get(found, request.into_inner(), call.times))?;
         let Get { ids, with_payload, with_vectors } = read.request;
-        let records = self
-            .service
-            .retrieve(&read.collection, ids, with_payload, with_vectors, read.options)
-            .await
-            .map_err(failed)?;
+        let records =
+            self.service.retrieve(read.scope, ids, with_payload, with_vectors, read.options).await.map_err(failed)?;
         let result = records.into_iter().map(wire_from_record).collect();
         Ok(Response::new(pb::GetResponse { result, time: call.elapsed_s(), usage: None }))
     }
@@ -96,7 +93,7 @@ impl Points for PointsRpc {
     async fn scroll(&self, request: Request<pb::ScrollPoints>) -> Answer<pb::ScrollResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::scroll(found, request.into_inner(), call.times))?;
-        let page = self.service.scroll(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let page = self.service.scroll(read.scope, read.request, read.options).await.map_err(failed)?;
         Ok(Response::new(pb::ScrollResponse {
             next_page_offset: page.next_offset.map(wire_from_id),
             result: page.points.into_iter().map(wire_from_record).collect(),
@@ -108,7 +105,7 @@ impl Points for PointsRpc {
     async fn count(&self, request: Request<pb::CountPoints>) -> Answer<pb::CountResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::count(found, request.into_inner(), call.times))?;
-        let count = self.service.count(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let count = self.service.count(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = Some(pb::CountResult { count });
         Ok(Response::new(pb::CountResponse { result, time: call.elapsed_s(), usage: None }))
     }
@@ -116,7 +113,7 @@ impl Points for PointsRpc {
     async fn facet(&self, request: Request<pb::FacetCounts>) -> Answer<pb::FacetResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::facet(found, request.into_inner(), call.times))?;
-        let hits = self.service.facet(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let hits = self.service.facet(read.scope, read.request, read.options).await.map_err(failed)?;
         let hits = hits.into_iter().map(wire_from_facet_hit).collect();
         Ok(Response::new(pb::FacetResponse { hits, time: call.elapsed_s(), usage: None }))
     }
@@ -148,7 +145,7 @@ impl Points for PointsRpc {
     async fn query(&self, request: Request<pb::QueryPoints>) -> Answer<pb::QueryResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::query(found, request.into_inner(), call.times))?;
-        let hits = self.service.query(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let hits = self.service.query(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = wire_from_hits(hits);
         Ok(Response::new(pb::QueryResponse { result, time: call.elapsed_s(), usage: None }))
     }
@@ -156,7 +153,7 @@ impl Points for PointsRpc {
     async fn query_batch(&self, request: Request<pb::QueryBatchPoints>) -> Answer<pb::QueryBatchResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::query_batch(found, request.into_inner(), call.times))?;
-        let lists = self.service.query_batch(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let lists = self.service.query_batch(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = wire_from_lists(lists);
         Ok(Response::new(pb::QueryBatchResponse { result, time: call.elapsed_s(), usage: None }))
     }
@@ -164,7 +161,7 @@ impl Points for PointsRpc {
     async fn search(&self, request: Request<pb::SearchPoints>) -> Answer<pb::SearchResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::search(found, request.into_inner(), call.times))?;
-        let hits = self.service.query(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let hits = self.service.query(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = wire_from_hits(hits);
         Ok(Response::new(pb::SearchResponse { result, time: call.elapsed_s(), usage: None }))
     }
@@ -172,7 +169,7 @@ impl Points for PointsRpc {
     async fn search_batch(&self, request: Request<pb::SearchBatchPoints>) -> Answer<pb::SearchBatchResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::search_batch(found, request.into_inner(), call.times))?;
-        let lists = self.service.query_batch(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let lists = self.service.query_batch(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = wire_from_lists(lists);
         Ok(Response::new(pb::SearchBatchResponse { result, time: call.elapsed_s(), usage: None }))
     }
@@ -180,21 +177,21 @@ impl Points for PointsRpc {
     async fn recommend(&self, request: Request<pb::RecommendPoints>) -> Answer<pb::RecommendResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::recommend(found, request.into_inner(), call.times))?;
-        let hits = self.service.query(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let hits = self.service.query(read.scope, read.request, read.options).await.map_err(failed)?;
         Ok(Response::new(pb::RecommendResponse { result: wire_from_hits(hits), time: call.elapsed_s(), usage: None }))
     }
 
     async fn discover(&self, request: Request<pb::DiscoverPoints>) -> Answer<pb::DiscoverResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::discover(found, request.into_inner(), call.times))?;
-        let hits = self.service.query(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let hits = self.service.query(read.scope, read.request, read.options).await.map_err(failed)?;
         Ok(Response::new(pb::DiscoverResponse { result: wire_from_hits(hits), time: call.elapsed_s(), usage: None }))
     }
 
     async fn recommend_batch(&self, request: Request<pb::RecommendBatchPoints>) -> Answer<pb::RecommendBatchResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::recommend_batch(found, request.into_inner(), call.times))?;
-        let lists = self.service.query_batch(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let lists = self.service.query_batch(read.scope, read.request, read.options).await.map_err(failed)?;
         Ok(Response::new(pb::RecommendBatchResponse {
             result: wire_from_lists(lists),
             time: call.elapsed_s(),
@@ -205,7 +202,7 @@ impl Points for PointsRpc {
     async fn discover_batch(&self, request: Request<pb::DiscoverBatchPoints>) -> Answer<pb::DiscoverBatchResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::discover_batch(found, request.into_inner(), call.times))?;
-        let lists = self.service.query_batch(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let lists = self.service.query_batch(read.scope, read.request, read.options).await.map_err(failed)?;
         Ok(Response::new(pb::DiscoverBatchResponse {
             result: wire_from_lists(lists),
             time: call.elapsed_s(),
@@ -216,7 +213,7 @@ impl Points for PointsRpc {
     async fn query_groups(&self, request: Request<pb::QueryPointGroups>) -> Answer<pb::QueryGroupsResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::query_groups(found, request.into_inner(), call.times))?;
-        let groups = self.service.query_groups(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let groups = self.service.query_groups(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = Some(wire_from_groups(groups));
         Ok(Response::new(pb::QueryGroupsResponse { result, time: call.elapsed_s(), usage: None }))
     }
@@ -224,7 +221,7 @@ impl Points for PointsRpc {
     async fn search_groups(&self, request: Request<pb::SearchPointGroups>) -> Answer<pb::SearchGroupsResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::search_groups(found, request.into_inner(), call.times))?;
-        let groups = self.service.query_groups(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let groups = self.service.query_groups(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = Some(wire_from_groups(groups));
         Ok(Response::new(pb::SearchGroupsResponse { result, time: call.elapsed_s(), usage: None }))
     }
@@ -235,7 +232,7 @@ impl Points for PointsRpc {
     ) -> Answer<pb::RecommendGroupsResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::recommend_groups(found, request.into_inner(), call.times))?;
-        let groups = self.service.query_groups(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let groups = self.service.query_groups(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = Some(wire_from_groups(groups));
         Ok(Response::new(pb::RecommendGroupsResponse { result, time: call.elapsed_s(), usage: None }))
     }
@@ -246,7 +243,7 @@ impl Points for PointsRpc {
     ) -> Answer<pb::SearchMatrixPairsResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::matrix(found, request.into_inner(), call.times))?;
-        let matrix = self.service.matrix(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let matrix = self.service.matrix(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = Some(wire_from_matrix_pairs(&matrix));
         Ok(Response::new(pb::SearchMatrixPairsResponse { result, time: call.elapsed_s(), usage: None }))
     }
@@ -257,7 +254,7 @@ impl Points for PointsRpc {
     ) -> Answer<pb::SearchMatrixOffsetsResponse> {
         let call = self.calls.begin()?;
         let read = checked(|found| query::matrix(found, request.into_inner(), call.times))?;
-        let matrix = self.service.matrix(&read.collection, read.request, read.options).await.map_err(failed)?;
+        let matrix = self.service.matrix(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = Some(wire_from_matrix_offsets(&matrix));
         Ok(Response::new(pb::SearchMatrixOffsetsResponse { result, time: call.elapsed_s(), usage: None }))
     }

@@ -7,18 +7,19 @@ use super::pb;
 use super::point::{
     consistency_from_wire, id_from_wire, ids_from_wire, with_payload_from_wire, with_vectors_from_wire,
 };
-use super::write::SHARD_KEY;
+use super::shard_key::keys_from_wire;
 use crate::api::checks::{self, At, Checked, Findings, each};
 use crate::api::schema;
 use crate::api::status::ApiError;
+use crate::model::collection::ShardKeySelector;
 use crate::model::query::{FacetRequest, GroupsRequest, MatrixRequest, ScrollRequest};
 use crate::model::{Filter, PayloadSelector, PointId, QueryRequest, VectorSelector};
-use crate::service::ReadOptions;
+use crate::service::{ReadOptions, Scope};
 
 /// A read, to be run as `options` say.
 #[derive(Debug)]
 pub(super) struct Read<T> {
-    pub(super) collection: String,
+    pub(super) scope: Scope,
     pub(super) request: T,
     pub(super) options: ReadOptions,
 }
@@ -39,16 +40,29 @@ struct ReadParts {
     times: Times,
 }
 
+/// The shard keys a request is meant for.
+type Keys = Option<ShardKeySelector>;
+
 impl ReadParts {
-    fn read<T>(self, found: &mut Findings, request: Checked<T>) -> Checked<Read<T>> {
+    fn read<T>(self, found: &mut Findings, keys: Checked<Keys>, request: Checked<T>) -> Checked<Read<T>> {
+        let options = self.options(found);
+        Ok(Read { scope: Scope::keyed(self.collection, keys?), request: request?, options: options? })
+    }
+
+    fn read_batch<T>(self, found: &mut Findings, keyed: Checked<Vec<(Keys, T)>>) -> Checked<Read<Vec<T>>> {
+        let options = self.options(found);
+        let (keys, request) = keyed?.into_iter().unzip();
+        Ok(Read { scope: Scope::each(self.collection, keys), request, options: options? })
+    }
+
+    fn options(&self, found: &mut Findings) -> Checked<ReadOptions> {
         let consistency = consistency_from_wire(found, self.consistency);
         let deadline = checks::deadline(found, At::Root.field("timeout"), self.times.started, self.timeout);
-        let options = ReadOptions {
+        Ok(ReadOptions {
             consistency: consistency?,
             deadline: deadline?.or(self.times.latest),
             timeout_s: self.timeout,
-        };
-        Ok(Read { collection: self.collection, request: request?, options })
+        })
     }
 }
 
@@ -66,8 +80,9 @@ macro_rules! read_parts {
 
 pub(super) fn query(found: &mut Findings, mut wire: pb::QueryPoints, times: Times) -> Checked<Read<QueryRequest>> {
     let parts = read_parts!(wire, times);
+    let keys = keys_from_wire(found, At::Root, wire.shard_key_selector.take());
     let request = levels::query(found, At::Root, wire);
-    parts.read(found, request)
+    parts.read(found, keys, request)
 }
 
 /// All queries run under the batch's own consistency and deadline.
@@ -77,17 +92,20 @@ pub(super) fn query_batch(
     times: Times,
 ) -> Checked<Read<Vec<QueryRequest>>> {
     let at = At::Root.field("query_points");
-    let requests = each(wire.query_points, |i, query| {
+    let requests = each(wire.query_points, |i, mut query| {
         same_collection(found, at.item(i), &wire.collection_name, &query.collection_name)?;
-        levels::query(found, at.item(i), query)
+        let keys = keys_from_wire(found, at.item(i), query.shard_key_selector.take());
+        let request = levels::query(found, at.item(i), query);
+        Ok((keys?, request?))
     });
-    read_parts!(wire, times).read(found, requests)
+    read_parts!(wire, times).read_batch(found, requests)
 }
 
 pub(super) fn search(found: &mut Findings, mut wire: pb::SearchPoints, times: Times) -> Checked<Read<QueryRequest>> {
     let parts = read_parts!(wire, times);
+    let keys = keys_from_wire(found, At::Root, wire.shard_key_selector.take());
     let request = levels::search(found, At::Root, wire);
-    parts.read(found, request)
+    parts.read(found, keys, request)
 }
 
 /// All searches run under the batch's own consistency and deadline.
@@ -97,11 +115,13 @@ pub(super) fn search_batch(
     times: Times,
 ) -> Checked<Read<Vec<QueryRequest>>> {
     let at = At::Root.field("search_points");
-    let requests = each(wire.search_points, |i, search| {
+    let requests = each(wire.search_points, |i, mut search| {
         same_collection(found, at.item(i), &wire.collection_name, &search.collection_name)?;
-        levels::search(found, at.item(i), search)
+        let keys = keys_from_wire(found, at.item(i), search.shard_key_selector.take());
+        let request = levels::search(found, at.item(i), search);
+        Ok((keys?, request?))
     });
-    read_parts!(wire, times).read(found, requests)
+    read_parts!(wire, times).read_batch(found, requests)
 }
 
 /// A read whose message is converted by `levels`.
@@ -109,8 +129,9 @@ macro_rules! level_read {
     ($name:ident, $wire:ty, $request:ty) => {
         pub(super) fn $name(found: &mut Findings, mut wire: $wire, times: Times) -> Checked<Read<$request>> {
             let parts = read_parts!(wire, times);
+            let keys = keys_from_wire(found, At::Root, wire.shard_key_selector.take());
             let request = levels::$name(found, At::Root, wire);
-            parts.read(found, request)
+            parts.read(found, keys, request)
         }
     };
 }
@@ -129,11 +150,13 @@ pub(super) fn recommend_batch(
     times: Times,
 ) -> Checked<Read<Vec<QueryRequest>>> {
     let at = At::Root.field("recommend_points");
-    let requests = each(wire.recommend_points, |i, entry| {
+    let requests = each(wire.recommend_points, |i, mut entry| {
         same_collection(found, at.item(i), &wire.collection_name, &entry.collection_name)?;
-        levels::recommend(found, at.item(i), entry)
+        let keys = keys_from_wire(found, at.item(i), entry.shard_key_selector.take());
+        let request = levels::recommend(found, at.item(i), entry);
+        Ok((keys?, request?))
     });
-    read_parts!(wire, times).read(found, requests)
+    read_parts!(wire, times).read_batch(found, requests)
 }
 
 /// All discoveries run under the batch's own consistency and deadline.
@@ -143,15 +166,17 @@ pub(super) fn discover_batch(
     times: Times,
 ) -> Checked<Read<Vec<QueryRequest>>> {
     let at = At::Root.field("discover_points");
-    let requests = each(wire.discover_points, |i, entry| {
+    let requests = each(wire.discover_points, |i, mut entry| {
         same_collection(found, at.item(i), &wire.collection_name, &entry.collection_name)?;
-        levels::discover(found, at.item(i), entry)
+        let keys = keys_from_wire(found, at.item(i), entry.shard_key_selector.take());
+        let request = levels::discover(found, at.item(i), entry);
+        Ok((keys?, request?))
     });
-    read_parts!(wire, times).read(found, requests)
+    read_parts!(wire, times).read_batch(found, requests)
 }
 
 pub(super) fn scroll(found: &mut Findings, mut wire: pb::ScrollPoints, times: Times) -> Checked<Read<ScrollRequest>> {
-    let shard_key = found.absent(&wire.shard_key_selector, SHARD_KEY);
+    let keys = keys_from_wire(found, At::Root, wire.shard_key_selector.take());
     let no_offset = schema::no_offset_with_order(found, wire.offset.is_some(), wire.order_by.is_some());
     let order_by = wire.order_by.map(|order| levels::order_by(found, At::Root.field("order_by"), order)).transpose();
     let offset = wire.offset.map(|id| id_from_wire(found, Some(id))).transpose();
@@ -159,7 +184,7 @@ pub(super) fn scroll(found: &mut Findings, mut wire: pb::ScrollPoints, times: Ti
     let filter = filter_if_given(found, At::Root.field("filter"), wire.filter);
     let with_payload = with_payload_from_wire(found, wire.with_payload, PayloadSelector::All);
     let with_vectors = with_vectors_from_wire(found, wire.with_vectors);
-    let request = shard_key.and(no_offset).and_then(|()| {
+    let request = no_offset.and_then(|()| {
         Ok(ScrollRequest {
             offset: offset?,
             limit: limit?,
@@ -169,34 +194,33 @@ pub(super) fn scroll(found: &mut Findings, mut wire: pb::ScrollPoints, times: Ti
             with_vectors: with_vectors?,
         })
     });
-    read_parts!(wire, times).read(found, request)
+    read_parts!(wire, times).read(found, keys, request)
 }
 
 /// A count is always exact.
 pub(super) fn count(found: &mut Findings, mut wire: pb::CountPoints, times: Times) -> Checked<Read<Option<Filter>>> {
-    let shard_key = found.absent(&wire.shard_key_selector, SHARD_KEY);
+    let keys = keys_from_wire(found, At::Root, wire.shard_key_selector.take());
     let filter = filter_if_given(found, At::Root.field("filter"), wire.filter);
-    read_parts!(wire, times).read(found, shard_key.and(filter))
+    read_parts!(wire, times).read(found, keys, filter)
 }
 
 /// Counts of a facet are always exact.
 pub(super) fn facet(found: &mut Findings, mut wire: pb::FacetCounts, times: Times) -> Checked<Read<FacetRequest>> {
-    let shard_key = found.absent(&wire.shard_key_selector, SHARD_KEY);
+    let keys = keys_from_wire(found, At::Root, wire.shard_key_selector.take());
     let key = checks::path(found, &wire.key);
     let limit = checks::limit(found, At::Root.field("limit"), wire.limit.unwrap_or(LIMIT_DEFAULT));
     let filter = filter_if_given(found, At::Root.field("filter"), wire.filter);
-    let request = shard_key.and_then(|()| Ok(FacetRequest { key: key?, limit: limit?, filter: filter? }));
-    read_parts!(wire, times).read(found, request)
+    let request = key.and_then(|key| Ok(FacetRequest { key, limit: limit?, filter: filter? }));
+    read_parts!(wire, times).read(found, keys, request)
 }
 
 pub(super) fn get(found: &mut Findings, mut wire: pb::GetPoints, times: Times) -> Checked<Read<Get>> {
-    let shard_key = found.absent(&wire.shard_key_selector, SHARD_KEY);
+    let keys = keys_from_wire(found, At::Root, wire.shard_key_selector.take());
     let ids = ids_from_wire(found, wire.ids);
     let with_payload = with_payload_from_wire(found, wire.with_payload, PayloadSelector::None);
     let with_vectors = with_vectors_from_wire(found, wire.with_vectors);
-    let request =
-        shard_key.and_then(|()| Ok(Get { ids: ids?, with_payload: with_payload?, with_vectors: with_vectors? }));
-    read_parts!(wire, times).read(found, request)
+    let request = ids.and_then(|ids| Ok(Get { ids, with_payload: with_payload?, with_vectors: with_vectors? }));
+    read_parts!(wire, times).read(found, keys, request)
 }
 
 /// An entry of a batch may repeat the batch's collection, not name another one.
@@ -289,7 +313,8 @@ mod tests {
             }),
             ..Default::default()
         };
-        let lookup_from = Some(LookupFrom { collection: "other".to_owned(), vector: Some("w".to_owned()) });
+        let lookup_from =
+            Some(LookupFrom { collection: "other".to_owned(), vector: Some("w".to_owned()), shard_keys: None });
         let root = QueryLevel {
             using: "v".to_owned(),
             lookup_from,
@@ -423,10 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_is_named() {
-        let wire = pb::QueryPoints { shard_key_selector: Some(Default::default()), ..Default::default() };
-        assert_eq!(read(wire), Err(format!("Not implemented: {SHARD_KEY}")));
-    }
+    fn what_is_not_built_is_named() {}
 
     #[test]
     fn protocol_17_the_old_search() {

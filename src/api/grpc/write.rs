@@ -7,20 +7,19 @@ use super::call::Times;
 use super::filter::filter_if_given;
 use super::pb::{self, points_update_operation as batch};
 use super::point::{choice_from_wire, point_vectors_from_wire, points_from_wire, required, selector_from_wire};
+use super::shard_key::keys_from_wire;
 use super::value::payload_from_wire;
 use crate::api::checks::{self, At, Checked, Findings, each};
+use crate::model::collection::ShardKeySelector;
 use crate::model::write::UpsertMode;
 use crate::model::{Path, Payload, PointOp};
-use crate::service::{WriteAck, WriteOptions, WriteStatus};
+use crate::service::{Scope, WriteAck, WriteOptions, WriteStatus};
 use std::collections::BTreeMap;
-
-/// What is refused, by name.
-pub(super) const SHARD_KEY: &str = "shard_key_selector";
 
 /// A change of points, to be answered as `options` say.
 #[derive(Debug)]
 pub(super) struct Write<T> {
-    pub(super) collection: String,
+    pub(super) scope: Scope,
     pub(super) change: T,
     pub(super) options: WriteOptions,
 }
@@ -34,16 +33,30 @@ struct WriteParts {
     times: Times,
 }
 
+/// A change with the shard keys it is meant for.
+type Keyed = (Option<ShardKeySelector>, PointOp);
+
 impl WriteParts {
-    fn write<T>(self, found: &mut Findings, change: Checked<T>) -> Checked<Write<T>> {
+    fn write(self, found: &mut Findings, keyed: Checked<Keyed>) -> Checked<Write<PointOp>> {
+        let options = self.options(found);
+        let (keys, change) = keyed?;
+        Ok(Write { scope: Scope::keyed(self.collection, keys), change, options: options? })
+    }
+
+    fn write_batch(self, found: &mut Findings, keyed: Checked<Vec<Keyed>>) -> Checked<Write<Vec<PointOp>>> {
+        let options = self.options(found);
+        let (keys, change) = keyed?.into_iter().unzip();
+        Ok(Write { scope: Scope::each(self.collection, keys), change, options: options? })
+    }
+
+    fn options(&self, found: &mut Findings) -> Checked<WriteOptions> {
         // Every write is ordered by its shard's log, so the weakest ordering is already strong.
         let ordering = self.ordering.map_or(Ok(()), |ordering| {
             choice_from_wire::<pb::WriteOrderingType>(found, At::Root.field("ordering"), ordering.r#type).map(drop)
         });
         let deadline = checks::deadline(found, At::Root.field("timeout"), self.times.started, self.timeout);
         ordering?;
-        let options = WriteOptions { wait: self.wait.unwrap_or(false), deadline: deadline? };
-        Ok(Write { collection: self.collection, change: change?, options })
+        Ok(WriteOptions { wait: self.wait.unwrap_or(false), deadline: deadline? })
     }
 }
 
@@ -166,10 +179,10 @@ pub(super) fn update_batch(
         let operation = required(found, at, wire.operation)?;
         batch_op(found, at, operation)
     });
-    write_parts!(wire, times).write(found, ops)
+    write_parts!(wire, times).write_batch(found, ops)
 }
 
-fn batch_op(found: &mut Findings, at: At<'_>, operation: batch::Operation) -> Checked<PointOp> {
+fn batch_op(found: &mut Findings, at: At<'_>, operation: batch::Operation) -> Checked<Keyed> {
     use batch::Operation as Op;
     match operation {
         Op::Upsert(wire) => upsert_op(found, at.field("upsert"), wire),
@@ -191,72 +204,70 @@ fn batch_op(found: &mut Findings, at: At<'_>, operation: batch::Operation) -> Ch
     }
 }
 
-fn upsert_op(found: &mut Findings, at: At<'_>, wire: batch::PointStructList) -> Checked<PointOp> {
-    let shard_key = found.absent(&wire.shard_key_selector, SHARD_KEY);
+fn upsert_op(found: &mut Findings, at: At<'_>, wire: batch::PointStructList) -> Checked<Keyed> {
+    let shard_keys = keys_from_wire(found, at, wire.shard_key_selector);
     let mode = match wire.update_mode {
         None => Ok(pb::UpdateMode::Upsert),
         Some(mode) => choice_from_wire(found, at.field("update_mode"), mode),
     };
     let update_filter = filter_if_given(found, at.field("update_filter"), wire.update_filter);
     let points = points_from_wire(found, at.field("points"), wire.points);
-    shard_key?;
     let mode = match mode? {
         pb::UpdateMode::Upsert => UpsertMode::Upsert,
         pb::UpdateMode::InsertOnly => UpsertMode::InsertOnly,
         pb::UpdateMode::UpdateOnly => UpsertMode::UpdateOnly,
     };
-    Ok(PointOp::Upsert { points: points?, mode, update_filter: update_filter? })
+    Ok((shard_keys?, PointOp::Upsert { points: points?, mode, update_filter: update_filter? }))
 }
 
-fn delete_op(found: &mut Findings, at: At<'_>, wire: batch::DeletePoints) -> Checked<PointOp> {
-    found.absent(&wire.shard_key_selector, SHARD_KEY)?;
+fn delete_op(found: &mut Findings, at: At<'_>, wire: batch::DeletePoints) -> Checked<Keyed> {
+    let shard_keys = keys_from_wire(found, at, wire.shard_key_selector);
     let select = selector_from_wire(found, at.field("points"), wire.points)?;
-    Ok(PointOp::Delete { select })
+    Ok((shard_keys?, PointOp::Delete { select }))
 }
 
-fn update_vectors_op(found: &mut Findings, at: At<'_>, wire: batch::UpdateVectors) -> Checked<PointOp> {
-    let shard_key = found.absent(&wire.shard_key_selector, SHARD_KEY);
+fn update_vectors_op(found: &mut Findings, at: At<'_>, wire: batch::UpdateVectors) -> Checked<Keyed> {
+    let shard_keys = keys_from_wire(found, at, wire.shard_key_selector);
     let update_filter = filter_if_given(found, at.field("update_filter"), wire.update_filter);
     let points = point_vectors_from_wire(found, at.field("points"), wire.points);
-    shard_key?;
-    Ok(PointOp::UpdateVectors { points: points?, update_filter: update_filter? })
+    Ok((shard_keys?, PointOp::UpdateVectors { points: points?, update_filter: update_filter? }))
 }
 
-fn delete_vectors_op(found: &mut Findings, at: At<'_>, wire: batch::DeleteVectors) -> Checked<PointOp> {
-    found.absent(&wire.shard_key_selector, SHARD_KEY)?;
+fn delete_vectors_op(found: &mut Findings, at: At<'_>, wire: batch::DeleteVectors) -> Checked<Keyed> {
+    let shard_keys = keys_from_wire(found, at, wire.shard_key_selector);
     let select = selector_from_wire(found, at.field("points_selector"), wire.points_selector);
     let names = wire.vectors.unwrap_or_default().names;
     if names.is_empty() {
         return found.invalid(at.field("vectors"), "must specify vector names to delete");
     }
-    Ok(PointOp::DeleteVectors { select: select?, names })
+    Ok((shard_keys?, PointOp::DeleteVectors { select: select?, names }))
 }
 
-fn set_payload_op(found: &mut Findings, at: At<'_>, wire: batch::SetPayload) -> Checked<PointOp> {
-    found.absent(&wire.shard_key_selector, SHARD_KEY)?;
+fn set_payload_op(found: &mut Findings, at: At<'_>, wire: batch::SetPayload) -> Checked<Keyed> {
+    let shard_keys = keys_from_wire(found, at, wire.shard_key_selector);
     let select = selector_from_wire(found, at.field("points_selector"), wire.points_selector);
     let (payload, key) = payload_at(found, wire.payload, wire.key)?;
-    Ok(PointOp::SetPayload { select: select?, payload, key })
+    Ok((shard_keys?, PointOp::SetPayload { select: select?, payload, key }))
 }
 
-fn overwrite_payload_op(found: &mut Findings, at: At<'_>, wire: batch::OverwritePayload) -> Checked<PointOp> {
-    found.absent(&wire.shard_key_selector, SHARD_KEY)?;
+fn overwrite_payload_op(found: &mut Findings, at: At<'_>, wire: batch::OverwritePayload) -> Checked<Keyed> {
+    let shard_keys = keys_from_wire(found, at, wire.shard_key_selector);
     let select = selector_from_wire(found, at.field("points_selector"), wire.points_selector);
     let (payload, key) = payload_at(found, wire.payload, wire.key)?;
-    Ok(PointOp::OverwritePayload { select: select?, payload, key })
+    Ok((shard_keys?, PointOp::OverwritePayload { select: select?, payload, key }))
 }
 
-fn delete_payload_op(found: &mut Findings, at: At<'_>, wire: batch::DeletePayload) -> Checked<PointOp> {
-    found.absent(&wire.shard_key_selector, SHARD_KEY)?;
+fn delete_payload_op(found: &mut Findings, at: At<'_>, wire: batch::DeletePayload) -> Checked<Keyed> {
+    let shard_keys = keys_from_wire(found, at, wire.shard_key_selector);
     let select = selector_from_wire(found, at.field("points_selector"), wire.points_selector);
     let keys = each(wire.keys, |_, key| checks::path(found, &key));
-    Ok(PointOp::DeletePayload { select: select?, keys: keys? })
+    Ok((shard_keys?, PointOp::DeletePayload { select: select?, keys: keys? }))
 }
 
-fn clear_payload_op(found: &mut Findings, at: At<'_>, wire: batch::ClearPayload) -> Checked<PointOp> {
-    found.absent(&wire.shard_key_selector, SHARD_KEY)?;
+fn clear_payload_op(found: &mut Findings, at: At<'_>, wire: batch::ClearPayload) -> Checked<Keyed> {
+    let shard_keys = keys_from_wire(found, at, wire.shard_key_selector);
     let select = selector_from_wire(found, at.field("points"), wire.points)?;
-    Ok(PointOp::ClearPayload { select })
+    Ok((shard_keys?, PointOp::ClearPayload { select }))
 }
 
 /// A payload and the path it is set at.
@@ -290,6 +301,7 @@ mod tests {
 
     use super::*;
     use crate::api::grpc::pb::{point_id::PointIdOptions, points_selector::PointsSelectorOneOf, value::Kind};
+    use crate::model::collection::ShardKey;
     use crate::model::write::PointVectors;
     use crate::model::{Filter, NamedVectors, Point, PointId, PointSelector, Vector};
 
@@ -344,7 +356,8 @@ mod tests {
     }
 
     fn shard_key() -> Option<pb::ShardKeySelector> {
-        Some(pb::ShardKeySelector::default())
+        let key = pb::shard_key::Key::Keyword("k".to_owned());
+        Some(pb::ShardKeySelector { shard_keys: vec![pb::ShardKey { key: Some(key) }], fallback: None })
     }
 
     #[test]
@@ -376,7 +389,7 @@ mod tests {
                 ..Default::default()
             };
             run(|found| upsert(found, wire, times())).map(|write| {
-                assert_eq!(write.collection, "c");
+                assert_eq!(write.scope, Scope::keyed("c", None));
                 write.change
             })
         };
@@ -530,8 +543,8 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_key_is_refused_by_every_change() {
-        let refused = [
+    fn s18_every_change_may_name_shard_keys() {
+        let writes = [
             run(|found| {
                 let wire =
                     pb::UpsertPoints { points: vec![point(1)], shard_key_selector: shard_key(), ..Default::default() };
@@ -549,29 +562,62 @@ mod tests {
                 update_vectors(found, wire, times())
             }),
             run(|found| {
-                let wire = pb::DeletePointVectors { shard_key_selector: shard_key(), ..Default::default() };
+                let names = Some(pb::VectorsSelector { names: vec!["v".to_owned()] });
+                let wire = pb::DeletePointVectors {
+                    points_selector: points(&[1]),
+                    vectors: names,
+                    shard_key_selector: shard_key(),
+                    ..Default::default()
+                };
                 delete_vectors(found, wire, times())
             }),
             run(|found| {
-                let wire = pb::SetPayloadPoints { shard_key_selector: shard_key(), ..Default::default() };
+                let wire = pb::SetPayloadPoints {
+                    points_selector: points(&[1]),
+                    shard_key_selector: shard_key(),
+                    ..Default::default()
+                };
                 set_payload(found, wire, times())
             }),
             run(|found| {
-                let wire = pb::SetPayloadPoints { shard_key_selector: shard_key(), ..Default::default() };
+                let wire = pb::SetPayloadPoints {
+                    points_selector: points(&[1]),
+                    shard_key_selector: shard_key(),
+                    ..Default::default()
+                };
                 overwrite_payload(found, wire, times())
             }),
             run(|found| {
-                let wire = pb::DeletePayloadPoints { shard_key_selector: shard_key(), ..Default::default() };
+                let wire = pb::DeletePayloadPoints {
+                    points_selector: points(&[1]),
+                    shard_key_selector: shard_key(),
+                    ..Default::default()
+                };
                 delete_payload(found, wire, times())
             }),
             run(|found| {
-                let wire = pb::ClearPayloadPoints { shard_key_selector: shard_key(), ..Default::default() };
+                let wire = pb::ClearPayloadPoints {
+                    points: points(&[1]),
+                    shard_key_selector: shard_key(),
+                    ..Default::default()
+                };
                 clear_payload(found, wire, times())
             }),
         ];
-        for write in refused {
-            assert_eq!(write.unwrap_err(), "Not implemented: shard_key_selector");
+        let keys = || Some(ShardKeySelector::Keys(vec![ShardKey::Keyword("k".to_owned())]));
+        for write in writes {
+            assert_eq!(write.unwrap().scope, Scope::keyed("", keys()));
         }
+        let entry = |shard_key_selector| pb::PointsUpdateOperation {
+            operation: Some(batch::Operation::DeletePoints(batch::DeletePoints {
+                points: points(&[1]),
+                shard_key_selector,
+            })),
+        };
+        let operations = vec![entry(shard_key()), entry(None)];
+        let wire = pb::UpdateBatchPoints { collection_name: "c".to_owned(), operations, ..Default::default() };
+        let read = run(|found| update_batch(found, wire, times())).unwrap();
+        assert_eq!(read.scope, Scope::each("c", vec![keys(), None]));
     }
 
     #[test]

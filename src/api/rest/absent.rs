@@ -26,7 +26,6 @@ const ABSENT: &[AbsentRoute] = &[
     ("/dashboard/{*file}", &[(GET, "dashboard")]),
     ("/snapshots", &[(GET, "list full snapshots"), (POST, "create full snapshot")]),
     ("/snapshots/{snapshot}", &[(GET, "get full snapshot"), (DELETE, "delete full snapshot")]),
-    ("/cluster", &[(GET, "cluster status")]),
     ("/cluster/recover", &[(POST, "recover current peer")]),
     ("/cluster/peer/{id}", &[(DELETE, "remove peer")]),
     ("/cluster/telemetry", &[(GET, "cluster telemetry")]),
@@ -34,9 +33,6 @@ const ABSENT: &[AbsentRoute] = &[
     ("/collections/{name}/memory", &[(GET, "get memory report")]),
     ("/collections/{name}/debugger", &[(GET, "get debug state"), (PUT, "update debug state")]),
     ("/collections/{name}/vectors/{vector}", &[(PUT, "create vector name"), (DELETE, "delete vector name")]),
-    ("/collections/{name}/cluster", &[(GET, "collection cluster info"), (POST, "update collection cluster")]),
-    ("/collections/{name}/shards", &[(GET, "list shard keys"), (PUT, "create shard key")]),
-    ("/collections/{name}/shards/delete", &[(POST, "delete shard key")]),
     ("/collections/{name}/shards/{shard}/snapshot", &[(GET, "stream shard snapshot")]),
     ("/collections/{name}/shards/{shard}/snapshots", &[(GET, "list shard snapshots"), (POST, "create shard snapshot")]),
     (

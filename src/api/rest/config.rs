@@ -11,7 +11,7 @@ use super::fields;
 use super::strict::StrictMode;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::collection::{
-    CollectionConfig, CollectionConfigDiff, Datatype, HnswConfigDiff, Memory, Modifier, OptimizersConfigDiff,
+    self, CollectionConfig, CollectionConfigDiff, Datatype, HnswConfigDiff, Memory, Modifier, OptimizersConfigDiff,
     SparseIndexParams, SparseVectorParams, StrictModeConfig, VectorParams, VectorParamsDiff, VectorsConfig,
     WalConfigDiff, defaults,
 };
@@ -197,9 +197,6 @@ impl CreateCollection {
         found.absent(&self.payload, "payload.memory")?;
         found.absent(&self.quantization_config, "quantization_config")?;
         found.absent(&self.init_from, "init_from")?;
-        if let Some(ShardingMethod::Custom) = self.sharding_method {
-            return found.unimplemented("sharding_method: custom");
-        }
         let vectors = vectors_config(found, root.field("vectors"), self.vectors);
         let hnsw = self.hnsw_config.unwrap_or_default().convert(found);
         let strict_mode = strict_mode(found, self.strict_mode_config);
@@ -218,6 +215,10 @@ impl CreateCollection {
                 .sparse_vectors
                 .filter(|sparse| !sparse.is_empty())
                 .map(|sparse| sparse.into_iter().map(|(name, params)| (name, params.convert())).collect()),
+            sharding_method: self.sharding_method.map(|method| match method {
+                ShardingMethod::Auto => collection::ShardingMethod::Auto,
+                ShardingMethod::Custom => collection::ShardingMethod::Custom,
+            }),
             ..CollectionConfig::new(vectors?)
         };
         checks::collection_config(found, &config)?;
@@ -418,6 +419,10 @@ pub(super) fn info(report: &CollectionReport) -> Value {
         ("config", some(config(&report.config))),
         ("payload_schema", some(payload_schema(report))),
         ("update_queue", some(json!({ "length": report.tail_vector_count }))),
+        (
+            "created_at",
+            jiff::Timestamp::from_microsecond(report.created_at.0).ok().map(|at| Value::from(at.to_string())),
+        ),
     ])
 }
 
@@ -484,6 +489,13 @@ pub(super) fn params(config: &CollectionConfig) -> Value {
                 .map(|sparse| sparse.iter().map(|(name, params)| (name.clone(), sparse_out(params))).collect()),
         ),
         ("shard_number", some(config.shard_number)),
+        (
+            "sharding_method",
+            config.sharding_method.map(|method| match method {
+                collection::ShardingMethod::Auto => Value::from("auto"),
+                collection::ShardingMethod::Custom => Value::from("custom"),
+            }),
+        ),
         ("replication_factor", some(config.replication_factor)),
         ("write_consistency_factor", some(config.write_consistency_factor)),
         ("read_fan_out_factor", config.read_fan_out_factor.map(Value::from)),

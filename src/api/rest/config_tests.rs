@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::rest::call::parse;
 use crate::api::status::ApiError;
+use crate::model::datetime::Timestamp;
 use crate::service::ShardReport;
 
 fn create(json: &str) -> Result<CollectionConfig, ApiError> {
@@ -32,8 +33,10 @@ fn shown(config: CollectionConfig) -> Value {
         point_count: 6,
         indexed_vector_count: 4,
         tail_vector_count: 2,
-        shards: vec![ShardReport { id: 1, point_count: 6, applied_index: 9 }],
+        shard_count: 1,
+        shards: vec![ShardReport { id: 0, key: None, point_count: 6, applied_index: 9 }],
         fields: BTreeMap::new(),
+        created_at: Timestamp(1_700_000_000_000_000),
         warnings: vec![],
     })
 }
@@ -71,6 +74,7 @@ fn info_of_a_collection_with_nothing_but_a_size() {
             },
             "payload_schema": {},
             "update_queue": {"length": 2},
+            "created_at": "2023-11-14T22:13:20Z",
         })
     );
 }
@@ -103,6 +107,7 @@ fn protocol_18_info_echoes_what_was_given() {
                 "b": {"size": 65536, "distance": "Manhattan", "datatype": "float32"},
             },
             "shard_number": 3,
+            "sharding_method": "auto",
             "replication_factor": 2,
             "write_consistency_factor": 2,
             "on_disk_payload": false,
@@ -142,8 +147,10 @@ fn status_and_warnings_show() {
         point_count: 0,
         indexed_vector_count: 0,
         tail_vector_count: 0,
+        shard_count: 1,
         shards: vec![],
         fields: BTreeMap::new(),
+        created_at: Timestamp(0),
         warnings: vec!["on_disk has no effect".to_owned()],
     };
     let red = info(&report);
@@ -236,7 +243,6 @@ fn settings_not_built_are_named() {
         ),
         (r#"{"payload": {"memory": "cold"}}"#, "payload.memory"),
         (r#"{"hnsw_config": {"memory": "cold"}}"#, "hnsw_config.memory"),
-        (r#"{"sharding_method": "custom"}"#, "sharding_method: custom"),
         (r#"{"init_from": {"collection": "c"}}"#, "init_from"),
     ];
     for (json, what) in cases {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ use super::filter::{self, FilterBody};
 use super::query::LIMIT_DEFAULT;
 use super::reads::from_body;
 use super::records::UpdateOut;
+use super::shapes::{Keys, shard_keys};
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::api::schema;
 use crate::api::status::ApiError;
@@ -23,7 +24,7 @@ use crate::model::field_index::{
     TokenizerKind,
 };
 use crate::model::query::{FacetHit, FacetRequest, FacetValue};
-use crate::service::FieldReport;
+use crate::service::{FieldReport, Scope};
 
 #[derive(Deserialize)]
 pub(super) struct CreateIndex {
@@ -410,14 +411,13 @@ pub(super) struct Facet {
     /// Accepted: counts are always exact.
     #[serde(rename = "exact")]
     _exact: Option<bool>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 impl Facet {
     fn convert(self, found: &mut Findings) -> Checked<FacetRequest> {
         let root = At::Root;
         let at = root.field("facet_request");
-        found.absent(&self.shard_key, "shard_key")?;
         let key = checks::path(found, &self.key);
         let limit = checks::limit(found, at.field("limit"), self.limit.unwrap_or(LIMIT_DEFAULT));
         let filter = filter::filter(found, at.field("filter"), self.filter);
@@ -425,10 +425,11 @@ impl Facet {
     }
 }
 
-pub(super) async fn facet(BodyCall { call, body }: BodyCall<String, Facet>) -> Answer {
+pub(super) async fn facet(BodyCall { call, mut body }: BodyCall<String, Facet>) -> Answer {
     let options = call.read_options()?;
+    let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
     let request = from_body(|found| body.convert(found))?;
-    let hits = call.rest.service.facet(&call.path, request, options).await?;
+    let hits = call.rest.service.facet(scope, request, options).await?;
     let hits: Vec<Value> = hits
         .into_iter()
         .map(|FacetHit { value, count }| match value {

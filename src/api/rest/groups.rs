@@ -1,6 +1,5 @@
 //! Grouped queries, distance matrices, and the old recommend and discover (PROTOCOL sections 9.5, 16 and 17).
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::call::BodyCall;
@@ -12,11 +11,12 @@ use super::query::{
 use super::reads::{Search, from_body};
 use super::records::{IdOut, RecordOut, ScoredPointOut};
 use super::selectors::{self, SearchParams, WithPayload, WithVector};
-use super::shapes::OneOrMany;
+use super::shapes::{Keys, OneOrMany, shard_keys};
 use super::vectors::VectorOrId;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::PayloadSelector;
 use crate::model::query::{Group, GroupId, GroupsRequest, Matrix, MatrixRequest, WithLookup};
+use crate::service::Scope;
 
 /// Hits per group when none are given.
 const GROUP_SIZE_DEFAULT: u64 = 3;
@@ -56,7 +56,7 @@ pub(super) struct Recommend {
     with_payload: Option<WithPayload>,
     #[serde(alias = "with_vectors")]
     with_vector: Option<WithVector>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 impl From<Recommend> for QueryBody {
@@ -94,7 +94,7 @@ pub(super) struct Discover {
     with_payload: Option<WithPayload>,
     #[serde(alias = "with_vectors")]
     with_vector: Option<WithVector>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 impl From<Discover> for QueryBody {
@@ -158,7 +158,7 @@ pub(super) struct QueryGroups {
     with_payload: Option<WithPayload>,
     #[serde(alias = "with_vectors")]
     with_vector: Option<WithVector>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 /// How hits are grouped.
@@ -272,10 +272,11 @@ struct GroupsOut<'a> {
 
 pub(super) async fn groups<B: GroupsBody>(BodyCall { call, body }: BodyCall<String, B>) -> Answer {
     let options = call.read_options()?;
-    let (body, GroupingParts(grouping)) = body.split();
+    let (mut body, GroupingParts(grouping)) = body.split();
+    let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
     let root = At::Root;
     let request = from_body(|found| groups_request(found, root.field(B::PLACE), body, grouping))?;
-    let mut groups = call.rest.service.query_groups(&call.path, request, options).await?;
+    let mut groups = call.rest.service.query_groups(scope, request, options).await?;
     let hits: Vec<_> = groups.iter_mut().map(|group| (std::mem::take(&mut group.hits), group.lookup.take())).collect();
     let groups = groups.iter().zip(hits).map(|(Group { id, .. }, (hits, lookup))| GroupOut {
         id: GroupIdOut(id),
@@ -292,14 +293,13 @@ pub(super) struct MatrixBody {
     sample: Option<u64>,
     limit: Option<u64>,
     using: Option<String>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 impl MatrixBody {
     fn convert(self, found: &mut Findings) -> Checked<MatrixRequest> {
         let root = At::Root;
         let at = root.field("search_request");
-        found.absent(&self.shard_key, "shard_key")?;
         let sample = checks::at_least(found, at.field("sample"), self.sample.unwrap_or(MATRIX_SAMPLE_DEFAULT), 2);
         let limit = checks::limit(found, at.field("limit"), self.limit.unwrap_or(MATRIX_LIMIT_DEFAULT));
         let filter = filter::filter(found, at.field("filter"), self.filter);
@@ -312,7 +312,7 @@ impl MatrixBody {
     }
 }
 
-pub(super) async fn matrix_pairs(BodyCall { call, body }: BodyCall<String, MatrixBody>) -> Answer {
+pub(super) async fn matrix_pairs(BodyCall { call, mut body }: BodyCall<String, MatrixBody>) -> Answer {
     #[derive(Serialize)]
     struct Pair {
         a: IdOut,
@@ -324,8 +324,9 @@ pub(super) async fn matrix_pairs(BodyCall { call, body }: BodyCall<String, Matri
         pairs: Vec<Pair>,
     }
     let options = call.read_options()?;
+    let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
     let request = from_body(|found| body.convert(found))?;
-    let Matrix { ids, rows } = call.rest.service.matrix(&call.path, request, options).await?;
+    let Matrix { ids, rows } = call.rest.service.matrix(scope, request, options).await?;
     let pairs = ids.iter().zip(&rows).flat_map(|(a, row)| {
         let of_row = row.iter().filter_map(|(b, score)| Some((ids.get(*b)?, *score)));
         of_row.map(|(b, score)| Pair { a: IdOut(*a), b: IdOut(*b), score })
@@ -333,7 +334,7 @@ pub(super) async fn matrix_pairs(BodyCall { call, body }: BodyCall<String, Matri
     success(call.started, &Pairs { pairs: pairs.collect() })
 }
 
-pub(super) async fn matrix_offsets(BodyCall { call, body }: BodyCall<String, MatrixBody>) -> Answer {
+pub(super) async fn matrix_offsets(BodyCall { call, mut body }: BodyCall<String, MatrixBody>) -> Answer {
     #[derive(Serialize)]
     struct Offsets {
         offsets_row: Vec<usize>,
@@ -342,8 +343,9 @@ pub(super) async fn matrix_offsets(BodyCall { call, body }: BodyCall<String, Mat
         ids: Vec<IdOut>,
     }
     let options = call.read_options()?;
+    let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
     let request = from_body(|found| body.convert(found))?;
-    let Matrix { ids, rows } = call.rest.service.matrix(&call.path, request, options).await?;
+    let Matrix { ids, rows } = call.rest.service.matrix(scope, request, options).await?;
     let cells: Vec<(usize, usize, f32)> = rows
         .iter()
         .enumerate()

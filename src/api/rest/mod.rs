@@ -7,6 +7,7 @@
 
 mod absent;
 mod call;
+mod cluster;
 mod collections;
 mod config;
 mod envelope;
@@ -97,6 +98,10 @@ fn routes() -> Router<Rest> {
             "/collections/{name}",
             get(collections::info).put(collections::create).patch(collections::update).delete(collections::delete),
         )
+        .route("/cluster", get(cluster::status))
+        .route("/collections/{name}/cluster", get(cluster::collection_cluster).post(cluster::update_cluster))
+        .route("/collections/{name}/shards", get(cluster::shard_keys).put(cluster::create_shard_key))
+        .route("/collections/{name}/shards/delete", post(cluster::delete_shard_key))
         .route("/collections/{name}/exists", get(collections::exists))
         .route("/collections/{name}/aliases", get(collections::collection_aliases))
         .route("/collections/aliases", post(collections::update_aliases))

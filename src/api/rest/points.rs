@@ -2,7 +2,7 @@
 //! batch.
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::call::BodyCall;
@@ -10,39 +10,46 @@ use super::envelope::{Answer, success};
 use super::filter::{self, FilterBody};
 use super::records::UpdateOut;
 use super::selectors::paths;
-use super::shapes::{Id, ids};
+use super::shapes::{Id, Keys, ids, shard_keys};
 use super::vectors::{OneVector, PointVectors, VectorLists};
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::api::inference::Purpose;
 use crate::api::status::ApiError;
 use crate::model::write::{self, UpsertMode};
 use crate::model::{NamedVectors, Path, Payload, Point, PointOp, PointSelector};
+use crate::service::Scope;
 
 /// A body that asks for one change of points.
 pub(super) trait Change: DeserializeOwned + Send + 'static {
     /// The checked change. `at` is where the body stands.
     fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<PointOp>;
+
+    /// Takes out the shard keys it is meant for.
+    fn take_keys(&mut self) -> Option<Keys>;
 }
 
 /// Answers any of the changes.
-pub(super) async fn write<C: Change>(BodyCall { call, body }: BodyCall<String, C>) -> Answer {
+pub(super) async fn write<C: Change>(BodyCall { call, mut body }: BodyCall<String, C>) -> Answer {
     let options = call.write_options()?;
+    let scope = Scope::keyed(&call.path, shard_keys(body.take_keys()));
     let mut found = Findings::new();
     let op = body.convert(&mut found, At::Root);
     let op = found.finish("JSON body", op)?;
-    let ack = call.within_limit(call.rest.service.write(&call.path, op, options)).await??;
+    let ack = call.within_limit(call.rest.service.write(scope, op, options)).await??;
     success(call.started, &UpdateOut::from(ack))
 }
 
 /// Answers a batch of changes.
-pub(super) async fn write_batch(BodyCall { call, body }: BodyCall<String, Batch>) -> Answer {
+pub(super) async fn write_batch(BodyCall { call, mut body }: BodyCall<String, Batch>) -> Answer {
     let options = call.write_options()?;
+    let keys = body.operations.iter_mut().map(|operation| shard_keys(operation.take_keys())).collect();
+    let scope = Scope::each(&call.path, keys);
     let mut found = Findings::new();
     let root = At::Root;
     let at = root.field("operations");
     let ops = checks::each(body.operations, |i, operation| operation.convert(&mut found, at.item(i)));
     let ops = found.finish("JSON body", ops)?;
-    let acks = call.within_limit(call.rest.service.write_batch(&call.path, ops, options)).await??;
+    let acks = call.within_limit(call.rest.service.write_batch(scope, ops, options)).await??;
     success(call.started, &acks.into_iter().map(UpdateOut::from).collect::<Vec<_>>())
 }
 
@@ -77,6 +84,19 @@ impl Operation {
             Operation::ClearPayload(body) => body.convert(found, at.field("clear_payload")),
         }
     }
+
+    fn take_keys(&mut self) -> Option<Keys> {
+        match self {
+            Operation::Upsert(body) => body.take_keys(),
+            Operation::Delete(body) => body.take_keys(),
+            Operation::UpdateVectors(body) => body.take_keys(),
+            Operation::DeleteVectors(body) => body.take_keys(),
+            Operation::SetPayload(body) => body.take_keys(),
+            Operation::OverwritePayload(body) => body.take_keys(),
+            Operation::DeletePayload(body) => body.take_keys(),
+            Operation::ClearPayload(body) => body.take_keys(),
+        }
+    }
 }
 
 /// Upsert, as a list of points or as parallel lists.
@@ -86,7 +106,7 @@ pub(super) struct Upsert {
     batch: Option<PointLists>,
     update_filter: Option<FilterBody>,
     update_mode: Option<Mode>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -114,7 +134,6 @@ struct PointLists {
 
 impl Change for Upsert {
     fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<PointOp> {
-        found.absent(&self.shard_key, "shard_key")?;
         let points = match (self.points, self.batch) {
             (Some(points), _) => {
                 let at = at.field("points");
@@ -132,6 +151,10 @@ impl Change for Upsert {
             Some(Mode::UpdateOnly) => UpsertMode::UpdateOnly,
         };
         Ok(PointOp::Upsert { points, mode, update_filter: update_filter? })
+    }
+
+    fn take_keys(&mut self) -> Option<Keys> {
+        self.shard_key.take()
     }
 }
 
@@ -185,12 +208,11 @@ fn named_lists(lists: VectorLists) -> Vec<(String, Vec<OneVector>)> {
 struct Selection {
     points: Option<Vec<Id>>,
     filter: Option<FilterBody>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 impl Selection {
     fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<PointSelector> {
-        found.absent(&self.shard_key, "shard_key")?;
         match (self.points, self.filter) {
             (Some(points), _) => {
                 checks::not_empty(found, &points)?;
@@ -210,13 +232,17 @@ impl Change for Delete {
     fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<PointOp> {
         self.0.convert(found, at).map(|select| PointOp::Delete { select })
     }
+
+    fn take_keys(&mut self) -> Option<Keys> {
+        self.0.shard_key.take()
+    }
 }
 
 #[derive(Deserialize)]
 pub(super) struct UpdateVectors {
     points: Vec<PointVectorsBody>,
     update_filter: Option<FilterBody>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 #[derive(Deserialize)]
@@ -228,7 +254,6 @@ struct PointVectorsBody {
 
 impl Change for UpdateVectors {
     fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<PointOp> {
-        found.absent(&self.shard_key, "shard_key")?;
         let points_at = at.field("points");
         if self.points.is_empty() {
             return found.invalid(points_at, "must specify points to update");
@@ -243,6 +268,10 @@ impl Change for UpdateVectors {
         let update_filter = filter::filter(found, at.field("update_filter"), self.update_filter);
         Ok(PointOp::UpdateVectors { points: points?, update_filter: update_filter? })
     }
+
+    fn take_keys(&mut self) -> Option<Keys> {
+        self.shard_key.take()
+    }
 }
 
 #[derive(Deserialize)]
@@ -250,7 +279,7 @@ pub(super) struct DeleteVectors {
     vector: Vec<String>,
     points: Option<Vec<Id>>,
     filter: Option<FilterBody>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 impl Change for DeleteVectors {
@@ -258,9 +287,13 @@ impl Change for DeleteVectors {
         if self.vector.is_empty() {
             return found.invalid(at.field("vector"), "must specify vector names to delete");
         }
-        let selection = Selection { points: self.points, filter: self.filter, shard_key: self.shard_key };
+        let selection = Selection { points: self.points, filter: self.filter, shard_key: None };
         let select = selection.convert(found, at)?;
         Ok(PointOp::DeleteVectors { select, names: self.vector })
+    }
+
+    fn take_keys(&mut self) -> Option<Keys> {
+        self.shard_key.take()
     }
 }
 
@@ -271,13 +304,13 @@ struct PayloadChange {
     key: Option<String>,
     points: Option<Vec<Id>>,
     filter: Option<FilterBody>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 impl PayloadChange {
     fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<(PointSelector, Payload, Option<Path>)> {
         let key = self.key.map(|key| checks::path(found, &key)).transpose();
-        let selection = Selection { points: self.points, filter: self.filter, shard_key: self.shard_key };
+        let selection = Selection { points: self.points, filter: self.filter, shard_key: None };
         let select = selection.convert(found, at);
         let (payload, key) = (Payload(self.payload), key?);
         checks::payload_depth(found, &payload, key.as_ref())?;
@@ -294,6 +327,10 @@ impl Change for SetPayload {
         let (select, payload, key) = self.0.convert(found, at)?;
         Ok(PointOp::SetPayload { select, payload, key })
     }
+
+    fn take_keys(&mut self) -> Option<Keys> {
+        self.0.shard_key.take()
+    }
 }
 
 #[derive(Deserialize)]
@@ -305,6 +342,10 @@ impl Change for OverwritePayload {
         let (select, payload, key) = self.0.convert(found, at)?;
         Ok(PointOp::OverwritePayload { select, payload, key })
     }
+
+    fn take_keys(&mut self) -> Option<Keys> {
+        self.0.shard_key.take()
+    }
 }
 
 #[derive(Deserialize)]
@@ -312,15 +353,19 @@ pub(super) struct DeletePayload {
     keys: Vec<String>,
     points: Option<Vec<Id>>,
     filter: Option<FilterBody>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 impl Change for DeletePayload {
     fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<PointOp> {
         let keys = paths(found, self.keys);
-        let selection = Selection { points: self.points, filter: self.filter, shard_key: self.shard_key };
+        let selection = Selection { points: self.points, filter: self.filter, shard_key: None };
         let select = selection.convert(found, at);
         Ok(PointOp::DeletePayload { select: select?, keys: keys? })
+    }
+
+    fn take_keys(&mut self) -> Option<Keys> {
+        self.shard_key.take()
     }
 }
 
@@ -331,6 +376,10 @@ pub(super) struct ClearPayload(Selection);
 impl Change for ClearPayload {
     fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<PointOp> {
         self.0.convert(found, at).map(|select| PointOp::ClearPayload { select })
+    }
+
+    fn take_keys(&mut self) -> Option<Keys> {
+        self.0.shard_key.take()
     }
 }
 

@@ -242,10 +242,6 @@ fn protocol_6_1_upsert() {
             update_filter: Some(Filter::default())
         }
     );
-    assert_eq!(
-        refusal::<Upsert>(r#"{"points": [{"id": 1, "vector": {}}], "shard_key": "a"}"#),
-        (501, "Not implemented: shard_key".to_owned())
-    );
     for json in [
         r#"{"points": [{"vector": [1]}]}"#,
         r#"{"points": [{"id": 1}]}"#,

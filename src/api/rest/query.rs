@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::filter::{self, FilterBody};
 use super::formula;
 use super::selectors::{self, SearchParams, WithPayload, WithVector};
-use super::shapes::{Id, OneOrMany};
+use super::shapes::{Id, Keys, OneOrMany, shard_keys};
 use super::vectors::{OneVector, VectorOrId};
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::api::levels::{self, LevelParts};
@@ -364,13 +364,12 @@ impl Query {
 pub(super) struct LookupBody {
     collection: String,
     vector: Option<String>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 impl LookupBody {
-    fn convert(self, found: &mut Findings) -> Checked<LookupFrom> {
-        found.absent(&self.shard_key, "lookup_from.shard_key")?;
-        Ok(LookupFrom { collection: self.collection, vector: self.vector })
+    fn convert(self) -> LookupFrom {
+        LookupFrom { collection: self.collection, vector: self.vector, shard_keys: shard_keys(self.shard_key) }
     }
 }
 
@@ -405,7 +404,7 @@ impl LevelBody {
         let at_prefetch = at.field("prefetch");
         let prefetch = checks::each(prefetch, |i, source| source.level(found, at_prefetch.item(i)));
         let ranking = self.query.map(|query| query.convert(found, at.field("query"))).transpose();
-        let lookup_from = self.lookup_from.map(|lookup| lookup.convert(found)).transpose();
+        let lookup_from = self.lookup_from.map(LookupBody::convert);
         let filter = filter::filter(found, at.field("filter"), self.filter);
         let options = self.params.unwrap_or_default().convert(found, at.field("params"));
         let limit = checks::limit(found, at.field("limit"), self.limit.unwrap_or(LIMIT_DEFAULT));
@@ -413,7 +412,7 @@ impl LevelBody {
             prefetch: prefetch?,
             ranking: ranking?,
             using: self.using,
-            lookup_from: lookup_from?,
+            lookup_from,
             filter: filter?,
             options: options?,
             score_threshold: self.score_threshold,
@@ -438,13 +437,12 @@ pub(super) struct QueryBody {
     pub(super) with_payload: Option<WithPayload>,
     #[serde(alias = "with_vectors")]
     pub(super) with_vector: Option<WithVector>,
-    pub(super) shard_key: Option<IgnoredAny>,
+    pub(super) shard_key: Option<Keys>,
 }
 
 impl QueryBody {
     /// The checked request. `at` is where the body stands.
     pub(super) fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<QueryRequest> {
-        found.absent(&self.shard_key, "shard_key")?;
         let QueryBody { prefetch, query, using, filter, params, score_threshold, limit, lookup_from, .. } = self;
         let level = LevelBody { prefetch, query, using, filter, params, score_threshold, limit, lookup_from };
         let root = level.convert(found, at);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -13,13 +13,14 @@ use super::filter::{self, FilterBody};
 use super::query::{LIMIT_DEFAULT, OrderByBody, Query, QueryBody};
 use super::records::{IdOut, RecordOut, ScoredPointOut};
 use super::selectors::{self, SearchParams, WithPayload, WithVector};
-use super::shapes::{Id, ids};
+use super::shapes::{Id, Keys, ids, shard_keys};
 use super::vectors::{OneVector, VectorOrId};
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::api::schema;
 use crate::api::status::ApiError;
 use crate::model::query::ScrollRequest;
 use crate::model::{Filter, PayloadSelector, PointId, ScoredPoint, VectorSelector};
+use crate::service::Scope;
 
 /// Converts a whole body; failed fields are named from its root.
 pub(super) fn from_body<T>(convert: impl FnOnce(&mut Findings) -> Checked<T>) -> Result<T, ApiError> {
@@ -47,18 +48,16 @@ pub(super) struct Retrieve {
     with_payload: Option<WithPayload>,
     #[serde(alias = "with_vectors")]
     with_vector: Option<WithVector>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 pub(super) async fn retrieve(BodyCall { call, body }: BodyCall<String, Retrieve>) -> Answer {
     let options = call.read_options()?;
-    let with_payload = from_body(|found| {
-        found.absent(&body.shard_key, "shard_key")?;
-        selectors::payload(found, body.with_payload, PayloadSelector::All)
-    })?;
+    let scope = Scope::keyed(&call.path, shard_keys(body.shard_key));
+    let with_payload = from_body(|found| selectors::payload(found, body.with_payload, PayloadSelector::All))?;
     let with_vectors = selectors::vectors(body.with_vector);
     let service = &call.rest.service;
-    let records = service.retrieve(&call.path, ids(body.ids), with_payload, with_vectors, options).await?;
+    let records = service.retrieve(scope, ids(body.ids), with_payload, with_vectors, options).await?;
     success(call.started, &records.into_iter().map(RecordOut).collect::<Vec<_>>())
 }
 
@@ -71,14 +70,13 @@ pub(super) struct Scroll {
     #[serde(alias = "with_vectors")]
     with_vector: Option<WithVector>,
     order_by: Option<OrderByBody>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 impl Scroll {
     fn convert(self, found: &mut Findings) -> Checked<ScrollRequest> {
         let root = At::Root;
         let at = root.field("scroll_request");
-        found.absent(&self.shard_key, "shard_key")?;
         schema::no_offset_with_order(found, self.offset.is_some(), self.order_by.is_some())?;
         let order_by = self.order_by.map(|order| order.convert(found)).transpose();
         let limit = checks::limit(found, at.field("limit"), self.limit.unwrap_or(LIMIT_DEFAULT));
@@ -95,15 +93,16 @@ impl Scroll {
     }
 }
 
-pub(super) async fn scroll(BodyCall { call, body }: BodyCall<String, Scroll>) -> Answer {
+pub(super) async fn scroll(BodyCall { call, mut body }: BodyCall<String, Scroll>) -> Answer {
     #[derive(Serialize)]
     struct Page {
         points: Vec<RecordOut>,
         next_page_offset: Option<IdOut>,
     }
     let options = call.read_options()?;
+    let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
     let request = from_body(|found| body.convert(found))?;
-    let page = call.rest.service.scroll(&call.path, request, options).await?;
+    let page = call.rest.service.scroll(scope, request, options).await?;
     let points = page.points.into_iter().map(RecordOut).collect();
     success(call.started, &Page { points, next_page_offset: page.next_offset.map(IdOut) })
 }
@@ -114,21 +113,21 @@ pub(super) struct Count {
     /// Accepted: counts are always exact.
     #[serde(rename = "exact")]
     _exact: Option<bool>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 impl Count {
     fn convert(self, found: &mut Findings) -> Checked<Option<Filter>> {
         let root = At::Root;
-        found.absent(&self.shard_key, "shard_key")?;
         filter::filter(found, root.field("count_request").field("filter"), self.filter)
     }
 }
 
-pub(super) async fn count(BodyCall { call, body }: BodyCall<String, Count>) -> Answer {
+pub(super) async fn count(BodyCall { call, mut body }: BodyCall<String, Count>) -> Answer {
     let options = call.read_options()?;
+    let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
     let filter = from_body(|found| body.convert(found))?;
-    let count = call.rest.service.count(&call.path, filter, options).await?;
+    let count = call.rest.service.count(scope, filter, options).await?;
     success(call.started, &json!({ "count": count }))
 }
 
@@ -145,7 +144,7 @@ pub(super) struct Search {
     with_payload: Option<WithPayload>,
     #[serde(alias = "with_vectors")]
     with_vector: Option<WithVector>,
-    shard_key: Option<IgnoredAny>,
+    shard_key: Option<Keys>,
 }
 
 /// A bare list of numbers, or a vector with the name to search it under.
@@ -243,23 +242,26 @@ pub(super) async fn old_batch<B: Into<QueryBody> + Send>(
     success(call.started, &results)
 }
 
-async fn run(call: &Call<String>, body: QueryBody, place: &'static str) -> Result<Vec<ScoredPoint>, ApiError> {
+async fn run(call: &Call<String>, mut body: QueryBody, place: &'static str) -> Result<Vec<ScoredPoint>, ApiError> {
     let options = call.read_options()?;
+    let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
     let root = At::Root;
     let request = from_body(|found| body.convert(found, root.field(place)))?;
-    Ok(call.rest.service.query(&call.path, request, options).await?)
+    Ok(call.rest.service.query(scope, request, options).await?)
 }
 
 async fn run_batch(
     call: &Call<String>,
-    bodies: Vec<QueryBody>,
+    mut bodies: Vec<QueryBody>,
     place: &'static str,
 ) -> Result<Vec<Vec<ScoredPoint>>, ApiError> {
     let options = call.read_options()?;
+    let keys = bodies.iter_mut().map(|body| shard_keys(body.shard_key.take())).collect();
+    let scope = Scope::each(&call.path, keys);
     let root = At::Root;
     let at = root.field("searches");
     let requests = from_body(|found| checks::each(bodies, |i, body| body.convert(found, at.item(i).field(place))))?;
-    Ok(call.rest.service.query_batch(&call.path, requests, options).await?)
+    Ok(call.rest.service.query_batch(scope, requests, options).await?)
 }
 
 #[cfg(test)]

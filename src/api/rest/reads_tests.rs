@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::rest::call::parse;
+use crate::model::collection::{ShardKey, ShardKeySelector};
 use crate::model::formula::{Decay, Expression, Variable};
 use crate::model::query::{
     ContextPair, Direction, Fusion, IdfCorpus, LookupFrom, Mmr, OrderBy, QueryLevel, QueryRequest, Ranking,
@@ -119,7 +120,7 @@ fn protocol_10_1_forms_of_nearest() {
     .unwrap();
     let want = QueryLevel {
         using: "a".into(),
-        lookup_from: Some(LookupFrom { collection: "c".into(), vector: Some("b".into()) }),
+        lookup_from: Some(LookupFrom { collection: "c".into(), vector: Some("b".into()), shard_keys: None }),
         options: SearchOptions { ef: Some(64), exact: true, ..SearchOptions::default() },
         score_threshold: Some(0.5),
         ..QueryLevel::new(by_id(PointId::Num(1)), usize::MAX)
@@ -307,14 +308,10 @@ fn protocol_10_1_every_kind_of_query_is_read() {
 }
 
 #[test]
-fn what_is_not_built_is_named() {
-    let cases = [
-        (r#"{"query": [1], "shard_key": "a"}"#, "shard_key"),
-        (r#"{"query": 1, "lookup_from": {"collection": "c", "shard_key": 1}}"#, "lookup_from.shard_key"),
-    ];
-    for (json, what) in cases {
-        assert_eq!(refusal(json), (501, format!("Not implemented: {what}")), "{json}");
-    }
+fn clients_3_5_a_lookup_may_name_shard_keys() {
+    let request = read(r#"{"query": 1, "lookup_from": {"collection": "c", "shard_key": 1}}"#).unwrap();
+    let keys = Some(ShardKeySelector::Keys(vec![ShardKey::Number(1)]));
+    assert_eq!(request.root.lookup_from.unwrap().shard_keys, keys);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 
+use super::shapes::KeyOut;
+use crate::model::collection::ShardKey;
 use crate::model::query::OrderValue;
 use crate::model::{NamedVectors, Payload, PointId, Record, ScoredPoint, Vector};
 use crate::service::{WriteAck, WriteStatus};
@@ -63,6 +65,7 @@ impl Serialize for RecordOut {
         let mut out = serializer.serialize_struct("Record", 4)?;
         out.serialize_field("id", &IdOut(self.0.id))?;
         serialize_selected::<S>(&mut out, &self.0.payload, &self.0.vectors)?;
+        serialize_key::<S>(&mut out, &self.0.shard_key)?;
         serialize_order_value::<S>(&mut out, self.0.order_value)?;
         out.end()
     }
@@ -73,11 +76,12 @@ pub(super) struct ScoredPointOut(pub ScoredPoint);
 
 impl Serialize for ScoredPointOut {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("ScoredPoint", 6)?;
+        let mut out = serializer.serialize_struct("ScoredPoint", 7)?;
         out.serialize_field("id", &IdOut(self.0.id))?;
         out.serialize_field("version", &self.0.version)?;
         out.serialize_field("score", &self.0.score)?;
         serialize_selected::<S>(&mut out, &self.0.payload, &self.0.vectors)?;
+        serialize_key::<S>(&mut out, &self.0.shard_key)?;
         serialize_order_value::<S>(&mut out, self.0.order_value)?;
         out.end()
     }
@@ -106,6 +110,13 @@ fn serialize_selected<S: Serializer>(
     match vectors {
         Some(vectors) => out.serialize_field("vector", &VectorsOut(vectors)),
         None => out.skip_field("vector"),
+    }
+}
+
+fn serialize_key<S: Serializer>(out: &mut S::SerializeStruct, key: &Option<ShardKey>) -> Result<(), S::Error> {
+    match key {
+        Some(key) => out.serialize_field("shard_key", &KeyOut(key)),
+        None => out.skip_field("shard_key"),
     }
 }
 

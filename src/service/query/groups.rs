@@ -23,9 +23,9 @@ use crate::model::{
 };
 use crate::service::collections::View;
 use crate::service::merge::{Page, ScoredHit};
-use crate::service::read::{Scattered, fetch};
+use crate::service::read::{Scattered, fetch, fetch_hits};
 use crate::service::shards::RunningShard;
-use crate::service::{Error, ReadOptions, Service};
+use crate::service::{Error, ReadOptions, Scope, Service};
 use crate::shard::{ReadError, Shard, similarity};
 
 /// Candidates of each prefetch of a grouped query: its own limit would leave most groups empty.
@@ -48,12 +48,12 @@ impl Service {
     /// At most as many groups as the root's limit, ordered by their best hits.
     pub async fn query_groups(
         &self,
-        collection: &str,
+        scope: impl Into<Scope>,
         mut request: GroupsRequest,
         options: ReadOptions,
     ) -> Result<Vec<Group>, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.view(collection).await?;
+        let view = self.read_view(scope.into()).await?;
         self.admit_groups(&view, &request, options)?;
         let lookup = match &request.with_lookup {
             Some(lookup) => Some((self.view(&lookup.collection).await?, lookup.clone())),
@@ -170,12 +170,12 @@ impl Service {
     /// Distances among a random sample of the points that match and have the vector.
     pub async fn matrix(
         &self,
-        collection: &str,
+        scope: impl Into<Scope>,
         request: MatrixRequest,
         options: ReadOptions,
     ) -> Result<Matrix, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.view(collection).await?;
+        let view = self.read_view(scope.into()).await?;
         check_name(&view, &request.using)?;
         self.admit_matrix(&view, &request, options)?;
         self.barrier(&view, options).await?;
@@ -345,15 +345,13 @@ impl Scattered for KeysRead {
     fn whole(&self, shards: &[Arc<RunningShard>], _parts: Vec<()>, stop: &Stop) -> Result<Keyed, ReadError> {
         let mut keyed = Vec::new();
         for chunk in self.hits.chunks(KEYS_POINTS_MAX) {
-            let mut seen = HashSet::with_capacity(chunk.len());
-            let ids: Vec<PointId> = chunk.iter().map(|hit| hit.id).filter(|id| seen.insert(*id)).collect();
-            let records = fetch(shards, &ids, &PayloadSelector::All, &VectorSelector::None, stop)?;
-            let groups: HashMap<PointId, Vec<GroupId>> = records
+            let records = fetch_hits(shards, chunk, &PayloadSelector::All, &VectorSelector::None, stop)?;
+            let groups: HashMap<(usize, PointId), Vec<GroupId>> = records
                 .into_iter()
-                .map(|record| (record.id, groups_of(&self.path, &record.payload.unwrap_or_default().0)))
+                .map(|(place, record)| (place, groups_of(&self.path, &record.payload.unwrap_or_default().0)))
                 .collect();
             for hit in chunk {
-                if let Some(groups) = groups.get(&hit.id).filter(|groups| !groups.is_empty()) {
+                if let Some(groups) = groups.get(&(hit.place, hit.id)).filter(|groups| !groups.is_empty()) {
                     keyed.push((*hit, groups.clone()));
                 }
             }

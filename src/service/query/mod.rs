@@ -19,7 +19,7 @@ pub use formula::FormulaError;
 pub(super) use reads::in_order;
 
 use super::merge::Page;
-use super::{Error, ReadOptions, Service};
+use super::{Error, ReadOptions, Scope, Service};
 use crate::model::query::QueryRequest;
 use crate::model::{PayloadSelector, ScoredPoint, VectorSelector};
 use resolve::Level;
@@ -36,26 +36,39 @@ impl Service {
     /// The best points of one query.
     pub async fn query(
         &self,
-        collection: &str,
+        scope: impl Into<Scope>,
         request: QueryRequest,
         options: ReadOptions,
     ) -> Result<Vec<ScoredPoint>, Error> {
-        let answers = self.query_batch(collection, vec![request], options).await?;
+        let answers = self.query_batch(scope, vec![request], options).await?;
         Ok(answers.into_iter().flatten().collect())
     }
 
     /// Results in the order of `requests`; one bad entry fails the call.
     pub async fn query_batch(
         &self,
-        collection: &str,
+        scope: impl Into<Scope>,
         requests: Vec<QueryRequest>,
         options: ReadOptions,
     ) -> Result<Vec<Vec<ScoredPoint>>, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.view(collection).await?;
+        let scope = scope.into();
+        let view = self.view(&scope.collection).await?;
         self.admit_queries(&view, &requests, options)?;
-        self.barrier(&view, options).await?;
-        let plans = self.plans(&view, requests, options).await?;
-        self.run_plans(&view, plans, options).await
+        let mut requests: Vec<Option<QueryRequest>> = requests.into_iter().map(Some).collect();
+        let mut answers: Vec<Vec<ScoredPoint>> = vec![Vec::new(); requests.len()];
+        // Nearly always one group: requests for different shard keys have different shards to ask.
+        for (selector, places) in scope.by_selector(requests.len()) {
+            let view = view.read_by(selector)?;
+            self.barrier(&view, options).await?;
+            let group = places.iter().filter_map(|place| requests.get_mut(*place)?.take()).collect();
+            let plans = self.plans(&view, group, options).await?;
+            for (place, found) in places.iter().zip(self.run_plans(&view, plans, options).await?) {
+                if let Some(answer) = answers.get_mut(*place) {
+                    *answer = found;
+                }
+            }
+        }
+        Ok(answers)
     }
 }

@@ -1,6 +1,6 @@
 //! The reads a query is made of; each is answered by every shard in part.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::formula::{self, Candidate, FormulaError};
@@ -89,6 +89,15 @@ impl LevelRead {
 
     /// The best of what all shards found; at most as many as wanted.
     fn merged(&self, parts: Vec<Part>) -> Vec<ScoredHit> {
+        let places = if parts.len() > 1 { places(&parts) } else { HashMap::new() };
+        let mut hits = self.best(parts);
+        for hit in &mut hits {
+            hit.place = places.get(&hit.id).copied().unwrap_or(0);
+        }
+        hits
+    }
+
+    fn best(&self, parts: Vec<Part>) -> Vec<ScoredHit> {
         let (mut ids, mut hits, mut ordered, mut samples, mut texts) = (vec![], vec![], vec![], vec![], vec![]);
         for part in parts {
             match part {
@@ -104,19 +113,24 @@ impl LevelRead {
         match &core.ranking {
             Resolved::OrderBy(order) => {
                 in_order(order, &mut ordered);
+                ordered.dedup();
                 ordered.truncate(self.wanted);
                 let hit = |(value, id)| ScoredHit { order_value: Some(value), ..ScoredHit::by_id(id) };
                 ordered.into_iter().map(hit).collect()
             }
             Resolved::Sample => {
                 samples.sort_unstable();
+                let mut seen = HashSet::new();
+                samples.retain(|(_, id)| seen.insert(*id));
                 samples.truncate(self.wanted);
                 samples.into_iter().map(|(_, id)| ScoredHit::by_id(id)).collect()
             }
             Resolved::Text { .. } => {
                 texts.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
                 let above = |score: f32| core.score_threshold.is_none_or(|threshold| score > threshold);
-                let kept = texts.into_iter().take_while(|(_, score)| above(*score)).take(self.wanted);
+                let mut seen = HashSet::new();
+                let once = texts.into_iter().filter(|(id, _)| seen.insert(*id));
+                let kept = once.take_while(|(_, score)| above(*score)).take(self.wanted);
                 kept.map(|(id, score)| ScoredHit { score, ..ScoredHit::by_id(id) }).collect()
             }
             Resolved::ById | Resolved::Fusion(_) | Resolved::Formula(_) => {
@@ -130,6 +144,27 @@ impl LevelRead {
             }
         }
     }
+}
+
+/// The part each point is from: of those that hold its id the one where it is closest, else the first.
+fn places(parts: &[Part]) -> HashMap<PointId, usize> {
+    let mut closest: HashMap<PointId, (f32, usize)> = HashMap::new();
+    let mut see = |id: PointId, distance: f32, place: usize| {
+        let known = closest.entry(id).or_insert((distance, place));
+        if distance.total_cmp(&known.0).is_lt() {
+            *known = (distance, place);
+        }
+    };
+    for (place, part) in parts.iter().enumerate() {
+        match part {
+            Part::Ids(ids) => ids.iter().for_each(|id| see(*id, 0.0, place)),
+            Part::Hits(hits) => hits.iter().for_each(|hit| see(hit.id, hit.distance, place)),
+            Part::Ordered(ordered) => ordered.iter().for_each(|(_, id)| see(*id, 0.0, place)),
+            Part::Sampled(samples) => samples.iter().for_each(|(_, id)| see(*id, 0.0, place)),
+            Part::Texts(texts) => texts.iter().for_each(|(id, score)| see(*id, -score, place)),
+        }
+    }
+    closest.into_iter().map(|(id, (_, place))| (id, place)).collect()
 }
 
 /// (value, id), both ascending or both descending.
@@ -251,8 +286,12 @@ impl Scattered for FormulaRead {
     ) -> Result<Self::Whole, ReadError> {
         let parts: Result<Vec<Vec<ScoredHit>>, FormulaError> = parts.into_iter().collect();
         Ok(parts.map(|parts| {
-            let mut hits: Vec<ScoredHit> = parts.into_iter().flatten().collect();
+            let parts = parts.into_iter().enumerate();
+            let mut hits: Vec<ScoredHit> =
+                parts.flat_map(|(place, hits)| hits.into_iter().map(move |hit| ScoredHit { place, ..hit })).collect();
             hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.id.cmp(&a.id)));
+            let mut seen = HashSet::new();
+            hits.retain(|hit| seen.insert(hit.id));
             hits
         }))
     }

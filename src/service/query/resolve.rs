@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::Plan;
 use super::reads::{CorpusCounts, TextCounts};
-use crate::cluster::shard_of;
 use crate::index::Stop;
 use crate::model::collection::Modifier;
 use crate::model::formula::Formula;
@@ -133,11 +132,11 @@ impl Service {
         level: &QueryLevel,
         options: ReadOptions,
     ) -> Result<(View, VectorName), Error> {
-        let Some(LookupFrom { collection, vector }) = &level.lookup_from else {
+        let Some(LookupFrom { collection, vector, shard_keys }) = &level.lookup_from else {
             check_name(view, &level.using)?;
             return Ok((view.clone(), level.using.clone()));
         };
-        let elsewhere = self.view(collection).await?;
+        let elsewhere = self.view(collection).await?.read_by(shard_keys.as_ref())?;
         let name = vector.as_ref().unwrap_or(&level.using);
         check_name(&elsewhere, name)?;
         if elsewhere.collection.created_index != view.collection.created_index {
@@ -232,10 +231,13 @@ impl Lookup {
     fn run(self) -> Result<Vector, Error> {
         let Lookup { view, id, name } = self;
         let missing = || Error::PointNotFound { id };
-        let running = view.shards.get(shard_of(id, view.shards.len())).ok_or_else(missing)?;
         let select = VectorSelector::Names(vec![name.clone()]);
-        let records = running.shard.get(&[id], &PayloadSelector::None, &select).map_err(from_storage)?;
-        let record = records.into_iter().next().ok_or_else(missing)?;
+        let mut held = view.owners(id).map(|running| running.shard.get(&[id], &PayloadSelector::None, &select));
+        let record = held.find_map(|records| match records {
+            Ok(records) => records.into_iter().next().map(Ok),
+            Err(error) => Some(Err(from_storage(error))),
+        });
+        let record = record.ok_or_else(missing)??;
         record.vectors.unwrap_or_default().remove(&name).ok_or(Error::VectorNotFound { id, name })
     }
 }

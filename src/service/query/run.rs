@@ -13,7 +13,7 @@ use crate::model::query::Mmr;
 use crate::model::{PayloadSelector, PointId, Record, ScoredPoint, Vector, VectorSelector};
 use crate::service::collections::View;
 use crate::service::merge::{Page, ScoredHit};
-use crate::service::read::{Scattered, fetch};
+use crate::service::read::{Scattered, fetch_hits};
 use crate::service::shards::RunningShard;
 use crate::service::{Error, ReadOptions, Service};
 use crate::shard::{ReadError, similarity};
@@ -33,17 +33,15 @@ impl Dress {
         hits: Vec<ScoredHit>,
         stop: &Stop,
     ) -> Result<Vec<ScoredPoint>, ReadError> {
+        let key = |hit: &ScoredHit| shards.get(hit.place).and_then(|running| running.place.key.clone());
         if self.with_payload == PayloadSelector::None && self.with_vectors == VectorSelector::None {
-            return Ok(hits.into_iter().map(ScoredHit::bare).collect());
+            return Ok(hits.into_iter().map(|hit| ScoredPoint { shard_key: key(&hit), ..hit.bare() }).collect());
         }
-        let mut seen = HashSet::with_capacity(hits.len());
-        let ids: Vec<PointId> = hits.iter().map(|hit| hit.id).filter(|id| seen.insert(*id)).collect();
-        let records = fetch(shards, &ids, &self.with_payload, &self.with_vectors, stop)?;
-        let records: HashMap<PointId, Record> = records.into_iter().map(|record| (record.id, record)).collect();
+        let records = fetch_hits(shards, &hits, &self.with_payload, &self.with_vectors, stop)?;
         let dressed = hits.into_iter().filter_map(|hit| {
             // Cloned: ordered by a field, a point may be shown more than once.
-            let Record { payload, vectors, .. } = records.get(&hit.id)?.clone();
-            Some(ScoredPoint { payload, vectors, ..hit.bare() })
+            let Record { payload, vectors, shard_key, .. } = records.get(&(hit.place, hit.id))?.clone();
+            Some(ScoredPoint { payload, vectors, shard_key, ..hit.bare() })
         });
         Ok(dressed.collect())
     }
@@ -199,13 +197,12 @@ impl Scattered for MmrRead {
     }
 
     fn whole(&self, shards: &[Arc<RunningShard>], _parts: Vec<()>, stop: &Stop) -> Result<Vec<ScoredHit>, ReadError> {
-        let ids: Vec<PointId> = self.candidates.iter().map(|hit| hit.id).collect();
         let select = VectorSelector::Names(vec![self.using.clone()]);
-        let records = fetch(shards, &ids, &PayloadSelector::None, &select, stop)?;
-        let mut vectors: HashMap<PointId, Vector> =
-            records.into_iter().filter_map(|record| Some((record.id, record.vectors?.remove(&self.using)?))).collect();
+        let mut records = fetch_hits(shards, &self.candidates, &PayloadSelector::None, &select, stop)?;
+        let mut vector_of =
+            |hit: &ScoredHit| records.remove(&(hit.place, hit.id))?.vectors.unwrap_or_default().remove(&self.using);
         let candidates: Vec<(ScoredHit, Vector)> =
-            self.candidates.iter().filter_map(|hit| Some((*hit, vectors.remove(&hit.id)?))).collect();
+            self.candidates.iter().filter_map(|hit| Some((*hit, vector_of(hit)?))).collect();
         let of = |a: &Vector, b: &Vector| similarity(self.metric, a, b).unwrap_or(0.0);
         let relevance: Vec<f32> = candidates.iter().map(|(_, vector)| of(&self.query, vector)).collect();
         let between = |a: usize, b: usize| match (candidates.get(a), candidates.get(b)) {

@@ -30,7 +30,7 @@ fn by(key: &str, direction: Direction, start_from: Option<StartFrom>) -> QueryLe
 }
 
 fn lookup(level: QueryLevel, collection: &str, vector: Option<&str>) -> QueryLevel {
-    let from = LookupFrom { collection: collection.to_owned(), vector: vector.map(str::to_owned) };
+    let from = LookupFrom { collection: collection.to_owned(), vector: vector.map(str::to_owned), shard_keys: None };
     QueryLevel { lookup_from: Some(from), ..level }
 }
 
