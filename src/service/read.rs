@@ -249,6 +249,7 @@ impl Scattered for ScrollRequest {
         stop: &Stop,
     ) -> Result<ScrollPage, ReadError> {
         let (mut pages, mut ordered) = (Vec::new(), Vec::new());
+        // With custom sharding a point of this id may stand in two shards: pages by id show the first.
         let mut places: HashMap<PointId, usize> = HashMap::new();
         for (place, part) in parts.into_iter().enumerate() {
             match part {

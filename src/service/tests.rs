@@ -681,8 +681,8 @@ async fn a_shard_that_cannot_be_opened_fails_its_collection_and_no_other() {
     fixture.upsert(vec![point(1, &[1.0])]).await;
     fixture.create("d", config(1, &[("", 1, Metric::Dot)])).await;
     // The folder of c's only shard cannot be read: a file stands in its place.
-    let report = fixture.service.collection_report("c").await.unwrap();
-    let folder = fixture.folder.path().join("index").join(report.shards[0].id.to_string());
+    let shard = fixture.service.collection("c").unwrap().shards[0];
+    let folder = fixture.folder.path().join("index").join(shard.0.to_string());
     fixture.service.shutdown().await.unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
     std::fs::write(&folder, b"in the way").unwrap();
