@@ -207,6 +207,11 @@ pub fn within<T: PartialOrd + fmt::Debug>(found: &mut Findings, at: At<'_>, valu
     found.invalid(at, format!("value {value:?} invalid, must be from {min:?} to {max:?}"))
 }
 
+/// The share of values a scalar code covers: from 0.5 to 1.
+pub fn quantile(found: &mut Findings, at: At<'_>, quantile: f64) -> Checked<f64> {
+    within(found, at.field("quantile"), quantile, 0.5, 1.0)
+}
+
 /// A number of results: at least 1, and as large as the caller likes.
 pub fn limit(found: &mut Findings, at: At<'_>, value: u64) -> Checked<usize> {
     at_least(found, at, value, 1).map(count_from_u64)

@@ -169,23 +169,82 @@ pub enum QuantizationConfig {
         always_ram: Option<bool>,
         memory: Option<Memory>,
     },
-    /// `compression` as the protocol spells it: `x4` to `x64`.
     Product {
-        compression: String,
+        compression: CompressionRatio,
         always_ram: Option<bool>,
         memory: Option<Memory>,
     },
     Binary {
         always_ram: Option<bool>,
-        encoding: Option<String>,
-        query_encoding: Option<String>,
+        encoding: Option<BinaryEncoding>,
+        query_encoding: Option<BinaryQueryEncoding>,
         memory: Option<Memory>,
     },
     Turbo {
         always_ram: Option<bool>,
-        bits: Option<String>,
+        bits: Option<TurboBits>,
         memory: Option<Memory>,
     },
+}
+
+/// How many times smaller than the vector its product code is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CompressionRatio {
+    X4,
+    X8,
+    X16,
+    X32,
+    X64,
+}
+
+/// Bits per number of a binary code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BinaryEncoding {
+    OneBit,
+    TwoBits,
+    OneAndHalfBits,
+}
+
+/// What a query becomes before it is compared with binary codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BinaryQueryEncoding {
+    Default,
+    Binary,
+    Scalar4Bits,
+    Scalar8Bits,
+}
+
+/// Bits per number of a turbo code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TurboBits {
+    Bits1,
+    Bits1_5,
+    Bits2,
+    Bits4,
+    Bits8,
+}
+
+/// A change of the codes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum QuantizationChange {
+    /// None any more.
+    Disabled,
+    /// These, in place of the old ones.
+    Set(QuantizationConfig),
+}
+
+impl QuantizationChange {
+    /// What is in force after it.
+    fn applied(&self) -> Option<QuantizationConfig> {
+        match self {
+            QuantizationChange::Disabled => None,
+            QuantizationChange::Set(config) => Some(config.clone()),
+        }
+    }
 }
 
 /// One sparse vector of a collection.
@@ -326,13 +385,16 @@ pub struct CollectionConfigDiff {
     pub metadata: Option<Payload>,
     /// Merged setting by setting; none can be unset.
     pub strict_mode: Option<StrictModeConfig>,
+    pub quantization: Option<QuantizationChange>,
 }
 
 /// A change of one vector's settings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VectorParamsDiff {
     pub hnsw: HnswConfigDiff,
     pub on_disk: Option<bool>,
+    pub quantization: Option<QuantizationChange>,
+    pub memory: Option<Memory>,
 }
 
 /// The graph settings in force for a vector.
@@ -511,10 +573,17 @@ impl CollectionConfig {
                     params.hnsw = Some(params.hnsw.unwrap_or_default().merged(change.hnsw));
                 }
                 params.on_disk = change.on_disk.or(params.on_disk);
+                params.memory = change.memory.or(params.memory);
+                if let Some(change) = &change.quantization {
+                    params.quantization = change.applied();
+                }
             }
         }
         self.hnsw = self.hnsw.merged(diff.hnsw);
         self.optimizers = self.optimizers.merged(diff.optimizers);
+        if let Some(change) = &diff.quantization {
+            self.quantization = change.applied();
+        }
         self.replication_factor = diff.replication_factor.unwrap_or(self.replication_factor);
         self.write_consistency_factor = diff.write_consistency_factor.unwrap_or(self.write_consistency_factor);
         self.read_fan_out_factor = diff.read_fan_out_factor.or(self.read_fan_out_factor);

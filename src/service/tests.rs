@@ -585,8 +585,12 @@ async fn s18_a_report_is_exact_and_an_update_shows_in_it() {
     assert_eq!(report.shards.len(), 3);
     assert!(report.warnings.is_empty(), "{:?}", report.warnings);
 
-    let on_disk = VectorParamsDiff { on_disk: Some(true), hnsw: HnswConfigDiff { m: Some(32), ..Default::default() } };
-    let diff = CollectionConfigDiff { vectors: [(String::new(), on_disk)].into(), ..Default::default() };
+    let on_disk = VectorParamsDiff {
+        on_disk: Some(true),
+        hnsw: HnswConfigDiff { m: Some(32), ..Default::default() },
+        ..Default::default()
+    };
+    let diff = CollectionConfigDiff { vectors: [(String::new(), on_disk.clone())].into(), ..Default::default() };
     fixture.service.update_collection("c", diff, None).await.unwrap();
     let report = fixture.service.collection_report("c").await.unwrap();
     assert_eq!(report.config.vectors.by_name[""].hnsw.unwrap().m, Some(32));

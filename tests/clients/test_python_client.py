@@ -346,10 +346,26 @@ def test_consistency_and_ordering_are_accepted(client, cities):
         assert client.upsert(cities, CITIES, ordering=ordering).status == models.UpdateStatus.COMPLETED
 
 
+CODES = {
+    "scalar": models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.75, always_ram=True)),
+    "product": models.ProductQuantization(product=models.ProductQuantizationConfig(compression=models.CompressionRatio.X16)),
+    "binary": models.BinaryQuantization(binary=models.BinaryQuantizationConfig(encoding=models.BinaryQuantizationEncoding.TWO_BITS)),
+}
+
+
+@pytest.mark.parametrize("kind", CODES)
+def test_quantization_is_kept_shown_and_switched_off(client, kind):
+    name = f"codes-{kind}"
+    client.create_collection(name, models.VectorParams(size=4, distance=models.Distance.DOT), quantization_config=CODES[kind])
+    info = client.get_collection(name)
+    assert info.config.quantization_config == CODES[kind]
+    assert any("quantization_config" in str(warning) for warning in info.warnings), info.warnings
+    client.update_collection(name, quantization_config=models.Disabled.DISABLED)
+    assert client.get_collection(name).config.quantization_config is None
+    client.delete_collection(name)
+
+
 UNBUILT = {
-    "quantization": lambda client, name: client.create_collection(
-        "codes", models.VectorParams(size=4, distance=models.Distance.DOT), quantization_config=models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
-    ),
     "full snapshot": lambda client, name: client.create_full_snapshot(),
 }
 

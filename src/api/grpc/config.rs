@@ -10,6 +10,7 @@ use super::call::Times;
 use super::fields::wire_from_field;
 use super::pb::{self, alias_operations::Action, max_optimization_threads, vectors_config, vectors_config_diff};
 use super::point::{choice_from_wire, required};
+use super::quantization::{quantization_change, quantization_from_wire, wire_from_quantization};
 use super::shard_key::{key_from_wire, wire_from_key};
 use super::strict::{strict_mode_from_wire, wire_from_strict_mode};
 use super::value::{payload_from_wire, wire_from_payload};
@@ -23,7 +24,7 @@ use crate::model::datetime::Timestamp;
 use crate::model::{Metric, Payload, VectorName};
 use crate::service::{Alias, CollectionReport, CollectionStatus, NewShardKey};
 
-/// What is refused, by name.
+/// A field of several messages.
 const QUANTIZATION: &str = "quantization_config";
 
 /// A collection to be created.
@@ -44,7 +45,6 @@ pub(super) struct Update {
 
 pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Times) -> Checked<Create> {
     let lacking = [
-        found.absent(&wire.quantization_config, QUANTIZATION),
         memory(found, At::Root.field("payload"), wire.payload.and_then(|payload| payload.memory)),
         found.absent(&wire.id_tracker.and_then(|tracker| tracker.memory), "id_tracker.memory"),
     ];
@@ -57,6 +57,8 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
     let strict_mode = strict_mode(found, wire.strict_mode_config);
     let sparse = sparse_vectors(found, At::Root.field("sparse_vectors_config"), wire.sparse_vectors_config);
     let sharding_method = sharding_method(found, wire.sharding_method);
+    let at = At::Root.field(QUANTIZATION);
+    let quantization = wire.quantization_config.map(|wire| quantization_from_wire(found, at, wire)).transpose();
     lacking.into_iter().collect::<Checked<()>>()?;
     let config = CollectionConfig {
         sparse_vectors: sparse?,
@@ -71,6 +73,7 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
         metadata: metadata?,
         strict_mode: strict_mode?,
         sharding_method: sharding_method?,
+        quantization: quantization?,
         ..CollectionConfig::new(vectors?)
     };
     checks::collection_config(found, &config)?;
@@ -80,7 +83,6 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
 pub(super) fn update(found: &mut Findings, wire: pb::UpdateCollection, times: Times) -> Checked<Update> {
     let params = wire.params.unwrap_or_default();
     let lacking = [
-        found.absent(&wire.quantization_config, QUANTIZATION),
         found.absent(&params.read_fan_out_delay_ms, "read_fan_out_delay_ms"),
         memory(found, At::Root.field("params").field("payload"), params.payload.and_then(|payload| payload.memory)),
         found.absent(&params.id_tracker.and_then(|tracker| tracker.memory), "id_tracker.memory"),
@@ -92,6 +94,8 @@ pub(super) fn update(found: &mut Findings, wire: pb::UpdateCollection, times: Ti
     let optimizers = optimizers_config(found, At::Root.field("optimizers_config"), wire.optimizers_config);
     let metadata = metadata(found, wire.metadata);
     let strict_mode = strict_mode(found, wire.strict_mode_config);
+    let at = At::Root.field(QUANTIZATION);
+    let quantization = wire.quantization_config.map(|wire| quantization_change(found, at, wire)).transpose();
     lacking.into_iter().collect::<Checked<()>>()?;
     let diff = CollectionConfigDiff {
         vectors: vectors?,
@@ -103,6 +107,7 @@ pub(super) fn update(found: &mut Findings, wire: pb::UpdateCollection, times: Ti
         on_disk_payload: params.on_disk_payload,
         metadata: metadata?,
         strict_mode: strict_mode?,
+        quantization: quantization?,
     };
     checks::collection_config_diff(found, &diff)?;
     Ok(Update { collection: wire.collection_name, diff, deadline: deadline?.or(times.latest) })
@@ -228,7 +233,8 @@ fn vectors_config(found: &mut Findings, at: At<'_>, wire: Option<pb::VectorsConf
 }
 
 fn vector_params(found: &mut Findings, at: At<'_>, wire: pb::VectorParams) -> Checked<VectorParams> {
-    let lacking = [found.absent(&wire.quantization_config, QUANTIZATION)];
+    let in_quantization = at.field(QUANTIZATION);
+    let quantization = wire.quantization_config.map(|wire| quantization_from_wire(found, in_quantization, wire));
     let memory = vector_memory(found, at, wire.memory);
     let datatype = datatype(found, at.field("datatype"), wire.datatype);
     let multi = wire.multivector_config.map(|config| {
@@ -245,8 +251,8 @@ fn vector_params(found: &mut Findings, at: At<'_>, wire: pb::VectorParams) -> Ch
         Err(noted) => Err(noted),
     };
     let hnsw = wire.hnsw_config.map(|wire| hnsw_config(found, Some(wire))).transpose();
-    lacking.into_iter().collect::<Checked<()>>()?;
     Ok(VectorParams {
+        quantization: quantization.transpose()?,
         hnsw: hnsw?,
         on_disk: wire.on_disk,
         datatype: datatype?,
@@ -276,7 +282,7 @@ fn vector_memory(found: &mut Findings, at: At<'_>, wire: Option<i32>) -> Checked
     }
 }
 
-fn placement(found: &mut Findings, at: At<'_>, wire: Option<i32>) -> Checked<Option<Memory>> {
+pub(super) fn placement(found: &mut Findings, at: At<'_>, wire: Option<i32>) -> Checked<Option<Memory>> {
     let Some(wire) = wire else { return Ok(None) };
     Ok(match choice_from_wire(found, at, wire)? {
         pb::Memory::Unknown => None,
@@ -341,11 +347,16 @@ fn vectors_config_diff(
 }
 
 fn vector_params_diff(found: &mut Findings, at: At<'_>, wire: pb::VectorParamsDiff) -> Checked<VectorParamsDiff> {
-    let quantization = found.absent(&wire.quantization_config, QUANTIZATION);
-    let memory = memory(found, at, wire.memory);
+    let in_quantization = at.field(QUANTIZATION);
+    let quantization = wire.quantization_config.map(|wire| quantization_change(found, in_quantization, wire));
+    let memory = vector_memory(found, at, wire.memory);
     let hnsw = hnsw_config(found, wire.hnsw_config);
-    quantization.and(memory)?;
-    Ok(VectorParamsDiff { hnsw: hnsw?, on_disk: wire.on_disk })
+    Ok(VectorParamsDiff {
+        hnsw: hnsw?,
+        on_disk: wire.on_disk,
+        quantization: quantization.transpose()?,
+        memory: memory?,
+    })
 }
 
 fn hnsw_config(found: &mut Findings, wire: Option<pb::HnswConfigDiff>) -> Checked<HnswConfigDiff> {
@@ -419,7 +430,7 @@ pub(super) fn wire_from_report(report: CollectionReport) -> pb::CollectionInfo {
             hnsw_config: Some(wire_from_hnsw(full_hnsw(config.hnsw))),
             optimizer_config: Some(wire_from_optimizers(config.optimizers)),
             wal_config: Some(wire_from_wal(config.wal)),
-            quantization_config: None,
+            quantization_config: config.quantization.clone().map(wire_from_quantization),
             strict_mode_config: config.strict_mode.clone().map(wire_from_strict_mode),
             metadata: wire_from_payload(metadata),
             params: Some(wire_from_params(config)),
@@ -482,7 +493,7 @@ fn wire_from_vector_params(params: VectorParams) -> pb::VectorParams {
             .is_multi
             .then_some(pb::MultiVectorConfig { comparator: pb::MultiVectorComparator::MaxSim as i32 }),
         memory: params.memory.map(|memory| wire_from_memory(memory) as i32),
-        ..Default::default()
+        quantization_config: params.quantization.map(wire_from_quantization),
     }
 }
 
@@ -510,7 +521,7 @@ fn wire_from_datatype(datatype: Datatype) -> pb::Datatype {
     }
 }
 
-fn wire_from_memory(memory: Memory) -> pb::Memory {
+pub(super) fn wire_from_memory(memory: Memory) -> pb::Memory {
     match memory {
         Memory::Cold => pb::Memory::Cold,
         Memory::Cached => pb::Memory::Cached,
@@ -784,9 +795,7 @@ mod tests {
         let payload = Some(pb::PayloadStorageParams { memory });
         let id_tracker = Some(pb::IdTrackerParams { memory });
         let cases = [
-            (vector(|params| params.quantization_config = Some(Default::default())), "quantization_config"),
             (vector(|params| params.datatype = Some(pb::Datatype::Turbo4 as i32)), "datatype: Turbo4"),
-            (pb::CreateCollection { quantization_config: Some(Default::default()), ..good() }, "quantization_config"),
             (pb::CreateCollection { hnsw_config: Some(hnsw), ..good() }, "hnsw_config.memory"),
             (pb::CreateCollection { optimizers_config: Some(unoptimized), ..good() }, "prevent_unoptimized"),
             (pb::CreateCollection { payload, ..good() }, "payload.memory"),
@@ -819,8 +828,11 @@ mod tests {
             metadata: BTreeMap::from([("a".to_owned(), pb::Value { kind: None })]),
             ..Default::default()
         };
-        let vector =
-            VectorParamsDiff { hnsw: HnswConfigDiff { m: Some(4), ..HnswConfigDiff::default() }, on_disk: Some(true) };
+        let vector = VectorParamsDiff {
+            hnsw: HnswConfigDiff { m: Some(4), ..HnswConfigDiff::default() },
+            on_disk: Some(true),
+            ..Default::default()
+        };
         let want = CollectionConfigDiff {
             vectors: BTreeMap::from([(String::new(), vector)]),
             replication_factor: Some(2),

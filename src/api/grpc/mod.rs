@@ -18,6 +18,7 @@ mod gate;
 mod methods;
 mod point;
 mod points;
+mod quantization;
 mod query;
 mod shard_key;
 mod snapshots;

@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::fields;
+use super::quantization::{Quantization, QuantizationDiff, quantization_out};
 use super::strict::StrictMode;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::collection::{
@@ -33,7 +34,7 @@ pub(super) struct CreateCollection {
     wal_config: Option<WalConfig>,
     #[serde(alias = "optimizer_config")]
     optimizers_config: Option<OptimizersConfig>,
-    quantization_config: Option<IgnoredAny>,
+    quantization_config: Option<Quantization>,
     strict_mode_config: Option<StrictMode>,
     init_from: Option<IgnoredAny>,
     metadata: Option<Map<String, Value>>,
@@ -48,7 +49,7 @@ pub(super) struct UpdateCollection {
     hnsw_config: Option<HnswConfig>,
     #[serde(alias = "optimizer_config")]
     optimizers_config: Option<OptimizersConfig>,
-    quantization_config: Option<IgnoredAny>,
+    quantization_config: Option<QuantizationDiff>,
     strict_mode_config: Option<StrictMode>,
     metadata: Option<Map<String, Value>>,
 }
@@ -67,7 +68,7 @@ struct VectorBody {
     size: u64,
     distance: Distance,
     hnsw_config: Option<HnswConfig>,
-    quantization_config: Option<IgnoredAny>,
+    quantization_config: Option<Quantization>,
     on_disk: Option<bool>,
     memory: Option<Placement>,
     datatype: Option<Precision>,
@@ -96,7 +97,7 @@ enum Precision {
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Placement {
+pub(super) enum Placement {
     Cold,
     Cached,
     Pinned,
@@ -126,9 +127,9 @@ enum QueryModifier {
 #[derive(Deserialize)]
 struct VectorDiff {
     hnsw_config: Option<HnswConfig>,
-    quantization_config: Option<IgnoredAny>,
+    quantization_config: Option<QuantizationDiff>,
     on_disk: Option<bool>,
-    memory: Option<String>,
+    memory: Option<Placement>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -195,11 +196,12 @@ impl CreateCollection {
     pub(super) fn convert(self, found: &mut Findings) -> Checked<CollectionConfig> {
         let root = At::Root;
         found.absent(&self.payload, "payload.memory")?;
-        found.absent(&self.quantization_config, "quantization_config")?;
         found.absent(&self.init_from, "init_from")?;
         let vectors = vectors_config(found, root.field("vectors"), self.vectors);
         let hnsw = self.hnsw_config.unwrap_or_default().convert(found);
         let strict_mode = strict_mode(found, self.strict_mode_config);
+        let at = root.field("quantization_config");
+        let quantization = self.quantization_config.map(|given| given.convert(found, at)).transpose();
         let config = CollectionConfig {
             shard_number: self.shard_number.unwrap_or(1),
             replication_factor: self.replication_factor.unwrap_or(1),
@@ -211,6 +213,7 @@ impl CreateCollection {
             wal: self.wal_config.unwrap_or_default().convert(),
             metadata: self.metadata.map(Payload),
             strict_mode: strict_mode?,
+            quantization: quantization?,
             sparse_vectors: self
                 .sparse_vectors
                 .filter(|sparse| !sparse.is_empty())
@@ -229,7 +232,9 @@ impl CreateCollection {
 impl UpdateCollection {
     pub(super) fn convert(self, found: &mut Findings) -> Checked<CollectionConfigDiff> {
         absent_map(found, self.sparse_vectors, "sparse vectors")?;
-        found.absent(&self.quantization_config, "quantization_config")?;
+        let at = At::Root;
+        let at = at.field("quantization_config");
+        let quantization = self.quantization_config.map(|given| given.convert(found, at)).transpose()?;
         let vectors =
             checks::each(self.vectors.unwrap_or_default(), |_, (name, diff)| Ok((name, diff.convert(found)?)))?;
         let mut diff = CollectionConfigDiff {
@@ -238,6 +243,7 @@ impl UpdateCollection {
             optimizers: self.optimizers_config.unwrap_or_default().convert(),
             metadata: self.metadata.map(Payload),
             strict_mode: strict_mode(found, self.strict_mode_config)?,
+            quantization,
             ..CollectionConfigDiff::default()
         };
         if let Some(params) = self.params {
@@ -278,7 +284,8 @@ fn vector_params(found: &mut Findings, at: At<'_>, given: Value) -> Checked<Vect
         Ok(body) => body,
         Err(error) => return found.malformed(format_args!("{at}: {error}")),
     };
-    found.absent(&body.quantization_config, "quantization_config")?;
+    let in_quantization = at.field("quantization_config");
+    let quantization = body.quantization_config.map(|given| given.convert(found, in_quantization)).transpose()?;
     let memory = dense_memory(found, at.field("memory"), body.memory)?;
     let metric = match body.distance {
         Distance::Cosine => Metric::Cosine,
@@ -292,6 +299,7 @@ fn vector_params(found: &mut Findings, at: At<'_>, given: Value) -> Checked<Vect
         datatype: body.datatype.map(Precision::convert),
         is_multi: body.multivector_config.is_some(),
         memory,
+        quantization,
         ..VectorParams::new(body.size, metric)
     })
 }
@@ -299,18 +307,13 @@ fn vector_params(found: &mut Findings, at: At<'_>, given: Value) -> Checked<Vect
 impl VectorDiff {
     fn convert(self, found: &mut Findings) -> Checked<VectorParamsDiff> {
         let root = At::Root;
-        found.absent(&self.quantization_config, "quantization_config")?;
-        memory(found, root.field("vectors").member().field("memory"), self.memory)?;
+        let at = root.field("vectors");
+        let at = at.member();
+        let in_quantization = at.field("quantization_config");
+        let quantization = self.quantization_config.map(|given| given.convert(found, in_quantization)).transpose()?;
+        let memory = dense_memory(found, at.field("memory"), self.memory)?;
         let hnsw = self.hnsw_config.unwrap_or_default().convert(found)?;
-        Ok(VectorParamsDiff { hnsw, on_disk: self.on_disk })
-    }
-}
-
-/// Where dense vectors are kept cannot be chosen in this version; pinned it never can.
-fn memory(found: &mut Findings, at: At<'_>, given: Option<String>) -> Checked<()> {
-    match given.as_deref() {
-        Some("pinned") => found.invalid(at, "`pinned` is not supported for dense vectors"),
-        _ => found.absent(&given, "memory"),
+        Ok(VectorParamsDiff { hnsw, on_disk: self.on_disk, quantization, memory })
     }
 }
 
@@ -349,7 +352,7 @@ impl Precision {
 }
 
 impl Placement {
-    fn convert(self) -> Memory {
+    pub(super) fn convert(self) -> Memory {
         match self {
             Placement::Cold => Memory::Cold,
             Placement::Cached => Memory::Cached,
@@ -464,7 +467,7 @@ fn config(config: &CollectionConfig) -> Value {
                 "wal_retain_closed": wal.wal_retain_closed.unwrap_or(defaults::WAL_RETAIN_CLOSED),
             })),
         ),
-        ("quantization_config", some(Value::Null)),
+        ("quantization_config", some(config.quantization.as_ref().map(quantization_out))),
         (
             "strict_mode_config",
             config.strict_mode.as_ref().and_then(|strict| serde_json::to_value(StrictMode::from(strict)).ok()),
@@ -517,6 +520,7 @@ fn vector_out(params: &VectorParams) -> Value {
         ("on_disk", params.on_disk.map(Value::from)),
         ("datatype", params.datatype.map(datatype_out)),
         ("memory", params.memory.map(memory_out)),
+        ("quantization_config", params.quantization.as_ref().map(quantization_out)),
         ("multivector_config", params.is_multi.then(|| json!({ "comparator": "max_sim" }))),
     ])
 }
@@ -545,7 +549,7 @@ fn datatype_out(datatype: Datatype) -> Value {
     })
 }
 
-fn memory_out(memory: Memory) -> Value {
+pub(super) fn memory_out(memory: Memory) -> Value {
     Value::from(match memory {
         Memory::Cold => "cold",
         Memory::Cached => "cached",
@@ -566,11 +570,11 @@ fn hnsw_config(diff: &HnswConfigDiff) -> Value {
 }
 
 /// An object of the members that are there.
-fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+pub(super) fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
-fn some(value: impl Into<Value>) -> Option<Value> {
+pub(super) fn some(value: impl Into<Value>) -> Option<Value> {
     Some(value.into())
 }
 

@@ -235,8 +235,6 @@ fn protocol_18_validation_of_a_new_collection() {
 #[test]
 fn settings_not_built_are_named() {
     let cases = [
-        (r#"{"quantization_config": {"scalar": {"type": "int8"}}}"#, "quantization_config"),
-        (r#"{"vectors": {"size": 4, "distance": "Dot", "quantization_config": {}}}"#, "quantization_config"),
         (
             r#"{"vectors": {"size": 4, "distance": "Cosine", "datatype": "uint8"}}"#,
             "datatype uint8 with distance Cosine",
@@ -289,7 +287,7 @@ fn protocol_18_update() {
     assert_eq!(
         diff,
         CollectionConfigDiff {
-            vectors: [(String::new(), VectorParamsDiff { hnsw: hnsw(Some(32), None), on_disk: None })].into(),
+            vectors: [(String::new(), VectorParamsDiff { hnsw: hnsw(Some(32), None), ..Default::default() })].into(),
             hnsw: hnsw(None, Some(200)),
             optimizers: OptimizersConfigDiff { indexing_threshold: Some(5), ..OptimizersConfigDiff::default() },
             replication_factor: Some(2),
@@ -297,7 +295,7 @@ fn protocol_18_update() {
             read_fan_out_factor: Some(3),
             on_disk_payload: Some(false),
             metadata: Some(Payload([("a".to_owned(), Value::Null)].into_iter().collect())),
-            strict_mode: None,
+            ..CollectionConfigDiff::default()
         }
     );
     assert_eq!(update("{}").unwrap(), CollectionConfigDiff::default());
@@ -309,8 +307,6 @@ fn protocol_18_update() {
          vectors.?.hnsw_config.ef_construct: value 1 invalid, must be 4 or larger]"
     );
     assert_eq!(update(r#"{"vectors": {"size": 4}}"#).unwrap_err().http_status(), 400, "only maps here");
-    let error = update(r#"{"quantization_config": "Disabled"}"#).unwrap_err();
-    assert_eq!(error.text, "Not implemented: quantization_config");
 }
 
 #[test]
@@ -350,4 +346,42 @@ fn s21_strict_mode_is_echoed_with_what_is_set_and_merged_setting_by_setting() {
         "Validation error in JSON body: [strict_mode_config.max_points_count: value 0 invalid, must be 1 or larger; \
          strict_mode_config.sparse_config.?.max_length: value 0 invalid, must be 1 or larger]"
     );
+}
+
+#[test]
+fn protocol_18_codes_are_echoed_as_they_were_given_changed_and_switched_off() {
+    let given = [
+        json!({"scalar": {"type": "int8", "quantile": 0.99, "always_ram": true}}),
+        json!({"product": {"compression": "x16", "memory": "cold"}}),
+        json!({"binary": {"encoding": "one_and_half_bits", "query_encoding": "scalar4bits"}}),
+        json!({"binary": {}}),
+        json!({"turbo": {"bits": "bits1_5", "always_ram": false}}),
+    ];
+    for codes in &given {
+        let vector = json!({"size": 4, "distance": "Dot", "quantization_config": codes});
+        let body = json!({"vectors": {"v": vector}, "quantization_config": codes});
+        let mut config = create(&body.to_string()).unwrap();
+        let seen = shown(config.clone());
+        assert_eq!(&seen["config"]["quantization_config"], codes);
+        assert_eq!(&seen["config"]["params"]["vectors"]["v"]["quantization_config"], codes);
+        let other = &given[1];
+        config.apply(&update(&json!({"quantization_config": other}).to_string()).unwrap());
+        let seen = shown(config.clone());
+        assert_eq!(&seen["config"]["quantization_config"], other);
+        assert_eq!(&seen["config"]["params"]["vectors"]["v"]["quantization_config"], codes);
+        let off = json!({"quantization_config": "Disabled", "vectors": {"v": {"quantization_config": "Disabled"}}});
+        config.apply(&update(&off.to_string()).unwrap());
+        let seen = shown(config);
+        assert_eq!(seen["config"]["quantization_config"], Value::Null);
+        assert_eq!(seen["config"]["params"]["vectors"]["v"].get("quantization_config"), None);
+    }
+    for (codes, status) in [
+        (json!({"scalar": {"type": "int8", "quantile": 0.4}}), 422),
+        (json!({"scalar": {"type": "int4"}}), 400),
+        (json!({"product": {}}), 400),
+        (json!({"turbo": {"bits": "bits3"}}), 400),
+    ] {
+        let body = json!({"vectors": {"size": 4, "distance": "Dot", "quantization_config": codes}});
+        assert_eq!(refusal(&body.to_string()).0, status, "{codes}");
+    }
 }

@@ -18,6 +18,7 @@ mod groups;
 mod layers;
 mod points;
 mod process;
+mod quantization;
 mod query;
 mod reads;
 mod records;
