@@ -12,6 +12,7 @@ from haystack.document_stores.errors import DuplicateDocumentError
 from haystack.document_stores.types import DuplicatePolicy
 from haystack_integrations.components.retrievers.qdrant import QdrantEmbeddingRetriever, QdrantHybridRetriever, QdrantSparseEmbeddingRetriever
 from haystack_integrations.document_stores.qdrant import QdrantDocumentStore
+from qdrant_client import models
 
 QUERY = "a fox in the frozen forest"
 
@@ -282,9 +283,11 @@ def test_facts_about_facts(make):
 
 
 def test_configuration(make):
+    # As an object: the client spells a dictionary for REST only.
+    codes = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8))
     store = make(
         on_disk=True, shard_number=2, replication_factor=1, write_consistency_factor=1, on_disk_payload=True, hnsw_config={"m": 8}, wal_config={"wal_capacity_mb": 32},
-        optimizers_config={"indexing_threshold": 20000}, quantization_config={"scalar": {"type": "int8"}}, wait_result_from_api=True,
+        optimizers_config={"indexing_threshold": 20000}, quantization_config=codes, wait_result_from_api=True,
     )
     store.write_documents(documents())
     assert store.count_documents() == len(fakes.LIBRARY)
