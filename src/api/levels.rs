@@ -123,7 +123,6 @@ pub fn relevance_feedback(found: &mut Findings, at: At<'_>, feedback: RelevanceF
             true => found.invalid(at.field("feedback"), "feedback elements must be non-empty"),
             false => Ok(()),
         },
-        checks::at_least(found, at_naive.field("a"), feedback.a, 0.0).map(drop),
         checks::at_least(found, at_naive.field("b"), feedback.b, 0.0).map(drop),
     ];
     checks.into_iter().collect::<Checked<()>>()?;
@@ -328,6 +327,8 @@ mod tests {
         };
         assert!(refusal(|found| relevance_feedback(found, at, feedback(1.0, vec![]))).contains("must be non-empty"));
         let one = vec![(Target::Point(crate::model::PointId::Num(2)), 0.5)];
+        let away = RelevanceFeedback { a: -1.0, ..feedback(1.0, one.clone()) };
+        assert_eq!(accepted(|found| relevance_feedback(found, at, away.clone())), Ranking::RelevanceFeedback(away));
         let text = refusal(|found| relevance_feedback(found, at, feedback(-1.0, one.clone())));
         assert!(text.contains("strategy.naive.b: value -1.0 invalid, must be 0.0 or larger"), "{text}");
     }

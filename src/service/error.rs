@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::query::FormulaError;
 use super::strict::{RateExceeded, Violation};
-use crate::model::collection::ShardKey;
+use crate::model::collection::{ShardKey, VectorClash};
 use crate::model::{Path, PointId};
 use crate::storage::StorageError;
 
@@ -30,6 +30,12 @@ pub enum Error {
     /// The collection has no vector of this name.
     #[error("vector name {name} unknown")]
     VectorNameUnknown { name: String },
+    /// There is another vector of the name.
+    #[error("vector {name} exists")]
+    VectorExists { name: String, clash: VectorClash },
+    /// The unnamed vector of a collection that was declared with one bare vector cannot go.
+    #[error("the only vector")]
+    VectorIsOnlyOne,
     #[error("want dimension {want}, got {got}")]
     WrongDim { want: usize, got: usize },
     /// A sparse vector where none is, or another one where a sparse one is.

@@ -30,6 +30,7 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod vector_names;
 mod write;
 
 pub use error::Error;

@@ -303,6 +303,7 @@ fn write_snapshot(view: &View, folder: &Path) -> Result<SnapshotDescription, Sna
     out.write_all(MAGIC)?;
     let header = Header { config: view.collection.config.clone(), shard_count: view.shards.len() as u32 };
     write_block(&mut out, KIND_HEADER, &[&encoded(&header)])?;
+    let names = view.collection.config.stored_names();
     let mut point_count = 0;
     for (number, running) in view.shards.iter().enumerate() {
         let number = (number as u32).to_le_bytes();
@@ -312,7 +313,7 @@ fn write_snapshot(view: &View, folder: &Path) -> Result<SnapshotDescription, Sna
             let op = PointOp::Upsert { points: std::mem::take(points), mode: UpsertMode::Upsert, update_filter: None };
             write_block(out, KIND_COMMAND, &[&number, &encode_command(&op)])
         };
-        running.shard.dump::<SnapshotError>(&Stop::default(), &mut |point| {
+        running.shard.dump::<SnapshotError>(&names, &Stop::default(), &mut |point| {
             points.push(point);
             if points.len() == BLOCK_POINTS_MAX { Ok(write(&mut points, &mut out)?) } else { Ok(()) }
         })?;

@@ -6,7 +6,7 @@
 //! belong together; everything else is placed anew and goes to the tail. So a checkpoint that is stale, damaged or
 //! missing costs time and nothing else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::fs;
 use std::io;
@@ -17,6 +17,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::{Mutex, RwLock};
 
 use super::column::{Column, VectorSettings};
+use super::dropped::{Dropped, Sweep};
 use super::field_set::FieldSet;
 use super::{Place, Replaced, Shard, ShardSettings};
 use crate::index::payload::{FieldIndex, FieldSpec};
@@ -79,7 +80,9 @@ impl Shard {
         }
         let specs = settings.fields.into_iter().map(|(path, kind)| Arc::new(FieldSpec::new(path, kind)));
         let mut fields: Vec<FieldIndex> = specs.map(FieldIndex::new).collect();
-        let (ids, applied_index) = place_all(&store, &slots, &opening, &mut fields)?;
+        let dropped = Dropped::load(&store)?;
+        let Placed { ids, applied_index, unplaced, sweep } =
+            place_all(&store, &slots, &opening, &dropped, &mut fields)?;
         let present = ids.values().map(|place| place.slot.0).collect();
         let columns = opening.into_iter().map(|(name, column)| (name, column.finish())).collect();
         if is_restored {
@@ -90,6 +93,9 @@ impl Shard {
             writer: Mutex::new(()),
             slots,
             columns: RwLock::new(columns),
+            dropped: RwLock::new(dropped),
+            unplaced: Mutex::new(unplaced),
+            sweep: Mutex::new(sweep),
             fields: RwLock::new(FieldSet::new(present, fields)),
             field_builder: Mutex::new(()),
             ids: RwLock::new(ids),
@@ -133,7 +139,7 @@ impl Shard {
         // One pin for all files: no slot changes its identity between them.
         let pin = self.slots.pin();
         for (name, column) in self.columns.read().clone() {
-            // Posting lists and rows of multivectors are built anew from the store.
+            // Posting lists, rows of multivectors and scaled vectors are built anew from the store.
             if let Column::Dense(index) = column {
                 index.write_checkpoint(&pin, &target.join(graph_file(&name)), stamp)?;
             }
@@ -153,19 +159,30 @@ impl Shard {
     }
 }
 
+/// What the store holds.
+#[derive(Default)]
+struct Placed {
+    ids: HashMap<PointId, Place>,
+    /// The highest version stored.
+    applied_index: u64,
+    /// Live vectors without a column.
+    unplaced: BTreeSet<VectorName>,
+    /// Due if there are bytes of dropped vectors.
+    sweep: Sweep,
+}
+
 /// Gives every stored point its slot of the checkpoint, or a new one, puts it into the columns and the field indexes, and
 /// retires the slots no point claimed.
-/// Returns the places and the highest version stored.
 fn place_all(
     store: &ShardStore,
     slots: &Slots,
     columns: &BTreeMap<VectorName, Opening>,
+    dropped: &Dropped,
     fields: &mut [FieldIndex],
-) -> Result<(HashMap<PointId, Place>, u64), StorageError> {
+) -> Result<Placed, StorageError> {
     let kept = |slot: Slot| slots.get(slot).map(|(id, version)| (id, (slot, version)));
     let mut unclaimed: HashMap<PointId, (Slot, PointVersion)> = slots.live().iter().filter_map(kept).collect();
-    let mut ids = HashMap::with_capacity(unclaimed.len());
-    let mut applied_index = 0;
+    let mut placed = Placed { ids: HashMap::with_capacity(unclaimed.len()), ..Placed::default() };
     let view = store.view();
     // Heads, vectors and payloads are all in id order, so one pass over each suffices.
     let mut stored_vectors = view.iter_vectors().peekable();
@@ -185,9 +202,13 @@ fn place_all(
             }
         };
         while let Some(next) = stored_vectors.next_if(|next| !matches!(next, Ok((of, _, _)) if *of != id)) {
-            let (_, name, vector) = next?;
-            if let Some(column) = columns.get(&name) {
-                column.put(slot, &vector);
+            let (_, stored, vector) = next?;
+            match columns.get(&stored) {
+                _ if !dropped.is_live(&stored) => placed.sweep.begin_anew(),
+                Some(column) => column.put(slot, &vector),
+                None => {
+                    placed.unplaced.insert(stored);
+                }
             }
         }
         if let Some(stored) = &mut stored_payloads {
@@ -198,13 +219,13 @@ fn place_all(
                 }
             }
         }
-        ids.insert(id, Place { slot, version });
-        applied_index = applied_index.max(version);
+        placed.ids.insert(id, Place { slot, version });
+        placed.applied_index = placed.applied_index.max(version);
     }
     for (slot, _) in unclaimed.into_values() {
         slots.retire(slot);
     }
-    Ok((ids, applied_index))
+    Ok(placed)
 }
 
 fn folder(index_dir: &Path, stamp: u64) -> PathBuf {

@@ -10,9 +10,10 @@ use super::column::Column;
 use super::plan::bitmap_of;
 use super::{Place, Shard};
 use crate::index::{Bitmap, Cost, Pin, SearchParams, SparseCounts, Stop, Stopped};
+use crate::model::vector::split_stored_name;
 use crate::model::{
     Condition, Filter, Metric, NamedVectors, Path, Payload, PayloadSelector, PointId, PointVersion, Record, Slot,
-    Vector, VectorName, VectorSelector,
+    Vector, VectorSelector,
 };
 use crate::storage::StorageError;
 
@@ -110,17 +111,18 @@ impl Shard {
     }
 
     fn select_vectors(&self, pin: &Pin<'_>, slot: Slot, select: &VectorSelector) -> Option<NamedVectors> {
-        let is_chosen = |name: &VectorName| match select {
+        let is_chosen = |name: &str| match select {
             VectorSelector::None => false,
             VectorSelector::All => true,
-            VectorSelector::Names(names) => names.contains(name),
+            VectorSelector::Names(names) => names.iter().any(|chosen| chosen == name),
         };
         if *select == VectorSelector::None {
             return None;
         }
         let columns = self.columns.read();
-        let chosen = columns.iter().filter(|(name, _)| is_chosen(name));
-        Some(chosen.filter_map(|(name, column)| Some((name.clone(), column.vector(pin, slot)?))).collect())
+        let named = columns.iter().map(|(stored, column)| (split_stored_name(stored).0, column));
+        let chosen = named.filter(|(name, _)| is_chosen(name));
+        Some(chosen.filter_map(|(name, column)| Some((name.to_owned(), column.vector(pin, slot)?))).collect())
     }
 
     /// Up to `limit` matching ids in ascending order, from `from` on (inclusive; it need not exist).

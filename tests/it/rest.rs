@@ -226,6 +226,67 @@ async fn protocol_18_a_collections_life() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn protocol_18_vectors_are_added_and_dropped_over_rest() {
+    let api = Api::new().await;
+    let put = async |path: &str, body: Value| api.put(path, body).await;
+    put("/collections/c", json!({"vectors": {"size": 2, "distance": "Dot"}})).await.result();
+    let points = json!({"points": [{"id": 1, "vector": [1.0, 0.0]}, {"id": 2, "vector": {"": [0.0, 1.0]}}]});
+    put("/collections/c/points?wait=true", points).await.result();
+    let dense = json!({"dense": {"size": 3, "distance": "Dot"}});
+    let added = put("/collections/c/vectors/v?wait=true&ordering=strong&timeout=30", dense.clone()).await.result();
+    assert_eq!(added["status"], "completed");
+    assert!(added["operation_id"].is_u64());
+    assert_eq!(put("/collections/c/vectors/v", dense).await.result()["status"], "acknowledged", "again");
+    put("/collections/c/vectors/s", json!({"sparse": {"modifier": "idf"}})).await.result();
+    let params = api.get("/collections/c").await.result()["config"]["params"].clone();
+    let (one, other) = (json!({"size": 2, "distance": "Dot"}), json!({"size": 3, "distance": "Dot"}));
+    assert_eq!(params["vectors"], json!({"": one, "v": other}));
+    assert_eq!(params["sparse_vectors"], json!({"s": {"modifier": "idf"}}));
+
+    let wrong = |text: &str| (400, format!("Wrong input: {text}"));
+    for (name, body, text) in [
+        (
+            "v",
+            json!({"dense": {"size": 4, "distance": "Dot"}}),
+            "Vector `v` already exists with a different configuration",
+        ),
+        ("v", json!({"sparse": {}}), "Vector `v` already exists as a dense vector"),
+        ("s", json!({"dense": {"size": 3, "distance": "Dot"}}), "Vector `s` already exists as a sparse vector"),
+        ("s", json!({"sparse": {}}), "Sparse vector `s` already exists with a different configuration"),
+    ] {
+        assert_eq!(put(&format!("/collections/c/vectors/{name}"), body).await.failure(), wrong(text));
+    }
+    let missing = (404, "Not found: Collection `q` doesn't exist!".to_owned());
+    assert_eq!(put("/collections/q/vectors/v", json!({"sparse": {}})).await.failure(), missing);
+    assert_eq!(api.delete("/collections/q/vectors/v").await.failure(), missing);
+
+    let vectors =
+        json!({"points": [{"id": 1, "vector": {"v": [1.0, 2.0, 3.0], "s": {"indices": [7], "values": [2.0]}}}]});
+    put("/collections/c/points/vectors?wait=true", vectors).await.result();
+    let record = api.get("/collections/c/points/1").await.result();
+    let words = json!({"indices": [7], "values": [2.0]});
+    assert_eq!(record["vector"], json!({"": [1.0, 0.0], "v": [1.0, 2.0, 3.0], "s": words}));
+    let has = json!({"filter": {"must": [{"has_vector": "v"}]}});
+    let count = async || api.post("/collections/c/points/count", has.clone()).await.result()["count"].clone();
+    assert_eq!(count().await, 1);
+    assert_eq!(api.delete("/collections/c/vectors/v?wait=true").await.result()["status"], "completed");
+    assert_eq!(count().await, 0);
+    assert_eq!(api.delete("/collections/c/vectors/nobody?wait=true").await.result()["status"], "completed");
+    let query = json!({"query": [1.0, 2.0, 3.0], "using": "v"});
+    let unknown = wrong("Not existing vector name error: v");
+    assert_eq!(api.post("/collections/c/points/query", query).await.failure(), unknown);
+    put("/collections/c/vectors/v?wait=true", json!({"dense": {"size": 1, "distance": "Cosine"}})).await.result();
+    let record = api.get("/collections/c/points/1").await.result();
+    assert_eq!(record["vector"], json!({"": [1.0, 0.0], "s": words}), "the new one begins empty");
+    for gone in ["s", "v"] {
+        api.delete(&format!("/collections/c/vectors/{gone}?wait=true")).await.result();
+    }
+    assert_eq!(api.get("/collections/c/points/1").await.result()["vector"], json!([1.0, 0.0]));
+    let params = api.get("/collections/c").await.result()["config"]["params"].clone();
+    assert_eq!((&params["vectors"], params.get("sparse_vectors")), (&json!({"": one}), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn protocol_18_names_of_collections() {
     let api = Api::new().await;
     let dot = json!({"vectors": {"size": 2, "distance": "Dot"}});

@@ -48,7 +48,8 @@ pub(super) fn delete(found: &mut Findings, wire: pb::DeleteFieldIndexCollection,
     Ok(DeleteIndex { collection: wire.collection_name, path: path?, options: options? })
 }
 
-fn write_options(
+/// Of changes that the group of the collections orders.
+pub(super) fn write_options(
     found: &mut Findings,
     wait: Option<bool>,
     ordering: Option<pb::WriteOrdering>,

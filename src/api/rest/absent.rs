@@ -32,7 +32,6 @@ const ABSENT: &[AbsentRoute] = &[
     ("/collections/{name}/optimizations", &[(GET, "get optimizations")]),
     ("/collections/{name}/memory", &[(GET, "get memory report")]),
     ("/collections/{name}/debugger", &[(GET, "get debug state"), (PUT, "update debug state")]),
-    ("/collections/{name}/vectors/{vector}", &[(PUT, "create vector name"), (DELETE, "delete vector name")]),
     ("/collections/{name}/shards/{shard}/snapshot", &[(GET, "stream shard snapshot")]),
     ("/collections/{name}/shards/{shard}/snapshots", &[(GET, "list shard snapshots"), (POST, "create shard snapshot")]),
     (

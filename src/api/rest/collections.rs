@@ -4,8 +4,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::call::{BodyCall, Call};
-use super::config::{self, CreateCollection, UpdateCollection};
+use super::config::{self, CreateCollection, CreateVector, UpdateCollection};
 use super::envelope::{Answer, success};
+use super::records::UpdateOut;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::collection::AliasAction;
 use crate::service::Alias;
@@ -50,6 +51,24 @@ pub(super) async fn delete(call: Call<String>) -> Answer {
     let deadline = call.deadline()?;
     let existed = call.rest.service.delete_collection(&call.path, deadline).await?;
     success(call.started, &existed)
+}
+
+pub(super) async fn create_vector(BodyCall { call, body }: BodyCall<(String, String), CreateVector>) -> Answer {
+    let options = call.write_options()?;
+    let (collection, name) = call.path.clone();
+    let mut found = Findings::new();
+    let vector = body.convert(&mut found, &name);
+    let vector = found.finish("JSON body", vector)?;
+    let created = call.rest.service.create_vector(&collection, name, vector, options);
+    let ack = call.within_limit(created).await??;
+    success(call.started, &UpdateOut::from(ack))
+}
+
+pub(super) async fn delete_vector(call: Call<(String, String)>) -> Answer {
+    let options = call.write_options()?;
+    let (collection, name) = call.path.clone();
+    let ack = call.within_limit(call.rest.service.delete_vector(&collection, name, options)).await??;
+    success(call.started, &UpdateOut::from(ack))
 }
 
 #[derive(Deserialize)]

@@ -107,6 +107,10 @@ fn routes() -> Router<Rest> {
         .route("/collections/{name}/aliases", get(collections::collection_aliases))
         .route("/collections/aliases", post(collections::update_aliases))
         .route("/aliases", get(collections::aliases))
+        .route(
+            "/collections/{name}/vectors/{vector}",
+            put(collections::create_vector).delete(collections::delete_vector),
+        )
         .route("/collections/{name}/index", put(fields::create))
         .route("/collections/{name}/index/{field}", delete(fields::delete))
         .route("/collections/{name}/facet", post(fields::facet))

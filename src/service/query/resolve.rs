@@ -182,12 +182,13 @@ impl Service {
 }
 
 /// Robertson and Spärck Jones' weight, never below 0 (PROTOCOL section 13.2).
-fn idf(point_count: u64, frequency: u64) -> f32 {
+pub(super) fn idf(point_count: u64, frequency: u64) -> f32 {
     let (n, df) = (point_count as f32, frequency as f32);
     ((n - df + 0.5) / (df + 0.5) + 1.0).ln()
 }
 
-fn weighted(vector: &SparseVector, weights: &HashMap<u32, f32>) -> SparseVector {
+/// `vector` with each value times its index's weight.
+pub(super) fn weighted(vector: &SparseVector, weights: &HashMap<u32, f32>) -> SparseVector {
     let entries = vector.iter().map(|(index, value)| (index, value * weights.get(&index).copied().unwrap_or(1.0)));
     SparseVector::new(entries.collect()).unwrap_or_default()
 }
