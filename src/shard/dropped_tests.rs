@@ -223,14 +223,14 @@ impl Replica {
         }
     }
 
-    /// Heads, and the vectors of incarnations from `newest` on.
-    fn stored(&self, newest: Incarnation) -> Vec<(PointId, PointHead, NamedVectors)> {
+    /// Points with their versions, and the vectors of incarnations from `newest` on.
+    fn stored(&self, newest: Incarnation) -> Vec<(PointId, PointVersion, NamedVectors)> {
         let view = self.shard().store.view();
         let heads: Vec<(PointId, PointHead)> = view.iter_heads(None).collect::<Result<_, _>>().unwrap();
-        let with_vectors = |(id, head)| {
+        let with_vectors = |(id, head): (PointId, PointHead)| {
             let mut vectors = self.shard().store.vectors(&id).unwrap();
             vectors.retain(|stored, _| stored == "w" || split_stored_name(stored).1 >= newest);
-            (id, head, vectors)
+            (id, head.version, vectors)
         };
         heads.into_iter().map(with_vectors).collect()
     }

@@ -2,6 +2,7 @@
 writers included. Also what else of vector kinds and settings the client can ask for."""
 
 import threading
+import time
 
 import grpc
 import pytest
@@ -145,7 +146,7 @@ def test_writers_while_a_vector_comes_and_goes(server, transport, name):
         client.create_vector_name(name, "v", dense(size))
         began = len(written)
         while len(written) < began + 4 and not failures:
-            pass
+            time.sleep(0.001)
         records = client.scroll(name, limit=100, with_vectors=["v"])[0]
         shown = [record.vector["v"] for record in records if record.vector]
         assert all(vector == [float(size)] * size for vector in shown), (size, shown)

@@ -50,6 +50,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rstar", &["index"]),
     ("fastrand", &["service"]),
     ("rust_stemmers", &["text"]),
+    ("snowball_stemmers_rs", &["text"]),
     ("stop_words", &["text"]),
     ("charabia", &["text"]),
     ("unicode_normalization", &["text"]),
