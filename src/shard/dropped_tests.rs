@@ -278,7 +278,7 @@ impl Replica {
 #[test]
 fn s18_what_a_log_makes_of_dropped_vectors_depends_on_the_log_alone() {
     for seed in 1..=24 {
-        let mut rng = Rng(seed * 0x9E37_79B9 | 1);
+        let mut rng = Rng((seed * 0x9E37_79B9) | 1);
         let (mut one, mut other) = (Replica::new(), Replica::new());
         let mut reference = Reference::default();
         let mut log: Vec<Vec<u8>> = Vec::new();

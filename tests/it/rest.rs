@@ -243,6 +243,8 @@ async fn protocol_18_vectors_are_added_and_dropped_over_rest() {
     assert_eq!(params["vectors"], json!({"": one, "v": other}));
     assert_eq!(params["sparse_vectors"], json!({"s": {"modifier": "idf"}}));
 
+    let long = put(&format!("/collections/c/vectors/{}", "x".repeat(201)), json!({"sparse": {}})).await.failure();
+    assert!(long.0 == 422 && long.1.starts_with("Validation error in path parameters: [vector_name: "), "{long:?}");
     let wrong = |text: &str| (400, format!("Wrong input: {text}"));
     for (name, body, text) in [
         (

@@ -57,6 +57,9 @@ pub(super) async fn create_vector(BodyCall { call, body }: BodyCall<(String, Str
     let options = call.write_options()?;
     let (collection, name) = call.path.clone();
     let mut found = Findings::new();
+    let named = checks::vector_name(&mut found, At::Root.field("vector_name"), &name);
+    found.finish("path parameters", named)?;
+    let mut found = Findings::new();
     let vector = body.convert(&mut found, &name);
     let vector = found.finish("JSON body", vector)?;
     let created = call.rest.service.create_vector(&collection, name, vector, options);
