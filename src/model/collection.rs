@@ -520,6 +520,15 @@ impl VectorParams {
 }
 
 impl CollectionConfig {
+    /// Whether points of one collection are points of the other: the same vectors, each of the same kind.
+    pub fn has_same_vectors(&self, other: &CollectionConfig) -> bool {
+        let kind = |of: &VectorParams| (of.dim, of.metric, of.datatype.unwrap_or(Datatype::Float32), of.is_multi);
+        let dense = self.vectors.by_name.iter().map(|(name, of)| (name, kind(of)));
+        let sparse = self.sparse_vectors.iter().flat_map(BTreeMap::keys);
+        dense.eq(other.vectors.by_name.iter().map(|(name, of)| (name, kind(of))))
+            && sparse.eq(other.sparse_vectors.iter().flat_map(BTreeMap::keys))
+    }
+
     /// Nothing but the vectors is given.
     pub fn new(vectors: VectorsConfig) -> CollectionConfig {
         CollectionConfig {

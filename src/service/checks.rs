@@ -139,6 +139,20 @@ fn check_vectors(config: &CollectionConfig, vectors: &mut NamedVectors) -> Resul
     Ok(())
 }
 
+/// Checks vectors that were stored once, as a snapshot brings them back: of their kind, whole, and left as they are.
+pub(super) fn check_stored(config: &CollectionConfig, vectors: &mut NamedVectors) -> Result<(), Error> {
+    for (name, vector) in vectors {
+        let is_multi = config.vectors.by_name.get(name).is_some_and(|params| params.is_multi);
+        match vector {
+            Vector::Sparse(sparse) if !sparse.is_sound() => return Err(Error::SparseMismatch),
+            Vector::Multi(multi) if !multi.is_sound() => return Err(Error::MultiMismatch),
+            Vector::Dense(_) if is_multi => return Err(Error::MultiMismatch),
+            _ => check(config, name, vector, false)?,
+        }
+    }
+    Ok(())
+}
+
 /// The numbers as they come back from storage. One that is beyond float16 is not finite there.
 fn round_to(datatype: Datatype, name: &str, values: &mut [f32]) -> Result<(), Error> {
     values.iter_mut().for_each(|value| *value = datatype.rounded(*value));

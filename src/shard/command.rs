@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{PointId, PointOp};
+use crate::model::{Point, PointId, PointOp};
 
 /// The newest command format this program writes and reads.
 const COMMAND_FORMAT: u8 = 1;
@@ -47,11 +47,22 @@ pub(crate) fn decode_command(bytes: &[u8]) -> Result<PointOp, String> {
     }
 }
 
+/// The points of a command that puts them in place of what there was, and does nothing else. `None`: it is another one.
+///
+/// For bytes of unknown origin: a filter, which may nest without end, is not even decoded.
+pub(crate) fn decode_plain_upsert(bytes: &[u8]) -> Option<Vec<Point>> {
+    /// [`PointOp::Upsert`] is the first variant; its mode and its absent filter follow the points.
+    const START: &[u8] = &[COMMAND_FORMAT, 0];
+    const END: &[u8] = &[0, 0];
+    let (points, rest) = postcard::take_from_bytes(bytes.strip_prefix(START)?).ok()?;
+    (rest == END).then_some(points)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::write::UpsertMode;
-    use crate::model::{Payload, Point, Vector};
+    use crate::model::{Condition, Filter, Payload, Vector};
     use serde_json::json;
 
     #[test]
@@ -72,6 +83,24 @@ mod tests {
         assert!(decode_command(&[9, 1]).is_err());
         assert!(decode_command(&[]).is_err());
         assert!(decode_command(&[COMMAND_FORMAT, 0, 1, 0]).is_err());
+    }
+
+    #[test]
+    fn only_plain_upserts_are_decoded_as_such() {
+        let point = Point { id: PointId::Num(7), vectors: Default::default(), payload: Payload::default() };
+        let upsert =
+            |points: Vec<Point>, mode, update_filter| encode_command(&PointOp::Upsert { points, mode, update_filter });
+        for points in [vec![], vec![point.clone()], vec![point.clone(); 200]] {
+            let plain = upsert(points.clone(), UpsertMode::Upsert, None);
+            assert_eq!(decode_plain_upsert(&plain), Some(points));
+            assert_eq!(decode_plain_upsert(&[plain, vec![0]].concat()), None, "a trailing byte");
+        }
+        let filter = Filter { must: vec![Condition::HasId(Default::default())], ..Filter::default() };
+        assert_eq!(decode_plain_upsert(&upsert(vec![point.clone()], UpsertMode::Upsert, Some(filter))), None);
+        assert_eq!(decode_plain_upsert(&upsert(vec![point], UpsertMode::InsertOnly, None)), None);
+        let delete = PointOp::Delete { select: crate::model::PointSelector::Ids(vec![]) };
+        assert_eq!(decode_plain_upsert(&encode_command(&delete)), None);
+        assert_eq!(decode_plain_upsert(&[]), None);
     }
 
     /// The log outlives the program: these bytes must stay readable.

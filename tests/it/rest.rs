@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use futures::{FutureExt, stream};
 use quiver::api::auth::Keys;
 use quiver::api::rest::{self, RestSettings};
-use quiver::service::{Service, ServiceSettings};
+use quiver::service::{Service, ServiceSettings, SnapshotPlace};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -82,6 +82,8 @@ impl Api {
         let service = Service::open(ServiceSettings {
             storage_path: folder.path().to_owned(),
             snapshots_path: folder.path().join("snapshots"),
+            snapshots_place: SnapshotPlace::Local,
+            url_recovery: None,
             search_threads: 2,
             search_queue_max: 64,
             index_threads: 1,

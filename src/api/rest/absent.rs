@@ -24,8 +24,6 @@ const ABSENT: &[AbsentRoute] = &[
     ("/audit/logs", &[(GET, "get audit log")]),
     ("/dashboard", &[(GET, "dashboard")]),
     ("/dashboard/{*file}", &[(GET, "dashboard")]),
-    ("/snapshots", &[(GET, "list full snapshots"), (POST, "create full snapshot")]),
-    ("/snapshots/{snapshot}", &[(GET, "get full snapshot"), (DELETE, "delete full snapshot")]),
     ("/cluster/recover", &[(POST, "recover current peer")]),
     ("/cluster/peer/{id}", &[(DELETE, "remove peer")]),
     ("/cluster/telemetry", &[(GET, "cluster telemetry")]),
@@ -33,14 +31,6 @@ const ABSENT: &[AbsentRoute] = &[
     ("/collections/{name}/memory", &[(GET, "get memory report")]),
     ("/collections/{name}/debugger", &[(GET, "get debug state"), (PUT, "update debug state")]),
     ("/collections/{name}/vectors/{vector}", &[(PUT, "create vector name"), (DELETE, "delete vector name")]),
-    ("/collections/{name}/shards/{shard}/snapshot", &[(GET, "stream shard snapshot")]),
-    ("/collections/{name}/shards/{shard}/snapshots", &[(GET, "list shard snapshots"), (POST, "create shard snapshot")]),
-    (
-        "/collections/{name}/shards/{shard}/snapshots/{snapshot}",
-        &[(GET, "get shard snapshot"), (DELETE, "delete shard snapshot")],
-    ),
-    ("/collections/{name}/shards/{shard}/snapshots/recover", &[(PUT, "recover shard from snapshot")]),
-    ("/collections/{name}/shards/{shard}/snapshots/upload", &[(POST, "recover shard from uploaded snapshot")]),
     ("/collections/{name}/shards/{shard}/snapshot/partial/create", &[(POST, "create partial shard snapshot")]),
     ("/collections/{name}/shards/{shard}/snapshot/partial/recover", &[(POST, "recover partial shard snapshot")]),
     (
