@@ -71,6 +71,10 @@ impl fmt::Display for CollectionName {
 pub const DIM_MIN: u64 = 1;
 /// See [`DIM_MIN`].
 pub const DIM_MAX: u64 = 65_536;
+/// Neighbors per level above 0. Twice this many 4-byte links are kept per vector.
+pub const HNSW_M_MAX: u64 = 512;
+/// Beam width while building.
+pub const HNSW_EF_CONSTRUCT_MAX: u64 = 65_536;
 
 /// Graph settings that were given; absent ones fall back to the collection's, then to the defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

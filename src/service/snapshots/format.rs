@@ -22,7 +22,10 @@ use sha2::{Digest, Sha256};
 use super::SnapshotError;
 use crate::cluster::{ShardPlace, shard_of_slot};
 use crate::index::Stop;
-use crate::model::collection::{CollectionConfig, CollectionName, DIM_MAX, DIM_MIN, HnswConfigDiff, ShardKey};
+use crate::model::collection::{
+    CollectionConfig, CollectionName, DIM_MAX, DIM_MIN, HNSW_EF_CONSTRUCT_MAX, HNSW_M_MAX, HnswConfigDiff, ShardKey,
+    ShardingMethod,
+};
 use crate::model::field_index::FieldIndexSchema;
 use crate::model::write::UpsertMode;
 use crate::model::{Path, Point, PointOp, Vector};
@@ -44,9 +47,6 @@ const KIND_SHARD: u8 = 5;
 const BLOCK_POINTS_MAX: usize = 128;
 /// A block that claims to be longer is damage: no group's queue would take it.
 const BLOCK_BYTES_MAX: u32 = 128 << 20;
-/// See `api::checks`: beyond these a graph's rows would not fit its arena.
-const HNSW_M_MAX: u64 = 512;
-const HNSW_EF_CONSTRUCT_MAX: u64 = 65_536;
 
 /// What a snapshot is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,7 +158,7 @@ impl CollectionHeader {
             }
             *next += 1;
         }
-        let is_custom = self.config.sharding_method == Some(crate::model::collection::ShardingMethod::Custom);
+        let is_custom = self.config.sharding_method == Some(ShardingMethod::Custom);
         let is_whole = sets.values().all(|(next, count)| next == count);
         let is_keyed = sets.keys().all(|key| key.is_some() == is_custom);
         let is_counted = is_custom || self.shards.len() == self.config.shard_number as usize;

@@ -92,7 +92,8 @@ fn points(ids: std::ops::Range<u64>) -> Vec<Point> {
     ids.map(|id| point(id, &[id as f32, 1.0])).collect()
 }
 
-fn hash_slots_of(path: &Path) -> Vec<(usize, Vec<Point>)> {
+/// The shards of a file, each with its place in its collection and its points.
+fn shards_in(path: &Path) -> Vec<(usize, Vec<Point>)> {
     let mut reader = Reader::new(std::fs::File::open(path).unwrap()).unwrap();
     let mut shards: Vec<(usize, Vec<Point>)> = Vec::new();
     while let Some(item) = reader.next().unwrap() {
@@ -320,7 +321,7 @@ async fn s19_a_forged_snapshot_changes_nothing() {
         check(what, &with(1, 4, serde_json::to_vec(&changed).unwrap()), why).await;
     }
     // Vectors that do not fit: of another length, of no name, not finite, rows where one vector is.
-    let id = hash_slots_of(&fixture.snapshot(&of("c")).await)[0].1[0].id;
+    let id = shards_in(&fixture.snapshot(&of("c")).await)[0].1[0].id;
     let odd = |name: &str, vector: Vector| {
         let point = Point { id, vectors: [(name.to_owned(), vector)].into(), payload: Payload::default() };
         crate::shard::encode_command(&upsert(vec![point]))
@@ -344,11 +345,9 @@ async fn s19_a_forged_snapshot_changes_nothing() {
     ] {
         check(what, &with(3, 2, command), "do not fit its collection").await;
     }
-    let count = blocks_of(&fixture.snapshot(&of("c")).await);
     let points_of_second = decode_plain_upsert(&blocks[5].1).unwrap().len() as u64;
     let mut right = with(3, 2, sound);
     right[6].1 = (points_of_second + 1).to_le_bytes().to_vec();
-    assert_eq!(count.len(), blocks.len());
     assert_eq!(fixture.count("c").await, 10, "nothing was changed so far");
     std::fs::write(&path, forged(&right)).unwrap();
     fixture.recover("c", &path).await.unwrap();
@@ -468,7 +467,7 @@ async fn s19_a_snapshot_under_writes_holds_one_moment_of_each_shard() {
     writer.await.unwrap();
     let mut seen = BTreeSet::new();
     for path in &paths {
-        let shards = hash_slots_of(path);
+        let shards = shards_in(path);
         for (place, points) in &shards {
             let vectors = &points[0].vectors;
             assert!(points.iter().all(|point| point.vectors == *vectors), "shard {place} of {}", path.display());
@@ -486,7 +485,7 @@ async fn s19_a_recovered_shard_leaves_the_others_alone() {
     fixture.upsert(points(0..300)).await;
     let before = fixture.service.collection("c").unwrap();
     let path = fixture.snapshot(&shard_of("c", 1)).await;
-    let held: BTreeSet<u64> = hash_slots_of(&path)[0].1.iter().map(|point| num(point.id)).collect();
+    let held: BTreeSet<u64> = shards_in(&path)[0].1.iter().map(|point| num(point.id)).collect();
     assert!(held.len() > 50 && held.len() < 150, "{}", held.len());
     // All points are changed; those of the shard become what they were.
     let changed: Vec<Point> = (0..310).map(|id| point(id, &[-1.0, id as f32])).collect();
@@ -553,7 +552,7 @@ async fn s19_what_is_of_another_place_is_refused() {
     assert!(matches!(outcome, Err(Error::ShardNotFound { number: 2 })));
     // A collection that has the same shape takes it: this is how shards move.
     fixture.recover_shard("same", 0, &shard).await.unwrap();
-    assert_eq!(fixture.count("same").await, hash_slots_of(&shard)[0].1.len() as u64);
+    assert_eq!(fixture.count("same").await, shards_in(&shard)[0].1.len() as u64);
     assert_eq!(fixture.count("c").await, 100);
     assert_eq!(fixture.service.collections().len(), 6);
 }
@@ -599,7 +598,7 @@ async fn s19_custom_sharding_keeps_its_keys() {
     }
     // One shard of one key.
     let second = fixture.snapshot(&shard_of("c", 2)).await;
-    let held = hash_slots_of(&second)[0].1.len() as u64;
+    let held = shards_in(&second)[0].1.len() as u64;
     let empties = PointOp::Delete { select: by_ids(&(0..200).collect::<Vec<_>>()) };
     service.write(keyed("copy", ShardKey::Number(7)), empties, WAIT).await.unwrap();
     fixture.recover_shard("copy", 2, &second).await.unwrap();
@@ -777,7 +776,7 @@ async fn s19_a_snapshot_comes_from_a_listed_url_only() {
     let key = Some("sesame");
     let url = |path: &str| format!("http://{address}{path}");
 
-    let fixture = open(Some(rules(&["127.0.0.1", "localhost"]))).await;
+    let fixture = open(Some(rules(&["127.0.0.1", "::1", "localhost"]))).await;
     recover(&fixture, &url("/good"), key, checksum.clone()).await.unwrap();
     assert_eq!(fixture.count("c").await, 100);
     let source = fixture.service.locate_snapshot(&format!("http://localhost:{}/good", shards.port()), key).unwrap();
@@ -799,7 +798,7 @@ async fn s19_a_snapshot_comes_from_a_listed_url_only() {
         }
     }
     assert!(matches!(recover(&fixture, &url("/slow"), None, None).await, Err(Error::Timeout { .. })));
-    assert!(matches!(recover(&fixture, "http://[::1]:1/", None, None).await, Err(Error::UrlRefused { .. })));
+    assert!(matches!(recover(&fixture, "http://127.0.0.2:1/", None, None).await, Err(Error::UrlRefused { .. })));
     let outcome = recover(&fixture, &format!("http://127.0.0.1:{}/", free_port()), None, None).await;
     assert!(matches!(outcome, Err(Error::SnapshotDownload { .. })), "{outcome:?}");
     assert_eq!(fixture.count("c").await, 100);
