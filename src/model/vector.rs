@@ -88,6 +88,12 @@ impl SparseVector {
         is_unique.then_some(SparseVector { indices, values })
     }
 
+    /// Whether it is one that [`SparseVector::new`] makes; others can only come from bytes of unknown origin.
+    pub fn is_sound(&self) -> bool {
+        let is_ascending = self.indices.iter().zip(self.indices.iter().skip(1)).all(|(a, b)| a < b);
+        is_ascending && self.indices.len() == self.values.len()
+    }
+
     /// Strictly ascending.
     pub fn indices(&self) -> &[u32] {
         &self.indices
@@ -126,6 +132,11 @@ impl MultiVector {
     pub fn new(dim: usize, values: Vec<f32>) -> Option<MultiVector> {
         let is_whole = dim > 0 && !values.is_empty() && values.len().is_multiple_of(dim);
         is_whole.then_some(MultiVector { dim, values })
+    }
+
+    /// Whether it is one that [`MultiVector::new`] makes; others can only come from bytes of unknown origin.
+    pub fn is_sound(&self) -> bool {
+        self.dim > 0 && !self.values.is_empty() && self.values.len().is_multiple_of(self.dim)
     }
 
     /// Numbers per row.

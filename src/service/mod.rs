@@ -38,7 +38,10 @@ pub use query::FormulaError;
 pub use scope::Scope;
 pub use settings::{OpenError, ServiceSettings};
 pub use shard_keys::NewShardKey;
-pub use snapshots::SnapshotDescription;
+pub use snapshots::{
+    AllowedHost, AllowedHostError, Receiving, S3Settings, SnapshotBody, SnapshotDescription, SnapshotPlace,
+    SnapshotSource, SnapshotsOf, StartupRecovery, UrlRules,
+};
 pub use strict::{RateExceeded, RetryLater, Violation};
 
 use std::collections::BTreeMap;
@@ -59,6 +62,7 @@ use gate::Gate;
 use lock::FolderLock;
 use pool::SearchPool;
 use shards::Shards;
+use snapshots::SnapshotStore;
 use strict::RateLimits;
 use topology::{Topology, TopologyHandle};
 
@@ -222,7 +226,7 @@ struct Running {
     topology: TopologyHandle,
     rate_limits: RateLimits,
     tail_vectors_max: u64,
-    snapshots_path: PathBuf,
+    snapshots: SnapshotStore,
     /// Dropped last: the databases are closed by then.
     _lock: FolderLock,
 }
@@ -243,6 +247,7 @@ impl Service {
         let meta = Arc::new(Meta::open(points.shard(META_GROUP))?);
         let meta_group = node.start_group(META_GROUP, Arc::clone(&meta) as _).await?;
         let node_id = node.id()?;
+        let snapshots = open_snapshots(&settings, node_id)?;
         let shards = Arc::new(Shards::default());
         let background = Background::start(settings.index_threads, settings.checkpoint_interval, &shards, &meta)
             .map_err(OpenError::Thread)?;
@@ -272,7 +277,7 @@ impl Service {
             topology,
             rate_limits: RateLimits::default(),
             tail_vectors_max,
-            snapshots_path: settings.snapshots_path,
+            snapshots,
             _lock: lock,
         };
         let service = Service { running: Arc::new(running) };
@@ -303,6 +308,13 @@ impl Service {
         let _ = tokio::task::spawn_blocking(move || running.pool.close()).await;
         self.running.topology.shutdown().await
     }
+}
+
+fn open_snapshots(settings: &ServiceSettings, node_id: u64) -> Result<SnapshotStore, OpenError> {
+    let path = settings.snapshots_path.clone();
+    let (place, rules) = (settings.snapshots_place.clone(), settings.url_recovery.clone());
+    SnapshotStore::open(path.clone(), place, rules, settings.disk_reserve_bytes, node_id)
+        .map_err(|source| OpenError::Folder { path, source })
 }
 
 fn open_databases(folder: PathBuf, settings: DbSettings) -> Result<(FolderLock, Arc<LogDb>, PointDb), OpenError> {

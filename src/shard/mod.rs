@@ -47,7 +47,7 @@ use replaced::Replaced;
 pub use crate::index::payload::WordStats as TextStats;
 pub use apply::Entry;
 pub use column::VectorSettings;
-pub(crate) use command::decode_command;
+pub(crate) use command::decode_plain_upsert;
 pub use command::{Outcome, encode_command, encode_dropped};
 pub use fields::TextSearch;
 pub use read::{Found, Hit, Nearest, ReadError, sort_hits};

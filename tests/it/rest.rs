@@ -11,36 +11,36 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use futures::{FutureExt, stream};
 use quiver::api::auth::Keys;
 use quiver::api::rest::{self, RestSettings};
-use quiver::service::{Service, ServiceSettings};
+use quiver::service::{Service, ServiceSettings, SnapshotPlace};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
 /// An API on a folder of its own.
-struct Api {
+pub(crate) struct Api {
     router: Router,
     is_ready: Arc<AtomicBool>,
-    _folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 /// An answer.
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    bytes: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Bytes,
 }
 
 impl Answer {
-    fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.bytes).unwrap()
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The result of a success, whose envelope is checked.
-    fn result(&self) -> Value {
+    pub(crate) fn result(&self) -> Value {
         let mut envelope = self.json();
         assert_eq!(self.status, 200, "{envelope}");
         assert_eq!(envelope["status"], "ok");
@@ -50,7 +50,7 @@ impl Answer {
     }
 
     /// Status and text of a failure, whose envelope is checked.
-    fn failure(&self) -> (u16, String) {
+    pub(crate) fn failure(&self) -> (u16, String) {
         let envelope = self.json();
         assert!(envelope["time"].is_f64(), "{envelope}");
         assert_eq!(envelope.as_object().unwrap().len(), 2, "no result: {envelope}");
@@ -73,15 +73,17 @@ fn rest_settings(is_ready: Arc<AtomicBool>) -> RestSettings {
 }
 
 impl Api {
-    async fn new() -> Api {
+    pub(crate) async fn new() -> Api {
         Api::with(|_| {}).await
     }
 
-    async fn with(change: impl FnOnce(&mut RestSettings)) -> Api {
+    pub(crate) async fn with(change: impl FnOnce(&mut RestSettings)) -> Api {
         let folder = TempDir::new().unwrap();
         let service = Service::open(ServiceSettings {
             storage_path: folder.path().to_owned(),
             snapshots_path: folder.path().join("snapshots"),
+            snapshots_place: SnapshotPlace::Local,
+            url_recovery: None,
             search_threads: 2,
             search_queue_max: 64,
             index_threads: 1,
@@ -96,7 +98,7 @@ impl Api {
         let is_ready = Arc::new(AtomicBool::new(true));
         let mut settings = rest_settings(is_ready.clone());
         change(&mut settings);
-        Api { router: rest::router(service, settings), is_ready, _folder: folder }
+        Api { router: rest::router(service, settings), is_ready, folder }
     }
 
     /// With collection `c`: points 1 to 3 on a line, with payloads.
@@ -114,28 +116,28 @@ impl Api {
         api
     }
 
-    async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         Answer { status: parts.status, headers: parts.headers, bytes }
     }
 
-    async fn raw(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn raw(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
         let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
         self.send(request.body(body.into()).unwrap()).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.raw("GET", path, Body::empty()).await
     }
-    async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.raw("DELETE", path, Body::empty()).await
     }
-    async fn put(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
         self.raw("PUT", path, body.to_string()).await
     }
-    async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.raw("POST", path, body.to_string()).await
     }
     async fn patch(&self, path: &str, body: Value) -> Answer {
@@ -539,7 +541,7 @@ async fn clients_1_1_routes_not_built_and_routes_that_are_nowhere() {
     let api = Api::new().await;
     for (method, path, operation) in [
         ("POST", "/cluster/recover", "recover current peer"),
-        ("DELETE", "/snapshots/s", "delete full snapshot"),
+        ("GET", "/collections/c/shards/0/snapshot/partial/manifest", "get partial shard snapshot manifest"),
         ("GET", "/dashboard/index.html", "dashboard"),
     ] {
         let answer = api.raw(method, path, "not even JSON").await;

@@ -66,9 +66,9 @@ pub(super) const METHODS: &[Method] = &[
     built("/qdrant.Snapshots/Create", Write),
     built("/qdrant.Snapshots/List", Read),
     built("/qdrant.Snapshots/Delete", Write),
-    unbuilt("/qdrant.Snapshots/CreateFull", Write),
-    unbuilt("/qdrant.Snapshots/ListFull", Read),
-    unbuilt("/qdrant.Snapshots/DeleteFull", Write),
+    built("/qdrant.Snapshots/CreateFull", Write),
+    built("/qdrant.Snapshots/ListFull", Read),
+    built("/qdrant.Snapshots/DeleteFull", Write),
 ];
 
 const fn built(path: &'static str, access: Access) -> Method {

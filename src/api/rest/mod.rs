@@ -126,14 +126,7 @@ fn routes() -> Router<Rest> {
         .route("/collections/{name}/points/payload/delete", post(points::write::<points::DeletePayload>))
         .route("/collections/{name}/points/payload/clear", post(points::write::<points::ClearPayload>))
         .route("/collections/{name}/points/batch", post(points::write_batch))
-        .route("/collections/{name}/snapshots", get(snapshots::list).post(snapshots::create))
-        .route("/collections/{name}/snapshots/{snapshot}", get(snapshots::download).delete(snapshots::delete))
-        .route("/collections/{name}/snapshots/recover", put(snapshots::recover))
-        // A file is written to disk as it arrives, however large it is.
-        .route(
-            "/collections/{name}/snapshots/upload",
-            post(snapshots::upload).layer(axum::extract::DefaultBodyLimit::disable()),
-        )
+        .merge(snapshot_routes())
         .route("/collections/{name}/points/scroll", post(reads::scroll))
         .route("/collections/{name}/points/count", post(reads::count))
         .route("/collections/{name}/points/query", post(reads::query))
@@ -149,4 +142,24 @@ fn routes() -> Router<Rest> {
         .route("/collections/{name}/points/recommend/groups", post(groups::groups::<groups::RecommendGroups>))
         .route("/collections/{name}/points/discover", post(reads::old::<groups::Discover>))
         .route("/collections/{name}/points/discover/batch", post(reads::old_batch::<groups::Discover>))
+}
+
+/// Those of the node, of a collection and of a shard differ in what they are of.
+fn snapshot_routes() -> Router<Rest> {
+    let uploads = || post(snapshots::upload).layer(axum::extract::DefaultBodyLimit::disable());
+    let kept = |routes: Router<Rest>, of: &str| {
+        routes
+            .route(&format!("{of}/snapshots"), get(snapshots::list).post(snapshots::create))
+            .route(&format!("{of}/snapshots/{{snapshot}}"), get(snapshots::download).delete(snapshots::delete))
+    };
+    let recovered = |routes: Router<Rest>, of: &str| {
+        routes
+            .route(&format!("{of}/snapshots/recover"), put(snapshots::recover))
+            // A file is written to disk as it arrives, however large it is.
+            .route(&format!("{of}/snapshots/upload"), uploads())
+    };
+    let (collection, shard) = ("/collections/{name}", "/collections/{name}/shards/{shard}");
+    let routes = kept(Router::new(), "");
+    let routes = [collection, shard].into_iter().fold(routes, |routes, of| recovered(kept(routes, of), of));
+    routes.route("/collections/{name}/shards/{shard}/snapshot", get(snapshots::stream))
 }
