@@ -30,6 +30,8 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod topology;
+#[cfg(test)]
+mod stalled_tests;
 mod write;
 
 pub use error::Error;
@@ -50,7 +52,7 @@ use crate::cluster::{META_GROUP, Meta};
 use crate::model::collection::ShardKey;
 use crate::model::datetime::Timestamp;
 use crate::model::field_index::FieldIndexSchema;
-use crate::model::{CollectionConfig, Path, PointId, Record};
+use crate::model::{CollectionConfig, Path, PointId, Record, VectorName};
 use crate::raft::{self, Group, Node};
 use crate::storage::{DbSettings, LogDb, PointDb};
 use background::Background;
@@ -177,6 +179,21 @@ pub struct ShardReport {
     pub point_count: u64,
     /// Log index of the last applied command.
     pub applied_index: u64,
+    /// Vectors in the graphs.
+    pub indexed_vector_count: u64,
+    /// Vectors waiting for the graphs.
+    pub tail_vector_count: u64,
+}
+
+/// What of a collection takes memory, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUsage {
+    /// By vector.
+    pub vectors: BTreeMap<VectorName, u64>,
+    /// What finds them: links and posting lists.
+    pub graphs: BTreeMap<VectorName, u64>,
+    /// The field indexes.
+    pub fields: BTreeMap<Path, u64>,
 }
 
 /// An alias and its target.

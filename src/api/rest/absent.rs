@@ -29,8 +29,6 @@ const ABSENT: &[AbsentRoute] = &[
     ("/cluster/recover", &[(POST, "recover current peer")]),
     ("/cluster/peer/{id}", &[(DELETE, "remove peer")]),
     ("/cluster/telemetry", &[(GET, "cluster telemetry")]),
-    ("/collections/{name}/optimizations", &[(GET, "get optimizations")]),
-    ("/collections/{name}/memory", &[(GET, "get memory report")]),
     ("/collections/{name}/debugger", &[(GET, "get debug state"), (PUT, "update debug state")]),
     ("/collections/{name}/vectors/{vector}", &[(PUT, "create vector name"), (DELETE, "delete vector name")]),
     ("/collections/{name}/shards/{shard}/snapshot", &[(GET, "stream shard snapshot")]),

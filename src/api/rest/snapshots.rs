@@ -7,6 +7,7 @@ use axum::extract::{Multipart, Query};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
@@ -22,8 +23,9 @@ use crate::model::collection::CollectionName;
 use crate::service::{Service, SnapshotDescription};
 
 /// A snapshot as it is listed.
-#[derive(Serialize)]
-struct SnapshotOut {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SnapshotDescription")]
+pub(super) struct SnapshotOut {
     name: String,
     creation_time: Option<String>,
     size: u64,
@@ -100,7 +102,8 @@ pub(super) async fn download(call: Call<(String, String)>) -> Answer {
 }
 
 /// Accepted: with one node there is one copy.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "SnapshotPriority")]
 #[serde(rename_all = "snake_case")]
 enum Priority {
     NoSync,
@@ -108,7 +111,8 @@ enum Priority {
     Replica,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "SnapshotRecover")]
 pub(super) struct Recover {
     location: String,
     #[serde(rename = "priority")]
