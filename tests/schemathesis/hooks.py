@@ -111,21 +111,29 @@ def is_meant_to_be_valid(case, location):
     return component is None or component.mode.is_positive
 
 
+def collection_for(operation):
+    """Never an empty name or dots: those make another path, which is another operation."""
+    chance = RANDOM.random()
+    if chance < 0.03:
+        return RANDOM.choice(["absent", "a b", "\u00fc", "x" * 255, "x" * 256, "a:b", "%", "a%2Fb"])
+    return RANDOM.choice(PLAYGROUND) if operation in SPOILING or chance < 0.08 else FIXTURE
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     operation = case.operation.definition.raw.get("operationId")
     names = case.path_parameters
-    if isinstance(names, dict) and is_meant_to_be_valid(case, ParameterLocation.PATH):
+    if isinstance(names, dict):
         if "collection_name" in names:
-            in_playground = operation in SPOILING or RANDOM.random() < 0.05
-            names["collection_name"] = RANDOM.choice(PLAYGROUND) if in_playground else FIXTURE
+            names["collection_name"] = collection_for(operation)
         if "field_name" in names:
-            names["field_name"] = RANDOM.choice(list(FIELDS))
-        if "id" in names and RANDOM.random() < 0.7:
+            names["field_name"] = RANDOM.choice([*FIELDS, "absent", "list[].a", "a b", "["])
+        if "snapshot_name" in names:
+            names["snapshot_name"] = RANDOM.choice(["absent.snapshot", "a b", "..\\..", "\u00fc"])
+        if "id" in names and is_meant_to_be_valid(case, ParameterLocation.PATH) and RANDOM.random() < 0.7:
             names["id"] = RANDOM.randrange(40)
-    if operation == "create_collection" and RANDOM.random() < 0.7:
-        send("DELETE", f"/collections/{names['collection_name']}" if names.get("collection_name") in PLAYGROUND
-             else f"/collections/{PLAYGROUND[0]}")
+    if operation == "create_collection" and names["collection_name"] in PLAYGROUND and RANDOM.random() < 0.7:
+        send("DELETE", f"/collections/{names['collection_name']}")
     if isinstance(case.body, (dict, list)) and is_meant_to_be_valid(case, ParameterLocation.BODY):
         case.body = fitted(case.body)
         if operation == "create_collection" and isinstance(case.body.get("shard_number"), int):

@@ -200,7 +200,8 @@ impl<P: DeserializeOwned + Send> FromRequestParts<Rest> for Call<P> {
     }
 }
 
-fn malformed_in(place: &str, text: impl std::fmt::Display) -> ApiError {
+/// A part of the request beside its body that cannot be read.
+pub(super) fn malformed_in(place: &str, text: impl std::fmt::Display) -> ApiError {
     ApiError::malformed(format_args!("Deserialize error in {place}: {text}"))
 }
 

@@ -139,7 +139,8 @@ fn service_operations() -> Vec<Operation> {
             .statuses(&[503]),
         Operation::new(GET, "/openapi.json", "openapi", "This document", Plain(document, openapi::serve)),
         Operation::new(GET, "/metrics", "metrics", "Metrics for Prometheus", Plain(metrics, process::metrics))
-            .query(&["anonymize", "per_collection", "timeout"]),
+            .query(&["anonymize", "per_collection", "timeout"])
+            .statuses(&[400]),
         Operation::new(GET, "/telemetry", "telemetry", "What the process says of itself", process::telemetry).query(&[
             "anonymize",
             "details_level",

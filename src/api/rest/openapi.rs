@@ -137,7 +137,7 @@ fn responses(operation: &Operation, schemas: &mut SchemaGenerator) -> Value {
     for status in statuses {
         let response = match (status, operation.answers) {
             (202, _) => accepted(),
-            (_, Answers::Content(kind)) if !is_call => json!({ "description": "Not now.", "content": { kind: {} } }),
+            (503, Answers::Content(kind)) if !is_call => json!({ "description": "Not now.", "content": { kind: {} } }),
             _ => json!({ "$ref": "#/components/responses/Error" }),
         };
         responses.insert(status.to_string(), response);

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Rest;
-use super::call::Call;
+use super::call::{Call, malformed_in};
 use super::config::{self, ConfigOut, ParamsOut};
-use super::envelope::{Envelope, answer};
+use super::envelope::{Answer, Envelope, answer};
 use super::shapes::KeyOut;
 use crate::api::status::{PROTOCOL_VERSION, TITLE};
 use crate::model::CollectionConfig;
@@ -56,14 +57,15 @@ pub(super) struct MetricsParams {
     per_collection: Option<bool>,
 }
 
-pub(super) async fn metrics(State(rest): State<Rest>, params: Query<MetricsParams>) -> Response {
+pub(super) async fn metrics(State(rest): State<Rest>, params: Result<Query<MetricsParams>, QueryRejection>) -> Answer {
+    let Query(params) = params.map_err(|rejection| malformed_in("query parameters", rejection.body_text()))?;
     let text = (rest.settings.metrics)();
     let text = match (params.per_collection.unwrap_or(true), params.anonymize.unwrap_or(false)) {
         (true, false) => text,
         (true, true) => with_collections(&text, |number| Some(number.to_string())),
         (false, _) => with_collections(&text, |_| None),
     };
-    ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], text).into_response()
+    Ok(([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], text).into_response())
 }
 
 /// `text` with other names of collections: `rename` is given the number of one. Lines of those without are left out.
