@@ -9,6 +9,7 @@
 //!
 //! What it deliberately does not do: speak a protocol, and choose which replica to ask (there is one node so far).
 
+mod advice;
 mod background;
 mod checks;
 mod collections;
@@ -34,6 +35,7 @@ mod topology;
 mod stalled_tests;
 mod write;
 
+pub use advice::UnindexedField;
 pub use error::Error;
 pub use query::FormulaError;
 pub use scope::Scope;
@@ -55,6 +57,7 @@ use crate::model::field_index::FieldIndexSchema;
 use crate::model::{CollectionConfig, Path, PointId, Record, VectorName};
 use crate::raft::{self, Group, Node};
 use crate::storage::{DbSettings, LogDb, PointDb};
+use advice::Advice;
 use background::Background;
 use gate::Gate;
 use lock::FolderLock;
@@ -237,6 +240,7 @@ struct Running {
     background: Arc<Background>,
     topology: TopologyHandle,
     rate_limits: RateLimits,
+    advice: Advice,
     tail_vectors_max: u64,
     snapshots_path: PathBuf,
     /// Dropped last: the databases are closed by then.
@@ -287,6 +291,7 @@ impl Service {
             background,
             topology,
             rate_limits: RateLimits::default(),
+            advice: Advice::default(),
             tail_vectors_max,
             snapshots_path: settings.snapshots_path,
             _lock: lock,

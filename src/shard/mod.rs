@@ -139,6 +139,11 @@ impl Shard {
         columns.into_iter().map(|(name, column)| (name, column.memory())).collect()
     }
 
+    /// How many points there are.
+    pub fn point_count(&self) -> u64 {
+        self.ids.read().len() as u64
+    }
+
     /// The shard's figures.
     pub fn status(&self) -> ShardStatus {
         let columns = self.all_columns();

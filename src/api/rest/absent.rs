@@ -16,7 +16,6 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 const ABSENT: &[AbsentRoute] = &[
-    ("/issues", &[(GET, "get issues"), (DELETE, "clear issues")]),
     ("/quotas", &[(GET, "get quotas"), (PUT, "update quotas")]),
     ("/logger", &[(GET, "get logger configuration"), (POST, "update logger configuration")]),
     ("/stacktrace", &[(GET, "get stack trace")]),

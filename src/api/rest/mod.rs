@@ -147,6 +147,8 @@ fn service_operations() -> Vec<Operation> {
             "per_collection",
             "timeout",
         ]),
+        Operation::new(GET, "/issues", "get_issues", "What could be set up better", reports::issues),
+        Operation::new(DELETE, "/issues", "clear_issues", "Forget the issues found so far", reports::clear_issues),
     ]
 }
 
@@ -177,7 +179,8 @@ fn collection_operations() -> Vec<Operation> {
             reports::optimizations,
         )
         .query(&["with", "completed_limit"]),
-        Operation::new(GET, "/collections/{name}/memory", "get_memory", "What takes memory", reports::memory),
+        Operation::new(GET, "/collections/{name}/memory", "get_memory", "What takes memory", reports::memory)
+            .query(TIMED),
     ]
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::call::Call;
 use super::envelope::{Envelope, answer};
 use crate::model::datetime::Timestamp;
-use crate::service::ShardReport;
+use crate::service::{ShardReport, UnindexedField};
 
 /// The name of the one optimization there is.
 const LINKING: &str = "linking";
@@ -103,6 +103,79 @@ pub(super) async fn optimizations(call: Call<String>) -> Envelope<Optimizations>
         idle_segments: asked.contains(&"idle_segments").then(|| idle.into_iter().map(segment).collect()),
     };
     answer(call.started, answered)
+}
+
+/// What could be set up better.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Issues {
+    issues: Vec<Issue>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Issue {
+    id: String,
+    description: String,
+    solution: Solution,
+    timestamp: String,
+    related_collection: String,
+}
+
+/// What to do about an issue.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IssueSolution")]
+#[serde(rename_all = "snake_case")]
+enum Solution {
+    /// One request; any one of them if there are several.
+    Immediate(Vec<Action>),
+}
+
+/// A request that solves an issue.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IssueAction")]
+struct Action {
+    message: String,
+    method: &'static str,
+    uri: String,
+    body: IndexBody,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IssueActionBody")]
+struct IndexBody {
+    field_name: String,
+    field_schema: &'static str,
+}
+
+impl From<UnindexedField> for Issue {
+    fn from(field: UnindexedField) -> Issue {
+        let UnindexedField { collection, key, kinds, noted_at } = field;
+        let action = |kind: &'static str| Action {
+            message: format!("Index the field by type {kind}"),
+            method: "PUT",
+            uri: format!("/collections/{collection}/index"),
+            body: IndexBody { field_name: key.to_string(), field_schema: kind },
+        };
+        Issue {
+            id: format!("UNINDEXED_FIELD/{collection}/{key}"),
+            description: format!(
+                "Requests filter collection `{collection}` by `{key}`, which has no index that can answer: the payloads \
+                 of its points are read"
+            ),
+            solution: Solution::Immediate(kinds.into_iter().map(action).collect()),
+            timestamp: jiff::Timestamp::from_microsecond(noted_at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string(),
+            related_collection: collection,
+        }
+    }
+}
+
+pub(super) async fn issues(call: Call<()>) -> Envelope<Issues> {
+    let fields = call.rest.service.unindexed_fields()?;
+    answer(call.started, Issues { issues: fields.into_iter().map(Issue::from).collect() })
+}
+
+pub(super) async fn clear_issues(call: Call<()>) -> Envelope<bool> {
+    call.rest.service.forget_unindexed_fields()?;
+    answer(call.started, true)
 }
 
 /// What takes memory, in bytes. What the shards of a node share (caches, memtables) is nobody's and not here.
