@@ -45,7 +45,7 @@ pub use slots::{Pin, SLOT_COUNT_MAX, Slots, SlotsFull};
 pub use sparse::{SparseCounts, SparseIndex, SparseParams};
 pub use stop::{Stop, Stopped};
 pub use validate::BrokenIndex;
-pub use vector_index::{IndexParams, VectorIndex};
+pub use vector_index::{IndexMemory, IndexParams, VectorIndex};
 
 #[cfg(test)]
 mod tests;

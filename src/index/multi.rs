@@ -9,7 +9,7 @@ use super::search::{Cost, Found, SearchParams};
 use super::shelf::Shelf;
 use super::slots::{Pin, Slots};
 use super::stop::{Stop, Stopped};
-use super::vector_index::IndexParams;
+use super::vector_index::{IndexMemory, IndexParams};
 use crate::distance::{Distances, max_sim_distance};
 use crate::model::{MultiVector, Slot};
 
@@ -30,6 +30,12 @@ impl MultiIndex {
     /// What the index was made for.
     pub fn params(&self) -> &IndexParams {
         &self.params
+    }
+
+    /// What it takes of memory. Looks at every vector.
+    pub fn memory(&self) -> IndexMemory {
+        let vector_bytes = self.vectors.memory_bytes(|vector| size_of_val(vector.values())) as u64;
+        IndexMemory { vector_bytes, link_bytes: 0 }
     }
 
     /// Stores the vector of a slot just allocated. It is found by every search that begins after the return.

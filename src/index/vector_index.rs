@@ -39,6 +39,15 @@ pub struct IndexParams {
     pub ef_construction: usize,
 }
 
+/// Bytes of memory an index has allocated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexMemory {
+    /// For the vectors themselves.
+    pub vector_bytes: u64,
+    /// For what finds them: links or posting lists.
+    pub link_bytes: u64,
+}
+
 /// The index of one named vector of one shard.
 #[derive(Debug)]
 pub struct VectorIndex {
@@ -121,6 +130,14 @@ impl VectorIndex {
     /// What the index was made for.
     pub fn params(&self) -> &IndexParams {
         &self.params
+    }
+
+    /// What it takes of memory.
+    pub fn memory(&self) -> IndexMemory {
+        IndexMemory {
+            vector_bytes: self.vectors.allocated_bytes() as u64,
+            link_bytes: self.graph.as_ref().map_or(0, Graph::allocated_bytes) as u64,
+        }
     }
 
     /// Stores the vector of a slot just allocated. It is found by every search that begins after the return.

@@ -9,6 +9,7 @@
 //!
 //! What it deliberately does not do: speak a protocol, and choose which replica to ask (there is one node so far).
 
+mod advice;
 mod background;
 mod checks;
 mod collections;
@@ -30,9 +31,12 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod topology;
+#[cfg(test)]
+mod stalled_tests;
 mod vector_names;
 mod write;
 
+pub use advice::UnindexedField;
 pub use error::Error;
 pub use query::FormulaError;
 pub use scope::Scope;
@@ -54,9 +58,10 @@ use crate::cluster::{META_GROUP, Meta};
 use crate::model::collection::ShardKey;
 use crate::model::datetime::Timestamp;
 use crate::model::field_index::FieldIndexSchema;
-use crate::model::{CollectionConfig, Path, PointId, Record};
+use crate::model::{CollectionConfig, Path, PointId, Record, VectorName};
 use crate::raft::{self, Group, Node};
 use crate::storage::{DbSettings, LogDb, PointDb};
+use advice::Advice;
 use background::Background;
 use gate::Gate;
 use lock::FolderLock;
@@ -182,6 +187,21 @@ pub struct ShardReport {
     pub point_count: u64,
     /// Log index of the last applied command.
     pub applied_index: u64,
+    /// Vectors in the graphs.
+    pub indexed_vector_count: u64,
+    /// Vectors waiting for the graphs.
+    pub tail_vector_count: u64,
+}
+
+/// What of a collection takes memory, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUsage {
+    /// By vector.
+    pub vectors: BTreeMap<VectorName, u64>,
+    /// What finds them: links and posting lists.
+    pub graphs: BTreeMap<VectorName, u64>,
+    /// The field indexes.
+    pub fields: BTreeMap<Path, u64>,
 }
 
 /// An alias and its target.
@@ -225,6 +245,7 @@ struct Running {
     background: Arc<Background>,
     topology: TopologyHandle,
     rate_limits: RateLimits,
+    advice: Advice,
     tail_vectors_max: u64,
     snapshots: SnapshotStore,
     /// Dropped last: the databases are closed by then.
@@ -276,6 +297,7 @@ impl Service {
             background,
             topology,
             rate_limits: RateLimits::default(),
+            advice: Advice::default(),
             tail_vectors_max,
             snapshots,
             _lock: lock,

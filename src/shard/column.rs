@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::distance::sparse_dot;
 use crate::index::{
-    Found, IndexParams, MultiIndex, Originals, Pin, Scratch, SearchParams, Slots, SparseIndex, SparseParams, Stop,
-    Stopped, VectorIndex,
+    Found, IndexMemory, IndexParams, MultiIndex, Originals, Pin, Scratch, SearchParams, Slots, SparseIndex,
+    SparseParams, Stop, Stopped, VectorIndex,
 };
 use crate::model::vector::normalize_rows;
 use crate::model::{Metric, Slot, Vector};
@@ -193,6 +193,14 @@ impl Column {
     }
 
     /// Lends the calling thread to the index for about `budget` units; how many were done.
+    pub(super) fn memory(&self) -> IndexMemory {
+        match self {
+            Column::Dense(index) => index.memory(),
+            Column::Sparse(index) => index.memory(),
+            Column::Multi(index) => index.memory(),
+        }
+    }
+
     pub(super) fn work(&self, scratch: &mut Scratch, budget: usize) -> usize {
         match self {
             Column::Dense(index) => index.work(scratch, budget),

@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::index::{CheckpointError, Scratch, Slots};
+use crate::index::{CheckpointError, IndexMemory, Scratch, Slots};
 use crate::model::field_index::FieldIndexKind;
 use crate::model::vector::split_stored_name;
 use crate::model::{NamedVectors, Path, PointId, PointVersion, Slot, VectorName};
@@ -132,12 +132,29 @@ impl Shard {
         result
     }
 
+    /// Keeps every change waiting while the guard lives.
+    #[cfg(test)]
+    pub(crate) fn hold_changes(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.writer.lock()
+    }
+
     /// Lends the calling thread to index building and repair for about `budget` vectors per index.
     /// Returns how many were done; 0 means there is nothing to do.
     pub fn index_work(&self, budget: usize) -> usize {
         let columns = self.all_columns();
         let others = self.build_fields(budget) + self.sweep_dropped(budget);
         others + self.with_scratch(|scratch| columns.iter().map(|column| column.work(scratch, budget)).sum::<usize>())
+    }
+
+    /// What each vector's index takes of memory. Looks at every sparse and every multivector.
+    pub fn vector_memory(&self) -> BTreeMap<VectorName, IndexMemory> {
+        let columns = self.columns.read().clone();
+        columns.into_iter().map(|(name, column)| (name, column.memory())).collect()
+    }
+
+    /// How many points there are.
+    pub fn point_count(&self) -> u64 {
+        self.ids.read().len() as u64
     }
 
     /// The shard's figures.

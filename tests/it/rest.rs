@@ -176,10 +176,60 @@ async fn clients_3_1_banner_health_metrics_and_telemetry() {
     assert_eq!(telemetry["id"], "the-node");
     assert_eq!(telemetry["app"]["version"], "1.19.0");
     assert_eq!(telemetry["app"]["startup"], "1970-01-01T00:00:00Z");
-    assert_eq!(telemetry["collections"]["number_of_collections"], 1);
-    assert_eq!(telemetry["collections"]["collections"][0]["name"], "c");
-    let anonymous = api.get("/telemetry?anonymize=true").await.result();
-    assert_eq!(anonymous["collections"]["collections"][0].get("name"), None);
+    assert_eq!(telemetry["collections"], json!({"number_of_collections": 1}), "level 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_1_1_telemetry_tells_as_much_as_is_asked_for() {
+    let api = Api::new().await;
+    let params = json!({"size": 2, "distance": "Dot"});
+    let config = json!({"vectors": {"secret": params}, "sparse_vectors": {"words": {}}, "metadata": {"owner": "me"}});
+    api.put("/collections/c", config).await.result();
+    let points = json!({"points": [{"id": 1, "vector": {"secret": [1, 2]}}]});
+    api.put("/collections/c/points?wait=true", points).await.result();
+
+    let of = async |query: &str| api.get(&format!("/telemetry?{query}")).await.result()["collections"].clone();
+    let one = of("details_level=1").await;
+    let collection = &one["collections"][0];
+    assert_eq!((&collection["name"], &collection["points"]), (&json!("c"), &json!(1)));
+    assert_eq!((&collection["vectors"], &collection["optimizers_status"]), (&json!(1), &json!("ok")));
+    assert_eq!(collection["params"]["vectors"]["secret"], params);
+    let two = of("details_level=2").await;
+    let collection = &two["collections"][0];
+    assert_eq!(collection["id"], "c");
+    assert_eq!(collection["config"]["metadata"], json!({"owner": "me"}));
+    assert_eq!(collection["shards"].as_array().unwrap().len(), 1);
+    assert_eq!(collection["shards"][0]["local"]["num_points"], 1);
+    assert_eq!(of("details_level=2&per_collection=false").await, json!({"number_of_collections": 1}));
+
+    for level in [1, 2] {
+        let anonymous = api.get(&format!("/telemetry?details_level={level}&anonymize=true")).await.result();
+        assert_ne!(anonymous["id"], "the-node");
+        let text = anonymous.to_string();
+        for word in ["secret", "words", "owner", "\"c\""] {
+            assert!(!text.contains(word), "{word} in {text}");
+        }
+        assert!(text.contains("\"Dot\""), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_1_1_the_description_is_served_and_names_what_the_router_serves() {
+    let api = Api::new().await;
+    let answer = api.get("/openapi.json").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.headers["content-type"], "application/json");
+    let document = answer.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    // Every path that is described is served: the answer to nothing is a 404 without a body.
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let path = path.replace('{', "a").replace('}', "");
+            let request = Request::builder().method(method.to_uppercase().as_str()).uri(&path);
+            let answer = api.send(request.body(Body::empty()).unwrap()).await;
+            assert!(!answer.bytes.is_empty(), "{method} {path}: {}", answer.status);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

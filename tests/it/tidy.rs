@@ -83,6 +83,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["server", "main"]),
     ("figment", &["server"]),
     ("subtle", &["api"]),
+    ("schemars", &["api"]),
 ];
 
 /// Macros that mark unfinished work or leak to the terminal.
