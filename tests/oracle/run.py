@@ -25,6 +25,7 @@ from qdrant_client import QdrantClient  # noqa: E402
 import compare  # noqa: E402
 import generate  # noqa: E402
 import mutants  # noqa: E402
+import protocol  # noqa: E402
 import ops  # noqa: E402
 from quiver_server import Server, ServerError  # noqa: E402
 
@@ -96,7 +97,7 @@ class Local:
         pass
 
     def clear(self):
-        self.client = QdrantClient(":memory:")
+        self.client = protocol.new_client()
 
 
 def step(op, oracle, target):
@@ -130,7 +131,7 @@ def play(operations, target, like=None):
     `like` is a divergence: only those of its kind count.
     """
     target.clear()
-    oracle = QdrantClient(":memory:")
+    oracle = protocol.new_client()
     for at, op in enumerate(operations):
         if wrong := step(op, oracle, target):
             return (at, wrong) if like is None or kind(wrong) == kind(like) else None
@@ -170,7 +171,7 @@ def shrink(operations, wrong, target, deadline):
 
 def run(target, seed, requests, report=print):
     """Runs a whole sequence; (operations done without divergence, failure or None)."""
-    oracle = QdrantClient(":memory:")
+    oracle = protocol.new_client()
     done, began, shown = [], time.monotonic(), time.monotonic()
     for op in sequence(seed, requests, oracle):
         done.append(op)
