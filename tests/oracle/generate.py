@@ -84,9 +84,10 @@ class Kind:
 
 
 class Generator:
-    def __init__(self, seed, oracle):
+    def __init__(self, seed, oracle, has_vector_names=False):
         self.random = np.random.default_rng(seed)
         self.oracle = oracle
+        self.operations = OPERATIONS + (VECTOR_NAME_OPERATIONS if has_vector_names else [])
         self.serial = 0
 
     # Small choices
@@ -331,7 +332,7 @@ class Generator:
 
     def condition_match(self, name, depth):
         path = self.field(["s", "tags", "tags[]", "n", "flag", "ünï", "obj.a", "obj.a.b", "arr[].x", "arr[].y", "mixed", "arr[].sub[].z", "t", "x", "y", "z", "b"])
-        kind = self.weighted([("value", 5), ("any", 3), ("except", 3), ("text", 2), ("text_any", 2), ("phrase", 2), ("prefix", 1), ("substring", 1)])
+        kind = self.weighted([("value", 5), ("any", 3), ("except", 3), ("text", 3), ("text_any", 2), ("phrase", 3), ("prefix", 1), ("substring", 1)])
         if kind == "value" and self.chance(0.5):
             return self.condition_of_a_point(name)
         if kind == "value":
@@ -340,7 +341,10 @@ class Generator:
             match = {kind: self.some(KEYWORDS, 0, 4) if self.chance(0.5) else self.some(list(range(-3, 5)), 0, 4)}
         else:
             path = self.field(["t", "t", "doc", "s", "tags", "arr[].y"])
-            match = {kind: self.one([*SENTENCES, *WORDS, *DOCUMENT_WORDS, "red blue", "quick brown", "green RED", "zzz", "apple pear", "Qui bro"])}
+            worded = sorted(field for field, params in self.indexes(name).items() if params["type"] == "text")
+            if worded and kind in ("text", "text_any", "phrase") and self.chance(0.6):
+                path = self.one(worded)
+            match = {kind: self.one([*SENTENCES, *WORDS, *DOCUMENT_WORDS, "red blue", "quick brown", "green RED", "zzz", "apple pear", "Qui bro", "gre", "pi", "the fox"])}
         return {"key": path, "match": match}
 
     def condition_of_a_point(self, name):
@@ -440,7 +444,7 @@ class Generator:
     def next(self):
         if len(self.collections()) < 3:
             return self.create_collection()
-        return getattr(self, self.weighted(OPERATIONS))()
+        return getattr(self, self.weighted(self.operations))()
 
     def vector_params(self, is_grid, form="dense", distance=None):
         params = {"size": self.number(2, 7), "distance": distance or self.one(DISTANCES)}
@@ -657,7 +661,7 @@ class Generator:
         op = {"op": "scroll", "name": name, "limit": self.limit(), "with_payload": self.with_payload(), "with_vectors": self.with_vectors()}
         if self.chance(0.35 if self.has_range_index(name) else 0.02):
             op["order_by"] = self.order_by(name)
-        if self.chance(0.02 if "order_by" in op else 0.5):
+        if self.chance(0.06 if "order_by" in op else 0.5):
             op["offset"] = self.spelled(self.known_id(name, 0.7))
         return op | {"filter": self.maybe_filter(name)}
 
@@ -757,6 +761,12 @@ class Generator:
 
     def level_fusion(self, name, level):
         count = len(level["prefetch"])
+        for one in level["prefetch"]:
+            if isinstance(one.get("query"), dict) and "sample" in one["query"]:
+                # Its order is random, and would decide the ranks.
+                del one["query"]
+                if "prefetch" in one:
+                    one["query"] = {"formula": "$score"}
         if self.chance(0.3):
             level["query"] = {"fusion": "dbsf"}
         elif self.chance(0.4):
@@ -986,8 +996,8 @@ class Generator:
 
     def create_index(self):
         name = self.target()
-        if self.chance(0.3):
-            field, schema = self.one(["t", "t", "doc", "doc", "s"]), self.one(TEXT_INDEXES)
+        if self.chance(0.35):
+            field, schema = self.one(["t", "t", "t", "doc", "doc", "s"]), self.one(TEXT_INDEXES)
             if field == "doc" and self.chance(0.7):
                 schema = TEXT_INDEXES[-1]
         elif self.chance(0.9):

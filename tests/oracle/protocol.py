@@ -523,15 +523,19 @@ def check_condition(condition, payload, point_id, has_vector):
 
 @contextlib.contextmanager
 def replaced(module, **replacements):
-    """Names of a module replaced for a while."""
-    before = {name: getattr(module, name) for name in replacements}
+    """Names of a module or a class replaced for a while."""
+    # What a class inherits is not its own: it is taken away again, not put in place.
+    before = {name: vars(module)[name] for name in replacements if name in vars(module)}
     for name, value in replacements.items():
         setattr(module, name, value)
     try:
         yield
     finally:
-        for name, value in before.items():
-            setattr(module, name, value)
+        for name in replacements:
+            if name in before:
+                setattr(module, name, before[name])
+            else:
+                delattr(module, name)
 
 
 original_last_argmax = local_collection.last_argmax

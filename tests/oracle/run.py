@@ -111,9 +111,9 @@ def step(op, oracle, target):
         return f"server fault: {fault}"
 
 
-def sequence(seed, requests, oracle):
+def sequence(seed, requests, oracle, has_vector_names):
     """The operations of a run, each made when the ones before it have been done."""
-    maker = generate.Generator(seed, oracle)
+    maker = generate.Generator(seed, oracle, has_vector_names)
     restarts = {requests * at // (RESTARTS + 1): how for at, how in zip(range(1, RESTARTS + 1), ["term", "kill"] * RESTARTS)}
     for at in range(requests):
         if at in restarts:
@@ -169,11 +169,13 @@ def shrink(operations, wrong, target, deadline):
     return operations, wrong
 
 
-def run(target, seed, requests, report=print):
+def run(target, seed, requests, report=print, has_vector_names=True):
     """Runs a whole sequence; (operations done without divergence, failure or None)."""
+    compare.compared.clear()
+    compare.left_out.clear()
     oracle = protocol.new_client()
     done, began, shown = [], time.monotonic(), time.monotonic()
-    for op in sequence(seed, requests, oracle):
+    for op in sequence(seed, requests, oracle, has_vector_names):
         done.append(op)
         if wrong := step(op, oracle, target):
             return len(done) - 1, (done, wrong)
@@ -181,6 +183,8 @@ def run(target, seed, requests, report=print):
             shown = time.monotonic()
             report(f"  {len(done)} operations in {shown - began:.0f} s")
     report(f"  {len(done)} operations in {time.monotonic() - began:.1f} s: {tally(done)}")
+    report(f"  {sum(compare.compared.values())} answers compared in order: {listed(compare.compared)}")
+    report(f"  {sum(compare.left_out.values())} of them left out, as rounding may have decided them: {listed(compare.left_out)}")
     return len(done), None
 
 
@@ -188,7 +192,11 @@ def tally(operations):
     counts = {}
     for op in operations:
         counts[op["op"]] = counts.get(op["op"], 0) + 1
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return listed(counts)
+
+
+def listed(counts):
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: -item[1])) or "none"
 
 
 def main():
@@ -198,6 +206,7 @@ def main():
     parser.add_argument("--requests", type=int, default=3000)
     parser.add_argument("--binary", help="default: $QUIVER_BINARY, or the newest build")
     parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS), help="with --transport local: break the stand-in")
+    parser.add_argument("--no-vector-names", action="store_true", help="do not add and drop vectors of a living collection")
     parser.add_argument("--replay", type=pathlib.Path, help="run the operations of this file instead of random ones")
     parser.add_argument("--save", type=pathlib.Path, help="write a divergence's operations to this file")
     arguments = parser.parse_args()
@@ -215,7 +224,7 @@ def main():
             if found:
                 passed, failure = found[0], (operations[: found[0] + 1], found[1])
         else:
-            passed, failure = run(target, seed, arguments.requests, lambda text: print(text, flush=True))
+            passed, failure = run(target, seed, arguments.requests, lambda text: print(text, flush=True), not arguments.no_vector_names)
         if failure:
             operations, wrong = failure
             print(f"DIVERGENCE after {passed} operations (seed {seed}):\n  {wrong}\n  {json.dumps(operations[-1], ensure_ascii=False)}", flush=True)
