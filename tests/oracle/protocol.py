@@ -159,8 +159,9 @@ class ProtocolCollection(local_collection.LocalCollection):
             kept = next((at for at, hit in enumerate(hits) if not passes(hit.score)), len(hits))
             hits = hits[:kept]
         ranked = Hits(hits, exact)
-        if self.depth:
-            ranked.check_neighbors("the limit of a prefetch", [limit + offset - 1])
+        at = limit + offset - 1
+        if self.depth and at < len(ranked) - 1 and near(ranked[at].score, ranked[at + 1].score):
+            watch.doubt("equals at the limit of a prefetch")  # which of them are found is free
         return Hits([self.dressed(hit, with_payload, with_vectors) for hit in ranked[offset : limit + offset]], exact)
 
     def dressed(self, hit, with_payload, with_vectors):
@@ -278,6 +279,11 @@ class ProtocolCollection(local_collection.LocalCollection):
             raise ValueError(f"No appropriate index for faceting: `{key}`. Please create one to facet on this field.")
         hits = super().facet(key, facet_filter, ALL).hits
         return models.FacetResponse(hits=[hit for hit in hits if INDEXABLE[kind](hit.value)][:limit])
+
+    def _search_distance_matrix(self, query_filter=None, limit=3, sample=10, using=None):
+        if (using or "") not in self._all_vectors_keys:
+            raise ValueError(f"Wrong input: Not existing vector name error: {using}")
+        return super()._search_distance_matrix(query_filter, limit, sample, using)
 
     # Trees
 

@@ -128,13 +128,13 @@ def sequence(seed, requests, oracle, has_vector_names):
 def play(operations, target, like=None):
     """Does `operations` from an empty database: (index, what is wrong) of the first divergence, or None.
 
-    `like` is a divergence: only those of its kind count.
+    `like` is a divergence: only those of its kind count, and only at the last operation.
     """
     target.clear()
     oracle = protocol.new_client()
     for at, op in enumerate(operations):
         if wrong := step(op, oracle, target):
-            return (at, wrong) if like is None or kind(wrong) == kind(like) else None
+            return (at, wrong) if like is None or (kind(wrong) == kind(like) and at == len(operations) - 1) else None
     return None
 
 
