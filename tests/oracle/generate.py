@@ -213,11 +213,14 @@ class Generator:
     def broken_vectors(self, name, schema):
         vector = self.one(sorted(schema))
         kind = schema[vector]
-        wrong = [{"nope": [1.0, 2.0]}, {vector: self.a_vector(name, dataclasses.replace(kind, size=kind.size + 1)) if kind.form != "sparse" else [1.0, 2.0]}, self.components(name, Kind(9, "Dot"))]
+        # A dense vector in the place of a multivector is one of one row: see DIFFERENCES.md.
+        wrong = [{"nope": [1.0, 2.0]}, {vector: self.a_vector(name, dataclasses.replace(kind, size=kind.size + 1)) if kind.form != "sparse" else [1.0, 2.0]}]
+        if schema.get("", kind).form != "multi":
+            wrong.append(self.components(name, Kind(9, "Dot")))
         if kind.form == "sparse":
             wrong += [{vector: {"indices": [1, 1], "values": [1.0, 2.0]}}, {vector: {"indices": [1, 2], "values": [1.0]}}]
         if kind.form == "multi":
-            wrong += [{vector: [self.components(name, kind), [1.0]]}, {vector: [[]]}, {vector: self.components(name, kind)}]
+            wrong += [{vector: [self.components(name, kind), [1.0]]}, {vector: [[]]}]
         return self.one(wrong)
 
     def point_vectors(self, name):
@@ -868,7 +871,7 @@ class Generator:
     def query_vector(self, name, kind):
         """Mostly of the right shape. One component would be spread over all by local mode."""
         if self.chance(0.003):
-            return self.one([self.components(name, Kind(kind.size + 1, "Dot")), {"indices": [1, 1], "values": [1.0, 1.0]} if kind.form == "sparse" else self.components(name, Kind(kind.size + 2, "Dot"))])
+            return {"indices": [1, 1], "values": [1.0, 1.0]} if kind.form == "sparse" else self.a_vector(name, dataclasses.replace(kind, size=kind.size + 1))
         return self.a_vector(name, kind)
 
     def query_object(self, kind, example):
@@ -961,7 +964,7 @@ class Generator:
         return {"op": "old", "kind": kind, "form": form, "name": name, "searches": searches}
 
     def old_search(self, name, kind):
-        schema = {vector: of for vector, of in self.schema(name).items() if of.form != "multi"} or {"": Kind(4, "Dot")}
+        schema = {vector: of for vector, of in self.schema(name).items() if of.form != "multi"} or {"nope": Kind(4, "Dot")}
         level = {"filter": self.maybe_filter(name)}
         vector = self.one(sorted(schema))
         of = schema[vector]

@@ -171,7 +171,12 @@ class ProtocolCollection(local_collection.LocalCollection):
 
     def search(self, query_vector, query_filter=None, limit=10, offset=None, with_payload=True, with_vectors=False, score_threshold=None, idf_corpus=None):
         name, query = self._resolve_query_vector_name(query_vector)
-        hits = super().search(query_vector, query_filter, ALL, 0, False, False, None, idf_corpus)
+        try:
+            hits = super().search(query_vector, query_filter, ALL, 0, False, False, None, idf_corpus)
+        except TypeError:
+            if self.payload:
+                raise
+            hits = []  # local mode stumbles over pairs where there are no points
         is_plain = isinstance(query, (list, np.ndarray, models.SparseVector))
         smaller_metric = self.metric(name) in SMALLER_IS_BETTER
         exact = self.has_exact_scores(name, query)
@@ -313,6 +318,10 @@ class ProtocolCollection(local_collection.LocalCollection):
                     watch.doubt("the deviation of nearly equal scores")
         is_fused = isinstance(query, (models.FusionQuery, models.RrfQuery, models.FormulaQuery))
         if not is_fused:
+            if not any(sources):
+                # Local mode does not look at the query then.
+                nothing = models.Filter(must=[models.HasIdCondition(has_id=[])])
+                return self._query_collection(query, using, nothing, limit, offset, with_payload, with_vectors, score_threshold, idf_corpus)
             return super()._merge_sources(sources, query, limit, offset, using, None, score_threshold, with_payload, with_vectors, idf_corpus)
         merged = super()._merge_sources(sources, query, ALL, 0, using, None, None, False, False, idf_corpus)
         for hit in merged:

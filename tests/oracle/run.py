@@ -140,7 +140,7 @@ def play(operations, target, like=None):
 
 def kind(wrong):
     """The words of a divergence before its particulars."""
-    return re.split(r"[\d:({]", wrong)[0]
+    return re.split(r"[\d:({]", re.sub(r"^(search|row|group) [^:]*: ", "", wrong))[0]
 
 
 def shrink(operations, wrong, target, deadline):
