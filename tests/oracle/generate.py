@@ -879,7 +879,8 @@ class Generator:
 
     def query_mmr(self, kind, example):
         # Shares that f32 holds exactly.
-        mmr = {"diversity": self.one([0.0, 0.25, 0.5, 0.75, 1.0])} if self.chance(0.8) else {}
+        mmr = {"diversity": self.one([0.0, 0.25, 0.5, 0.75, 0.75])  # TODO
+                } if self.chance(0.8) else {}
         return {"nearest": example(), "mmr": mmr | ({"candidates_limit": self.one([1000, 1000, self.number(1, 40)])} if self.chance(0.8) else {})}
 
     def query_recommend(self, kind, example):
@@ -911,8 +912,9 @@ class Generator:
         """Another collection whose points are looked up, or this one under another vector name."""
         here = self.aliases().get(name, name)
         fitting = [(one, other) for one in self.collections() for other, of in self.schema(one).items() if of.fits(kind) and (one, other) != (here, vector)]
-        if self.chance(0.03):
-            fitting = [(one, self.one(VECTOR_NAMES)) for one in self.collections()]
+        others = [(one, other) for one in self.collections() for other, of in self.schema(one).items() if of.form == kind.form]
+        if others and self.chance(0.03):
+            fitting = others + [(self.one(self.collections()), "nope")]
         elif not fitting:
             fitting = [(here, vector)]
         other, held = self.one(fitting)

@@ -282,7 +282,9 @@ class ProtocolCollection(local_collection.LocalCollection):
         kind = self.index_kind(key)
         if kind not in FACETED or self.field_indexes[key].get("lookup") is False:
             raise ValueError(f"No appropriate index for faceting: `{key}`. Please create one to facet on this field.")
-        hits = super().facet(key, facet_filter, ALL).hits
+        # Texts of a keyword index are as they are; local mode spells every UUID anew.
+        with contextlib.nullcontext() if kind == "uuid" else replaced(local_collection, parse_uuid=lambda value: None):
+            hits = super().facet(key, facet_filter, ALL).hits
         return models.FacetResponse(hits=[hit for hit in hits if INDEXABLE[kind](hit.value)][:limit])
 
     def _search_distance_matrix(self, query_filter=None, limit=3, sample=10, using=None):
@@ -314,7 +316,9 @@ class ProtocolCollection(local_collection.LocalCollection):
                 listed.check_neighbors("ranks of a fused list", range(len(listed)))
             elif isinstance(query, models.FusionQuery) and len(source) > 1:
                 scores = [hit.score for hit in source]
-                if 0 < max(scores) - min(scores) <= 1e-4 * max(map(abs, scores)) or (max(scores) == min(scores) and not is_exact_number(scores[0])):
+                # Scores are divided by their deviation, and so is what rounding does to them.
+                spread = max(scores) - min(scores)
+                if spread <= 4e-3 * max(1.0, *map(abs, scores)) and not (spread == 0.0 and is_exact_number(scores[0])):
                     watch.doubt("the deviation of nearly equal scores")
         is_fused = isinstance(query, (models.FusionQuery, models.RrfQuery, models.FormulaQuery))
         if not is_fused:
@@ -410,11 +414,15 @@ class ProtocolLocal(qdrant_local.QdrantLocal):
         return super().query_points_groups(collection_name, group_by, query, using, prefetch, query_filter, **rest)
 
     def without_mentioned(self, collection_name, prefetch, query_filter):
-        """A point that some level searches by is no answer at any level; local mode leaves it out of its own level only."""
+        """A point that some level searches by is no answer at any level; local mode leaves it out of its own level only.
+
+        Filters are checked here, too: local mode checks them when they have been merged.
+        """
         mentioned = []
 
         def collect(prefetches):
             for one in prefetches if isinstance(prefetches, list) else [prefetches] if prefetches else []:
+                payload_filters.validate_filter(one.filter)
                 if one.query is not None:
                     mentioned.extend(self._resolve_query_input(collection_name, one.query, one.using, one.lookup_from)[1])
                 collect(one.prefetch)
@@ -553,6 +561,13 @@ def replaced(module, **replacements):
                 delattr(module, name)
 
 
+def cosine_similarity(query, vectors):
+    """Local mode normalises what it stores anew each time it is read, which moves the last bits to and fro."""
+    return original_cosine_similarity(query, np.array(vectors))
+
+
+original_cosine_similarity = distances.cosine_similarity
+distances.cosine_similarity = cosine_similarity
 original_last_argmax = local_collection.last_argmax
 original_check_condition = payload_filters.check_condition
 local_collection.last_argmax = last_argmax

@@ -9,6 +9,7 @@ turn. `--transport local` compares local mode with itself: it tests this test.
 
 import argparse
 import contextlib
+import copy
 import json
 import pathlib
 import re
@@ -132,7 +133,7 @@ def play(operations, target, like=None):
     """
     target.clear()
     oracle = protocol.new_client()
-    for at, op in enumerate(operations):
+    for at, op in enumerate(copy.deepcopy(operations)):
         if wrong := step(op, oracle, target):
             return (at, wrong) if like is None or (kind(wrong) == kind(like) and at == len(operations) - 1) else None
     return None
@@ -176,7 +177,7 @@ def run(target, seed, requests, report=print, has_vector_names=True):
     oracle = protocol.new_client()
     done, began, shown = [], time.monotonic(), time.monotonic()
     for op in sequence(seed, requests, oracle, has_vector_names):
-        done.append(op)
+        done.append(copy.deepcopy(op))  # clients keep parts of what they are given, and change them
         if wrong := step(op, oracle, target):
             return len(done) - 1, (done, wrong)
         if time.monotonic() - shown > 10:
