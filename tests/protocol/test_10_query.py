@@ -548,7 +548,8 @@ def test_10_4_2_filters_are_not_checked_again_above_the_leaves(wire, line):
     # Merged alternatives let 3 through below; the root alone would not.
     leaf = {"query": [1, 0], "filter": {"should": [n_is(3)]}}
     inner = {"prefetch": leaf, "query": [1, 0], "filter": {"should": [n_is(4)]}}
-    assert ids(wire.query(line, {"prefetch": inner, "query": [1, 0], "filter": {"should": [n_is(5)]}})) == [5, 4, 3]
+    for root in ([1, 0], {"order_by": {"key": "n", "direction": "desc"}}):
+        assert ids(wire.query(line, {"prefetch": inner, "query": root, "filter": {"should": [n_is(5)]}})) == [5, 4, 3]
 
 
 def test_10_4_3_fusion_takes_the_lists_in_order_then_offset_and_limit(wire, line):

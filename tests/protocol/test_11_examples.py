@@ -208,6 +208,11 @@ def test_11_7_feedback_weighs_every_ordered_pair(wire, examples, metric):
     check(search(wire, examples, query, metric), scored(metric, formula, without=(3,)))
 
 
+def test_11_6_context_counts_an_equal_pair_as_a_little_wrong(wire, examples):
+    hits = search(wire, examples, {"context": {"positive": A, "negative": A}}, "Dot")
+    assert [score for _, score in pairs(hits)] == [pytest.approx(-EPSILON, rel=1e-3)] * len(POINTS)
+
+
 def feedback_query(feedback, a=1.0, b=1.0, c=1.0):
     return {"relevance_feedback": {"target": A, "feedback": feedback, "strategy": {"naive": {"a": a, "b": b, "c": c}}}}
 
