@@ -40,7 +40,7 @@ def examples(rest, make):
     """`POINTS` under each metric; `SPARSE` as `s`; `MULTI` as `m`, under Dot."""
     dense = {metric: {"size": 2, "distance": metric} for metric in METRICS}
     multi = {"m": {"size": 2, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}}}
-    name = make(dense | multi, sparse_vectors={"s": {}})
+    name = make(dense | multi, sparse_vectors={"s": {}}, shard_number=2)
     for id, point in POINTS.items():
         vector = dict.fromkeys(METRICS, point)
         if id in SPARSE:

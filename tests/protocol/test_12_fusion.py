@@ -27,7 +27,7 @@ LISTS = {
 
 @pytest.fixture(scope="module")
 def lists(rest, make):
-    name = make({"d": {"size": 1, "distance": "Dot"}, "e": {"size": 1, "distance": "Euclid"}})
+    name = make({"d": {"size": 1, "distance": "Dot"}, "e": {"size": 1, "distance": "Euclid"}}, shard_number=2)
     for id in range(1, 13):
         rest.put(name, (id, {"d": [id], "e": [id]}, {key: scores[id] for key, scores in LISTS.items() if id in scores}))
     return name

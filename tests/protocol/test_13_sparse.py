@@ -52,7 +52,7 @@ def sparse(entries):
 
 @pytest.fixture(scope="module")
 def plain(rest, make):
-    name = make({"d": {"size": 1, "distance": "Dot"}}, sparse_vectors={"s": {}})
+    name = make({"d": {"size": 1, "distance": "Dot"}}, sparse_vectors={"s": {}}, shard_number=2)
     vectors = {1: {1: 1.0, 7: 2.0}, 2: {1: -3.0}, 3: {2: 1.0}, 4: {1: 0.5, 2: -0.5, 4294967295: 1.0}, 5: {}}
     rest.put(name, *[(id, {"s": sparse(vector)}) for id, vector in vectors.items()], (6, {"d": [1]}))
     return name
@@ -97,7 +97,7 @@ GROUP = {1: "a", 2: "a", 3: "b", 4: "b", 5: "b", 6: "a"}
 @pytest.fixture(scope="module")
 def corpus(rest, make):
     """`s` with the modifier, `t` without; point 6 has neither."""
-    name = make({"d": {"size": 1, "distance": "Dot"}}, sparse_vectors={"s": {"modifier": "idf"}, "t": {}})
+    name = make({"d": {"size": 1, "distance": "Dot"}}, sparse_vectors={"s": {"modifier": "idf"}, "t": {}}, shard_number=2)
     for id, vector in VECTORS.items():
         rest.put(name, (id, {"s": sparse(vector), "t": sparse(vector)}, {"group": GROUP[id]}))
     rest.put(name, (6, {"d": [1]}, {"group": "a"}))
@@ -228,7 +228,7 @@ def document(text, model="qdrant/bm25", **options):
 @pytest.fixture(scope="module")
 def texts(rest, make):
     """`t` and `i` (with the modifier) hold weights, `d` is dense. Point 1 is `TEXT`; 2 and 3 are others."""
-    name = make({"d": {"size": 1, "distance": "Dot"}}, sparse_vectors={"t": {}, "i": {"modifier": "idf"}})
+    name = make({"d": {"size": 1, "distance": "Dot"}}, sparse_vectors={"t": {}, "i": {"modifier": "idf"}}, shard_number=2)
     for id, text in {1: TEXT, 2: "brown bears and brown bats", 3: "a quick note"}.items():
         rest.put(name, (id, {"t": document(text), "i": document(text)}, {"g": id}))
     return name
@@ -463,7 +463,7 @@ WORDS = {
 
 @pytest.fixture(scope="module")
 def library(rest, make):
-    name = make(None)
+    name = make(None, shard_number=2)
     rest.create_index(name, "body", {"type": "text", "scoring": True})
     rest.create_index(name, "bare", {"type": "text"})
     for id, words in WORDS.items():

@@ -48,7 +48,7 @@ PAYLOAD = {
 @pytest.fixture(scope="module")
 def points(rest, make):
     """Point 1 has `PAYLOAD`. Under `d` (Dot) and `e` (Euclid) point i is (i,); 2 to 5 have `r`: i."""
-    name = make({"d": {"size": 1, "distance": "Dot"}, "e": {"size": 1, "distance": "Euclid"}})
+    name = make({"d": {"size": 1, "distance": "Dot"}, "e": {"size": 1, "distance": "Euclid"}}, shard_number=2)
     rest.put(name, (1, {"d": [1], "e": [1]}, PAYLOAD))
     rest.put(name, *[(i, {"d": [i], "e": [i]}, {"r": i}) for i in range(2, 6)])
     return name

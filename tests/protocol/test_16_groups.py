@@ -44,7 +44,7 @@ KEYS = {
 @pytest.fixture(scope="module")
 def keyed(rest, make):
     """Point i is (i,) under Dot and has `k`: KEYS[i]. 16 has no `k`."""
-    name = make(1)
+    name = make(1, shard_number=2)
     for id in range(1, 18):
         rest.put(name, (id, [id], {"k": KEYS[id], "deep": {"list": [{"k": KEYS[id]}]}} if id in KEYS else {}))
     return name
@@ -90,7 +90,7 @@ def test_16_1_the_path_must_be_one(wire, keyed):
 @pytest.fixture(scope="module")
 def chunks(rest, make):
     """Point 10 d + c is chunk c (0 to 4) of document d (0 to 5): (10 d + c, 0) under `d` and `e`. Text and time ascend with it."""
-    name = make({"d": {"size": 2, "distance": "Dot"}, "e": {"size": 2, "distance": "Euclid"}}, sparse_vectors={"s": {}})
+    name = make({"d": {"size": 2, "distance": "Dot"}, "e": {"size": 2, "distance": "Euclid"}}, sparse_vectors={"s": {}}, shard_number=2)
     rest.create_index(name, "at", "integer")
     for d in range(6):
         rest.put(
