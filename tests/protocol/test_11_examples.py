@@ -241,12 +241,13 @@ def test_11_8_sparse_points_without_overlap_count_as_zero_and_are_found(wire, ex
     best = lambda point: ssig(s(point, p)) if s(point, p) > s(point, n) else -ssig(s(point, n))
     side = lambda point: (s(point, p) > s(point, n)) - (s(point, p) < s(point, n))
     gain = lambda point: s(point, p) + (2 - 1) * 1 * (s(point, n) - s(point, p))
+    pair = [{"positive": sparse(p), "negative": sparse(n)}]
     feedback = [{"example": sparse(n), "score": 2}, {"example": sparse(p), "score": 1}]
     cases = [
         (recommend([sparse(p)], [sparse(n)], "best_score"), best),
         (recommend([sparse(p)], [sparse(n)], "sum_scores"), lambda point: s(point, p) - s(point, n)),
-        ({"discover": {"target": sparse(p), "context": [{"positive": sparse(p), "negative": sparse(n)}]}}, lambda point: side(point) + ssig(s(point, p))),
-        ({"context": [{"positive": sparse(p), "negative": sparse(n)}]}, lambda point: fsig(min(s(point, p) - s(point, n) - EPSILON, 0))),
+        ({"discover": {"target": sparse(p), "context": pair}}, lambda point: side(point) + ssig(s(point, p))),
+        ({"context": pair}, lambda point: fsig(min(s(point, p) - s(point, n) - EPSILON, 0))),
         ({"relevance_feedback": {"target": sparse(p), "feedback": feedback, "strategy": {"naive": {"a": 1, "b": 1, "c": 1}}}}, gain),
     ]
     for query, formula in cases:

@@ -331,7 +331,8 @@ def test_13_3_1_place_of_queries(wire, texts):
             by_vector = {"query": of_vectors[kind], "using": using}
             got = wire.query(texts, by_text)
             assert got and got == wire.query(texts, by_vector), kind
-            fused = lambda leaf: wire.query(texts, {"prefetch": [leaf, {"prefetch": leaf, "query": {"formula": "$score"}}], "query": {"fusion": "rrf"}})
+            over = lambda leaf: {"prefetch": leaf, "query": {"formula": "$score"}}
+            fused = lambda leaf: wire.query(texts, {"prefetch": [leaf, over(leaf)], "query": {"fusion": "rrf"}})
             assert fused(by_text) == fused(by_vector)
             assert wire.query_batch(texts, [by_text, by_vector]) == [got, got]
             grouped = lambda body: wire.query_groups(texts, body | {"group_by": "g"})

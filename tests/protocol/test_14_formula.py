@@ -297,7 +297,8 @@ def test_14_5_defaults_of_scores_are_parsed_like_variables(wire, points):
     prefetch = [ONE, REST_OF_THEM]
     for key, variable in [("$score[1]", "$score[1]"), ("$score[9]", "$score[9]")]:
         assert evaluate(wire, points, variable, {key: 0.25}) == 0.25
-    hits = wire.query(points, {"prefetch": prefetch, "query": {"formula": {"sum": ["$score", {"mult": [10, "$score[1]"]}]}, "defaults": {"$score": 0.5}}})
+    formula = {"sum": ["$score", {"mult": [10, "$score[1]"]}]}
+    hits = wire.query(points, {"prefetch": prefetch, "query": {"formula": formula, "defaults": {"$score": 0.5}}})
     # `$score` is `$score[0]`: 1.0 for point 1, the default for the others.
     assert {id: score for id, score in pairs(hits)} == {1: 1.0} | dict.fromkeys(range(2, 6), 10.5)
     assert evaluate(wire, points, "$score", {"$score[0]": 0.25}) == 1.0

@@ -5,7 +5,7 @@ import pytest
 from figures import check, ids, larger_is_better, pairs, ranked, shown, sim
 
 RULES = {
-    "15.1": "candidates are a nearest search of candidates_limit (default: the limit) under filter and threshold; fewer than two are returned as they are",
+    "15.1": "candidates: a nearest search of candidates_limit (the limit) under filter and threshold; fewer than two are returned as they are",
     "15.2 pick": "largest sim first, then lambda sim(query) - (1 - lambda) max sim(picked), lambda = 1 - diversity",
     "15.2 equal": "equals: the last pending; its place is taken by the last (swap-remove)",
     "15.3 output": "in pick order with the original shown scores; dense, sparse, multi",

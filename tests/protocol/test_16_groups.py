@@ -93,13 +93,9 @@ def chunks(rest, make):
     name = make({"d": {"size": 2, "distance": "Dot"}, "e": {"size": 2, "distance": "Euclid"}}, sparse_vectors={"s": {}}, shard_number=2)
     rest.create_index(name, "at", "integer")
     for d in range(6):
-        rest.put(
-            name,
-            *[
-                (10 * d + c, {"d": [10 * d + c, 1], "e": [10 * d + c, 1], "s": {"indices": [1], "values": [10 * d + c]}}, {"doc": d, "chunk": c, "at": 10 * d + c})
-                for c in range(5)
-            ],
-        )
+        for at in range(10 * d, 10 * d + 5):
+            vector = {"d": [at, 1], "e": [at, 1], "s": {"indices": [1], "values": [at]}}
+            rest.put(name, (at, vector, {"doc": d, "chunk": at % 10, "at": at}))
     return name
 
 

@@ -43,6 +43,8 @@ def other(rest, make):
 
 FEW = {"must": [{"key": "n", "range": {"lt": 9}}]}
 SPARSE = {"indices": [104, 1], "values": [50, 1]}
+#: A vector as search takes it, as a query takes it, and its name.
+FORMS = [([1, 0.5], [1, 0.5], ""), ({"name": "e", "vector": [7, 1]}, [7, 1], "e"), ({"name": "s", "vector": SPARSE}, SPARSE, "s")]
 #: What may stand beside any of them.
 MORE = [
     {},
@@ -64,7 +66,7 @@ def test_17_1_search_by_hand(wire, line):
 
 
 def test_17_1_search_is_a_query_by_a_vector(wire, line):
-    for vector, query, using in [([1, 0.5], [1, 0.5], ""), ({"name": "e", "vector": [7, 1]}, [7, 1], "e"), ({"name": "s", "vector": SPARSE}, SPARSE, "s")]:
+    for vector, query, using in FORMS:
         for more in MORE:
             body = {"limit": 4} | more
             assert old(wire, "search", line, {"vector": vector} | body) == wire.query(line, {"query": query, "using": using} | body)
@@ -157,7 +159,7 @@ def test_17_1_groups_of_a_search(wire, line, other):
     assert [(group["id"], ids(group["hits"])) for group in got] == [("g3", [12, 11]), ("g2", [9, 8])]
     for more in ({}, {"filter": FEW}, {"with_payload": ["n"], "with_vector": ["e"]}, {"score_threshold": 8}, {"params": {"exact": True}}):
         body = grouping | more
-        for vector, query, using in [([1, 0], [1, 0], ""), ({"name": "e", "vector": [7, 1]}, [7, 1], "e"), ({"name": "s", "vector": SPARSE}, SPARSE, "s")]:
+        for vector, query, using in FORMS:
             got = old(wire, "search/groups", line, {"vector": vector} | body)
             assert got == wire.query_groups(line, {"query": query, "using": using} | body)
     lookup = {"with_lookup": {"collection": other, "with_payload": True}, "group_by": "n", "limit": 1, "group_size": 1}
@@ -180,7 +182,11 @@ def test_17_1_groups_of_a_recommend(wire, line, other):
 
 
 BATCHES = {
-    "search": [{"vector": [1, 0], "limit": 2}, {"vector": {"name": "e", "vector": [5, 0]}, "limit": 3, "with_payload": True}, {"vector": [0, 1], "limit": 1, "offset": 3}],
+    "search": [
+        {"vector": [1, 0], "limit": 2},
+        {"vector": {"name": "e", "vector": [5, 0]}, "limit": 3, "with_payload": True},
+        {"vector": [0, 1], "limit": 1, "offset": 3},
+    ],
     "recommend": [{"positive": [3], "limit": 2}, {"positive": [12], "negative": [1], "strategy": "best_score", "limit": 3, "using": "e"}],
     "discover": [{"target": 3, "limit": 2}, {"context": [{"positive": 12, "negative": 1}], "limit": 3, "filter": FEW}],
 }
@@ -198,7 +204,11 @@ def test_17_1_batch_is_a_list_of_lists_in_order(wire, line, kind):
 
 @pytest.mark.parametrize("kind", BATCHES)
 def test_17_1_batch_with_a_bad_entry_fails(wire, line, kind):
-    bad = {"search": {"vector": {"name": "nope", "vector": [1]}}, "recommend": {"positive": [3], "using": "nope"}, "discover": {"target": 3, "using": "nope"}}
+    bad = {
+        "search": {"vector": {"name": "nope", "vector": [1]}},
+        "recommend": {"positive": [3], "using": "nope"},
+        "discover": {"target": 3, "using": "nope"},
+    }
     with wire.refuses(wrong_input("Not existing vector name error: nope")):
         old(wire, f"{kind}/batch", line, {"searches": BATCHES[kind] + [bad[kind] | {"limit": 1}]})
 

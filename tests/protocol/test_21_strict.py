@@ -69,7 +69,8 @@ def strict(rest, make):
             name = make(vectors, sparse_vectors={"s": {"modifier": "idf"}}, **config)
             for field, schema in (indexes or {}).items():
                 rest.create_index(name, field, schema)
-            rest.upsert(name, {"points": [point | {"vector": {k: v for k, v in point["vector"].items() if k in vectors or k == "s"}} for point in POINTS]})
+            there = lambda named: {key: vector for key, vector in named.items() if key in vectors or key == "s"}
+            rest.upsert(name, {"points": [point | {"vector": there(point["vector"])} for point in POINTS]})
             rest.patch(name, {"strict_mode_config": {"enabled": True} | settings})
             made[key] = name
         return made[key]
@@ -160,7 +161,9 @@ READS_WITH_TIMEOUT = {
     "matrix offsets": lambda wire, name, **more: wire.matrix_offsets(name, {}, **more),
     "search": lambda wire, name, **more: old(wire, "search", name, {"vector": NEAR, "limit": 1}, **more),
     "search batch": lambda wire, name, **more: old(wire, "search/batch", name, {"searches": [{"vector": NEAR, "limit": 1}]}, **more),
-    "search groups": lambda wire, name, **more: old(wire, "search/groups", name, {"vector": NEAR, "limit": 1, "group_by": "k", "group_size": 1}, **more),
+    "search groups": lambda wire, name, **more: old(
+        wire, "search/groups", name, {"vector": NEAR, "limit": 1, "group_by": "k", "group_size": 1}, **more
+    ),
     "recommend": lambda wire, name, **more: old(wire, "recommend", name, {"positive": [1], "limit": 1}, **more),
     "discover": lambda wire, name, **more: old(wire, "discover", name, {"target": 1, "limit": 1}, **more),
 }
@@ -263,7 +266,12 @@ def test_21_2_graph_of_a_named_vector_is_its_own(wire, strict):
     name = strict({"search_allow_exact": False}, vectors={"": dense(), "a": dense(0), "b": dense(16)})
     wire.query(name, {"query": NEAR})
     wire.query(name, {"query": NEAR, "using": "b"})
-    for query in (NEAR, {"recommend": {"positive": [NEAR]}}, {"context": {"positive": NEAR, "negative": NEAR}}, {"discover": {"target": NEAR, "context": []}}):
+    for query in (
+        NEAR,
+        {"recommend": {"positive": [NEAR]}},
+        {"context": {"positive": NEAR, "negative": NEAR}},
+        {"discover": {"target": NEAR, "context": []}},
+    ):
         with wire.refuses(bad_request(f"Request is forbidden on 'a' {NO_GRAPH}")):
             wire.query(name, {"query": query, "using": "a"})
     # What compares no vectors of it, sparse ones, and a level above others need no graph.
@@ -742,7 +750,10 @@ READ_COSTS = {
     "an id": (1, {"query": 1}),
     "an average": (1, {"query": {"recommend": {"positive": [NEAR, NEAR], "negative": [1]}}}),
     "best score": (3, {"query": {"recommend": {"positive": [NEAR, NEAR], "negative": [1], "strategy": "best_score"}}}),
-    "sum of multivectors": (3, {"query": {"recommend": {"positive": [[[1, 0], [0, 1]]], "negative": [[[1, 0]]], "strategy": "sum_scores"}}, "using": "m"}),
+    "sum of multivectors": (
+        3,
+        {"query": {"recommend": {"positive": [[[1, 0], [0, 1]]], "negative": [[[1, 0]]], "strategy": "sum_scores"}}, "using": "m"},
+    ),
     "discover": (5, {"query": {"discover": {"target": NEAR, "context": [{"positive": NEAR, "negative": 1}, {"positive": 2, "negative": NEAR}]}}}),
     "context": (2, {"query": {"context": {"positive": NEAR, "negative": 1}}}),
     "feedback": (
