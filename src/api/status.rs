@@ -155,6 +155,7 @@ impl From<service::Error> for ApiError {
         use service::Error as E;
         match error {
             E::CollectionNotFound { name } => ApiError::not_found(format_args!("Collection `{name}` doesn't exist!")),
+            E::LookupNotFound { name } => ApiError::not_found(format_args!("Collection {name} not found")),
             E::CollectionExists { name } => {
                 ApiError::new(Kind::AlreadyExists, format!("Wrong input: Collection `{name}` already exists!"))
             }

@@ -14,6 +14,9 @@ use crate::storage::StorageError;
 pub enum Error {
     #[error("collection {name} not found")]
     CollectionNotFound { name: String },
+    /// The collection in which a query's points are to be looked up.
+    #[error("collection {name}, to look up in, not found")]
+    LookupNotFound { name: String },
     #[error("collection {name} exists")]
     CollectionExists { name: String },
     /// A new collection's name is an alias already, or a new alias's name is a collection.

@@ -67,7 +67,7 @@ impl From<Recommend> for QueryBody {
         let Recommend { positive, negative, strategy, .. } = body;
         QueryBody {
             prefetch: None,
-            query: Some(Query::Recommend(RecommendBody { positive, negative, strategy })),
+            query: Some(Query::Recommend(RecommendBody { positive, negative, strategy, is_old: true })),
             using: body.using.map(Using::name),
             filter: body.filter,
             params: body.params,
