@@ -244,7 +244,7 @@ def test_3_3_2_text_queries_are_cut_strictly(wire, make):
     """One point, one word: the score is ln(4/3)."""
     name = make(1)
     wire.pay(name, {1: {"t": "word"}})
-    wire.create_index(name, "t", {"type": "text", "scoring": "bm25"})
+    wire.create_index(name, "t", {"type": "text", "scoring": True})
     ask = lambda threshold: wire.query(name, {"query": {"text": "word"}, "using": "t", "score_threshold": threshold})
     assert scores(ask(0.28768)) == close({1: math.log(4 / 3)})
     assert ask(math.log(4 / 3)) == []
