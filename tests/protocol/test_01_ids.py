@@ -5,7 +5,7 @@ from qdrant_client import grpc as pb
 
 from rules import grpc_only, rest_only
 from siphash import siphash24
-from wire import Part, format_error, refused
+from wire import Part, format_error, refused, wrong_input
 
 RULES = {
     "1.1": "an id is a u64 or a UUID in any of its spellings, shown lowercase and hyphenated; anything else is refused",
@@ -89,7 +89,7 @@ def test_1_3_a_path_names_a_number_or_a_uuid(rest, make):
     for text in SPELLINGS.values():
         assert get(text.replace("{", "%7B").replace("}", "%7D")) == SHOWN
     for text in ("x", "-1", "1.0", "18446744073709551616"):
-        with rest.refuses(refused(f'Can not recognize "{text}" as point id')):
+        with rest.refuses(wrong_input(f'Can not recognize "{text}" as point id')):
             get(text)
 
 

@@ -31,7 +31,7 @@ KINDS = {
 COMMON = [{"enable_hnsw": False}, {"memory": "cold"}, {"memory": "cached"}, {"memory": "pinned"}]
 VALUES = {
     "keyword": ["x", ["x", "y"], 1, None],
-    "integer": [5, [7, "a"], 5.5, "5"],
+    "integer": [5, [7, "a"], True, "5"],
     "float": [1.5, [2, None], "1.5", True],
     "bool": [True, [True], "true", 1],
     "geo": [{"lon": 1.0, "lat": 2.0}, [{"lon": 1.0, "lat": 2.0}], {"lon": 1.0}, "1,2"],
@@ -179,7 +179,6 @@ TEXT_PARAMS = [
     {"tokenizer": "word", "stemmer": {"type": "snowball", "language": "english"}},
     {"tokenizer": "word", "stemmer": {"type": "none"}},
     {"tokenizer": "word", "phrase_matching": True},
-    {"tokenizer": "word", "scoring": {"type": "bm25"}},
 ]
 
 
@@ -190,6 +189,13 @@ def test_8_4_parameters_are_kept_and_shown(wire, make, at):
     name = make(1)
     wire.create_index(name, "t", params)
     assert schema_of(wire, name, "t") == {"data_type": "text", "params": params, "points": 0}
+
+
+def test_8_4_scoring_is_kept_and_shown(wire, make):
+    """`true` is short for BM25; gRPC has the long form only."""
+    name = make(1)
+    wire.create_index(name, "t", {"type": "text", "scoring": True})
+    assert schema_of(wire, name, "t")["params"]["scoring"] in (True, {"type": "bm25"})
 
 
 @pytest.mark.parametrize("params", [{"stopwords": "klingon"}, {"stemmer": {"type": "snowball", "language": "klingon"}}, {"tokenizer": "klingon"}])

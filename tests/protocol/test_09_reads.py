@@ -26,7 +26,7 @@ UUIDS = [f"f47ac10b-58cc-4372-a567-0e02b2c3d47{digit}" for digit in "0123456789"
 @pytest.mark.parametrize("shards", [1, 3])
 def test_9_1_records_come_in_the_order_asked(wire, make, shards):
     name = make(1, shard_number=shards)
-    wire.put(name, *((at, [float(at)]) for at in (1, 2, 3, UUIDS[0])))
+    wire.put(name, *((at, [1.0]) for at in (1, 2, 3, UUIDS[0])))
     ask = lambda *ids: [one["id"] for one in wire.retrieve(name, {"ids": list(ids)})]
     assert ask(3, UUIDS[0], 1, 2) == [3, UUIDS[0], 1, 2]
     assert ask(2, 1, 2, 2, 1) == [2, 1]
