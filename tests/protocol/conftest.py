@@ -66,6 +66,15 @@ def make(rest, fresh_name):
     return made
 
 
+@pytest.fixture(scope="module", autouse=True)
+def swept(rest):
+    """What a file has made goes when it is done with on a transport: the server keeps what is in use, and is quick."""
+    before = set(rest.collections())
+    yield
+    for name in set(rest.collections()) - before:
+        rest.drop(name)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Keeps (file, test, transports) of everything collected, before -k and the like take some away."""

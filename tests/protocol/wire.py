@@ -10,6 +10,7 @@ empty vectors, which protobuf does not tell apart from absent ones. Floats are f
 """
 
 import contextlib
+import functools
 import http.client
 import json
 import urllib.parse
@@ -331,9 +332,14 @@ class Rest(Wire):
         return found | {"scores": [short(one) for one in found["scores"]]}
 
 
+@functools.cache
+def adapter(model):
+    return pydantic.TypeAdapter(model)
+
+
 def parse(model, body):
     """A body as the client's model. What it refuses never reaches a server: such cases belong into `either`."""
-    return pydantic.TypeAdapter(model).validate_python(body)
+    return adapter(model).validate_python(body)
 
 
 def optional(convert, value):
