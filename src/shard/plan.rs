@@ -45,9 +45,9 @@ impl Bounds {
 }
 
 /// What is known of one condition among the slots asked about.
-struct Known {
-    lower: RoaringBitmap,
-    upper: RoaringBitmap,
+pub(super) struct Known {
+    pub(super) lower: RoaringBitmap,
+    pub(super) upper: RoaringBitmap,
 }
 
 impl Known {
@@ -432,7 +432,7 @@ impl Planner<'_> {
 }
 
 /// What `index` knows of a condition on its field.
-fn field_known(index: &FieldIndex, field: &FieldCondition, within: &RoaringBitmap) -> Known {
+pub(super) fn field_known(index: &FieldIndex, field: &FieldCondition, within: &RoaringBitmap) -> Known {
     let or_not = |slots: RoaringBitmap, want: bool| Known::exact(if want { slots } else { within - slots });
     match field.question() {
         FieldQuestion::Count(bounds) => Known::exact(index.with_count(bounds, within)),

@@ -196,7 +196,7 @@ impl<'de> Deserialize<'de> for SchemaBody {
 }
 
 impl CreateIndex {
-    fn convert(self, found: &mut Findings) -> Checked<(Path, FieldIndexSchema)> {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<(Path, FieldIndexSchema)> {
         let root = At::Root;
         let path = checks::path(found, &self.field_name);
         let schema = match self.field_schema {
@@ -415,7 +415,7 @@ pub(super) struct Facet {
 }
 
 impl Facet {
-    fn convert(self, found: &mut Findings) -> Checked<FacetRequest> {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<FacetRequest> {
         let root = At::Root;
         let at = root.field("facet_request");
         let key = checks::path(found, &self.key);

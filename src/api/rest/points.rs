@@ -45,9 +45,7 @@ pub(super) async fn write_batch(BodyCall { call, mut body }: BodyCall<String, Ba
     let keys = body.operations.iter_mut().map(|operation| shard_keys(operation.take_keys())).collect();
     let scope = Scope::each(&call.path, keys);
     let mut found = Findings::new();
-    let root = At::Root;
-    let at = root.field("operations");
-    let ops = checks::each(body.operations, |i, operation| operation.convert(&mut found, at.item(i)));
+    let ops = body.convert(&mut found);
     let ops = found.finish("JSON body", ops)?;
     let acks = call.within_limit(call.rest.service.write_batch(scope, ops, options)).await??;
     success(call.started, &acks.into_iter().map(UpdateOut::from).collect::<Vec<_>>())
@@ -56,6 +54,14 @@ pub(super) async fn write_batch(BodyCall { call, mut body }: BodyCall<String, Ba
 #[derive(Deserialize)]
 pub(super) struct Batch {
     operations: Vec<Operation>,
+}
+
+impl Batch {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<Vec<PointOp>> {
+        let root = At::Root;
+        let at = root.field("operations");
+        checks::each(self.operations, |i, operation| operation.convert(found, at.item(i)))
+    }
 }
 
 #[derive(Deserialize)]
