@@ -20,10 +20,15 @@ pub fn index_agrees(condition: &Condition, kind: crate::model::field_index::Fiel
         let index = filled(FieldSpec::new(field.key.clone(), kind), payloads);
         let within = all(payloads);
         let known = field_known(&index, field, &within);
-        check(condition, &index, payloads, &known.lower, &known.upper);
+        check(condition, &index, payloads, known.lower(), known.upper());
         if let FieldQuestion::Any(predicates) = field.question() {
             let bound: u64 = predicates.iter().map(|predicate| index.passing_max(predicate)).sum();
-            assert!(bound >= known.upper.len(), "at most {bound} can pass, {} may", known.upper.len());
+            assert!(bound >= known.upper().len(), "at most {bound} can pass, {} may", known.upper().len());
+            if let [predicate] = predicates.as_slice() {
+                let count = index.passing_len(predicate);
+                assert!(count.is_none_or(|count| count == known.upper().len() && known.lower() == known.upper()));
+                assert!(index.posting(predicate).is_none_or(|slots| slots == known.upper()));
+            }
         }
         return;
     };
