@@ -74,9 +74,28 @@ impl Vector {
 
 /// A sparse vector: indices strictly ascending, one value each. May be empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "(Vec<u32>, Vec<f32>)")]
 pub struct SparseVector {
     indices: Vec<u32>,
     values: Vec<f32>,
+}
+
+/// Bytes that claim to be a vector are none: they may come from a file that somebody made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VectorError {
+    #[error("a sparse vector's indices must be strictly ascending, with one value each")]
+    Sparse,
+    #[error("a multivector needs whole rows of at least one number")]
+    Multi,
+}
+
+impl TryFrom<(Vec<u32>, Vec<f32>)> for SparseVector {
+    type Error = VectorError;
+
+    fn try_from((indices, values): (Vec<u32>, Vec<f32>)) -> Result<SparseVector, VectorError> {
+        let is_sound = indices.len() == values.len() && indices.is_sorted_by(|a, b| a < b);
+        if is_sound { Ok(SparseVector { indices, values }) } else { Err(VectorError::Sparse) }
+    }
 }
 
 impl SparseVector {
@@ -122,9 +141,18 @@ impl SparseVector {
 
 /// Rows of one length, row after row. At least one row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "(usize, Vec<f32>)")]
 pub struct MultiVector {
     dim: usize,
     values: Vec<f32>,
+}
+
+impl TryFrom<(usize, Vec<f32>)> for MultiVector {
+    type Error = VectorError;
+
+    fn try_from((dim, values): (usize, Vec<f32>)) -> Result<MultiVector, VectorError> {
+        MultiVector::new(dim, values).ok_or(VectorError::Multi)
+    }
 }
 
 impl MultiVector {

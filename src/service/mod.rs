@@ -39,6 +39,8 @@ mod write;
 pub use advice::UnindexedField;
 pub use error::Error;
 pub use query::FormulaError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use query::{Candidate, evaluate, needs_payload};
 pub use scope::Scope;
 pub use settings::{OpenError, ServiceSettings};
 pub use shard_keys::NewShardKey;

@@ -22,6 +22,8 @@ mod dump;
 mod field_set;
 mod fields;
 pub mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod plan;
 mod read;
 mod replaced;

@@ -151,6 +151,9 @@ impl Shard {
             return Ok(self.ids.read().len() as u64);
         };
         let pin = self.slots.pin();
+        if let Some(count) = self.count_by_indexes(&pin, filter, stop)? {
+            return Ok(count);
+        }
         let bounds = self.bounds(&pin, filter, stop)?;
         Ok(self.decided(bounds, &pin, filter, stop)?.len())
     }

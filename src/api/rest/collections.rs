@@ -97,6 +97,14 @@ pub(super) struct AliasActions {
     actions: Vec<Action>,
 }
 
+impl AliasActions {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<Vec<AliasAction>> {
+        let root = At::Root;
+        let at = root.field("actions");
+        checks::each(self.actions, |i, action| action.convert(found, at.item(i)))
+    }
+}
+
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "AliasAction")]
 enum Action {
@@ -127,9 +135,7 @@ impl Action {
 pub(super) async fn update_aliases(BodyCall { call, body }: BodyCall<(), AliasActions>) -> Envelope<bool> {
     let deadline = call.deadline()?;
     let mut found = Findings::new();
-    let root = At::Root;
-    let at = root.field("actions");
-    let actions = checks::each(body.actions, |i, action| action.convert(&mut found, at.item(i)));
+    let actions = body.convert(&mut found);
     let actions = found.finish("JSON body", actions)?;
     call.rest.service.update_aliases(actions, deadline).await?;
     answer(call.started, true)

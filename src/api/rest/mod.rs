@@ -14,6 +14,8 @@ mod envelope;
 mod fields;
 mod filter;
 mod formula;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod groups;
 mod layers;
 mod openapi;

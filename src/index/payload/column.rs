@@ -72,6 +72,18 @@ impl<T: Copy + Default + PartialEq> Column<T> {
         }
     }
 
+    /// Shows every value of every slot.
+    pub(super) fn each(&self, mut show: impl FnMut(T)) {
+        for (ones, values) in self.ones.iter().zip(self.values.chunks(WORD_BITS)) {
+            for (bit, value) in values.iter().enumerate() {
+                if ones >> bit & 1 == 1 {
+                    show(*value);
+                }
+            }
+        }
+        self.many.values().flatten().for_each(|value| show(*value));
+    }
+
     /// Slots with several values.
     pub(super) fn several(&self) -> impl Iterator<Item = (u32, &[T])> {
         self.many.iter().map(|(slot, values)| (*slot, &**values))
