@@ -92,6 +92,8 @@ pub struct Shard {
     field_builder: Mutex<()>,
     ids: RwLock<HashMap<PointId, Place>>,
     applied_index: AtomicU64,
+    /// Changed points that the field indexes' files of the newest checkpoint lack.
+    field_changes: AtomicU64,
     replaced: Replaced,
     /// Scratch of threads that came and went; at most as many as ran at once.
     scratch: Mutex<Vec<Scratch>>,
