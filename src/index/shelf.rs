@@ -90,7 +90,6 @@ impl<T: Send + Sync> Shelf<T> {
         unsafe { value.as_ref() }
     }
 
-    /// The slots that have a value.
     /// Bytes allocated for the values and to find them, by what one value takes beside itself. Looks at every value.
     pub(super) fn memory_bytes(&self, bytes_of: impl Fn(&T) -> usize) -> usize {
         let pin = self.slots.pin();
@@ -100,6 +99,7 @@ impl<T: Send + Sync> Shelf<T> {
         self.values.allocated_bytes() + self.lives.allocated_bytes() + value_bytes
     }
 
+    /// The slots that have a value.
     pub(super) fn live(&self) -> &LiveBits {
         &self.live
     }

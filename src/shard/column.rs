@@ -192,15 +192,20 @@ impl Column {
         }
     }
 
-    /// Lends the calling thread to the index for about `budget` units; how many were done.
+    /// What its vectors and what leads to them take.
     pub(super) fn memory(&self) -> IndexMemory {
         match self {
             Column::Dense(index) => index.memory(),
             Column::Sparse(index) => index.memory(),
             Column::Multi(index) => index.memory(),
+            Column::Unscaled(scaled, originals) => {
+                let IndexMemory { vector_bytes, link_bytes } = scaled.memory();
+                IndexMemory { vector_bytes: vector_bytes + originals.memory_bytes(), link_bytes }
+            }
         }
     }
 
+    /// Lends the calling thread to the index for about `budget` units; how many were done.
     pub(super) fn work(&self, scratch: &mut Scratch, budget: usize) -> usize {
         match self {
             Column::Dense(index) => index.work(scratch, budget),

@@ -66,6 +66,15 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Command, String> {
     }
 }
 
+/// Reads a change of points.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn decode_command(bytes: &[u8]) -> Result<PointOp, String> {
+    match decode(bytes)? {
+        Command::Points(op) => Ok(op),
+        Command::Dropped(_) => Err("a command that changes no points".to_owned()),
+    }
+}
+
 /// The points of a command that puts them in place of what there was, and does nothing else. `None`: it is another one.
 ///
 /// For bytes of unknown origin: a filter, which may nest without end, is not even decoded.

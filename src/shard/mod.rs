@@ -49,6 +49,8 @@ use replaced::Replaced;
 pub use crate::index::payload::WordStats as TextStats;
 pub use apply::Entry;
 pub use column::VectorSettings;
+#[cfg(any(test, fuzzing))]
+pub(crate) use command::decode_command;
 pub(crate) use command::decode_plain_upsert;
 pub use command::{Outcome, encode_command, encode_dropped};
 pub use fields::TextSearch;
@@ -107,6 +109,8 @@ pub struct Shard {
     field_builder: Mutex<()>,
     ids: RwLock<HashMap<PointId, Place>>,
     applied_index: AtomicU64,
+    /// Changed points that the field indexes' files of the newest checkpoint lack.
+    field_changes: AtomicU64,
     replaced: Replaced,
     /// Scratch of threads that came and went; at most as many as ran at once.
     scratch: Mutex<Vec<Scratch>>,
