@@ -251,7 +251,7 @@ fn plain_names(vectors: NamedVectors) -> NamedVectors {
 /// What is read next.
 #[derive(Debug)]
 pub(super) enum Item {
-    Collection(CollectionHeader),
+    Collection(Box<CollectionHeader>),
     /// A shard begins: its place in the list of the collection's.
     Shard(usize),
     /// Points of it, as a command for its log.
@@ -294,7 +294,7 @@ impl<R: Read> Reader<R> {
     pub(super) fn next(&mut self) -> Result<Option<Item>, SnapshotError> {
         let (kind, content) = read_block(&mut self.input)?;
         match kind {
-            KIND_COLLECTION => self.begin_collection(&content).map(|header| Some(Item::Collection(header))),
+            KIND_COLLECTION => self.begin_collection(&content).map(|header| Some(Item::Collection(Box::new(header)))),
             KIND_SHARD => self.begin_shard(&content).map(|place| Some(Item::Shard(place))),
             KIND_POINTS => {
                 self.check_points(&content)?;

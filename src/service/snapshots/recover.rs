@@ -435,7 +435,7 @@ fn check(path: &Path, checksum: Option<&str>) -> Result<Found, Error> {
     let mut collections: Vec<(CollectionHeader, Vec<usize>)> = Vec::new();
     let contents = read(path, &mut |item| {
         match (item, collections.last_mut()) {
-            (Item::Collection(header), _) => collections.push((header, Vec::new())),
+            (Item::Collection(header), _) => collections.push((*header, Vec::new())),
             (Item::Shard(place), Some((_, places))) => places.push(place),
             _ => {}
         }

@@ -297,7 +297,8 @@ async fn s19_a_forged_snapshot_changes_nothing() {
     check("no end", &without(6), "ends too early").await;
     check("something unknown", &with(3, 9, Vec::new()), "unknown kind").await;
     check("nothing", &[], "ends too early").await;
-    let edits: [(&str, &dyn Fn(&mut serde_json::Value), &str); 12] = [
+    type Edit<'a> = &'a dyn Fn(&mut serde_json::Value);
+    let edits: [(&str, Edit<'_>, &str); 12] = [
         ("no shards", &|it| it["config"]["shard_number"] = json!(0), "out of range"),
         ("many shards", &|it| it["config"]["shard_number"] = json!(4_000_000_000_u32), "out of range"),
         ("shards unlike their number", &|it| it["config"]["shard_number"] = json!(3), "not all there"),
