@@ -1,4 +1,5 @@
-//! The vector index of one shard: slots, arenas, the HNSW graph, the exact scan.
+//! The vector index of one shard: slots, arenas, the HNSW graph (over dense vectors or over multivectors), the exact
+//! scan, posting lists and field indexes.
 //!
 //! Invariants:
 //! - Derived state: never replicated, always rebuildable from `storage`; nothing is acknowledged because of it.
@@ -20,11 +21,11 @@ mod checkpoint;
 mod file;
 mod graph;
 mod insert;
-mod multi;
 mod nearest;
 pub mod payload;
 mod postings;
 mod repair;
+mod rows;
 mod scratch;
 mod search;
 mod shelf;
@@ -38,8 +39,8 @@ mod walk;
 
 pub use bitmap::Bitmap;
 pub use checkpoint::Restoring;
-pub use file::CheckpointError;
-pub use multi::MultiIndex;
+pub use file::{CheckpointError, FileKind};
+pub use rows::{DenseRows, MultiQuery, MultiRows, Rows};
 pub use scratch::Scratch;
 pub use search::{Cost, Found, SearchParams};
 pub use slots::{Pin, SLOT_COUNT_MAX, Slots, SlotsFull};
@@ -47,7 +48,9 @@ pub use sparse::{SparseCounts, SparseIndex, SparseParams};
 pub use sparse_checkpoint::RestoringSparse;
 pub use stop::{Stop, Stopped};
 pub use validate::BrokenIndex;
-pub use vector_index::{IndexParams, VectorIndex};
+pub use vector_index::{DenseIndex, IndexParams, MultiIndex, VectorIndex};
 
+#[cfg(test)]
+mod multi_tests;
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::distance::sparse_dot;
 use crate::index::{
-    Found, IndexParams, MultiIndex, Pin, Scratch, SearchParams, Slots, SparseIndex, SparseParams, Stop, Stopped,
-    VectorIndex,
+    DenseIndex, Found, IndexParams, MultiIndex, Pin, Scratch, SearchParams, Slots, SparseIndex, SparseParams, Stop,
+    Stopped,
 };
 use crate::model::{Metric, Slot, Vector};
 
@@ -23,7 +23,7 @@ pub enum VectorSettings {
 /// The vectors of one name, and their index.
 #[derive(Clone, Debug)]
 pub(super) enum Column {
-    Dense(Arc<VectorIndex>),
+    Dense(Arc<DenseIndex>),
     Sparse(Arc<SparseIndex>),
     Multi(Arc<MultiIndex>),
 }
@@ -33,7 +33,7 @@ impl Column {
     pub(super) fn new(slots: &Arc<Slots>, settings: &VectorSettings) -> Column {
         let slots = Arc::clone(slots);
         match settings {
-            VectorSettings::Dense(params) => Column::Dense(Arc::new(VectorIndex::new(slots, *params))),
+            VectorSettings::Dense(params) => Column::Dense(Arc::new(DenseIndex::new(slots, *params))),
             VectorSettings::Multi(params) => Column::Multi(Arc::new(MultiIndex::new(slots, *params))),
             VectorSettings::Sparse => Column::Sparse(Arc::new(SparseIndex::new(slots))),
         }
@@ -65,7 +65,7 @@ impl Column {
         }
         match (self, vector) {
             (Column::Dense(index), Vector::Dense(values)) => index.put(slot, values),
-            (Column::Multi(index), Vector::Multi(vector)) => index.put(slot, vector.clone()),
+            (Column::Multi(index), Vector::Multi(vector)) => index.put(slot, vector),
             (Column::Sparse(index), Vector::Sparse(vector)) => index.put(slot, vector.clone()),
             _ => {}
         }
@@ -94,7 +94,7 @@ impl Column {
         match self {
             Column::Dense(index) => index.vector(pin, slot).map(|values| Vector::Dense(values.to_vec())),
             Column::Sparse(index) => index.vector(pin, slot).cloned().map(Vector::Sparse),
-            Column::Multi(index) => index.vector(pin, slot).map(Vector::Multi),
+            Column::Multi(index) => index.vector(pin, slot).cloned().map(Vector::Multi),
         }
     }
 
@@ -189,6 +189,7 @@ impl Column {
     pub(super) fn indexed_len(&self) -> usize {
         match self {
             Column::Dense(index) if index.params().m == 0 => 0,
+            Column::Multi(index) if index.params().m == 0 => 0,
             Column::Dense(index) => index.indexed_len(),
             Column::Multi(index) => index.indexed_len(),
             Column::Sparse(index) => index.indexed_len(),
