@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::bitmap::Bitmap;
 use super::file::{CRC_BYTES, CheckpointError, FileKind, HEADER_BYTES, Header, Input, Output, array};
 use super::graph::{Entry, Graph};
+use super::rows::Rows;
 use super::slots::{Pin, Slots};
 use super::vector_index::{IndexParams, VectorIndex};
 use crate::model::{Metric, PointId, PointVersion, Slot};
@@ -62,7 +63,7 @@ impl Slots {
     }
 }
 
-impl VectorIndex {
+impl<R: Rows> VectorIndex<R> {
     /// Writes the graph while the index is in use. `pin` is the one of all files of the checkpoint, `stamp` its number.
     /// Without a graph only a header is written.
     ///
@@ -81,8 +82,7 @@ impl VectorIndex {
             None => Bitmap::new(0),
         };
         let more = encode_entry(self.graph.as_ref().and_then(Graph::entry));
-        let header =
-            Header { kind: FileKind::Graph, of: encode_params(&self.params), bound: linked.bound(), stamp, more };
+        let header = Header { kind: R::FILE, of: encode_params(&self.params), bound: linked.bound(), stamp, more };
         let mut out = Output::create(path, &header)?;
         let Some(graph) = &self.graph else { return out.finish() };
         for word in linked.words() {
@@ -112,9 +112,14 @@ impl VectorIndex {
     }
 
     /// Reads a graph for the slots of the same checkpoint.
-    pub fn load(slots: Arc<Slots>, params: IndexParams, path: &Path, stamp: u64) -> Result<Restoring, CheckpointError> {
+    pub fn load(
+        slots: Arc<Slots>,
+        params: IndexParams,
+        path: &Path,
+        stamp: u64,
+    ) -> Result<Restoring<R>, CheckpointError> {
         let mut input = Input::open(path)?;
-        let header = input.header(FileKind::Graph, encode_params(&params), stamp)?;
+        let header = input.header(R::FILE, encode_params(&params), stamp)?;
         let index = VectorIndex::new(slots, params);
         if let Some(graph) = &index.graph {
             input.graph(graph, &header, &index)?;
@@ -127,11 +132,11 @@ impl VectorIndex {
 
 /// An index whose graph was loaded and whose vectors are being put back. Not searchable before [`Restoring::finish`].
 #[derive(Debug)]
-pub struct Restoring {
-    index: VectorIndex,
+pub struct Restoring<R> {
+    index: VectorIndex<R>,
 }
 
-impl Restoring {
+impl<R: Rows> Restoring<R> {
     /// What the index was made for.
     pub fn params(&self) -> &IndexParams {
         self.index.params()
@@ -141,12 +146,12 @@ impl Restoring {
     ///
     /// # Panics
     /// As [`VectorIndex::put`].
-    pub fn put(&self, slot: Slot, vector: &[f32]) {
+    pub fn put(&self, slot: Slot, vector: &R::Vector) {
         self.index.put(slot, vector);
     }
 
     /// Every vector that still exists has been put back: what else the graph holds is dead.
-    pub fn finish(self) -> VectorIndex {
+    pub fn finish(self) -> VectorIndex<R> {
         self.index.bury_lost();
         self.index
     }
@@ -199,7 +204,12 @@ fn decode_slot(bytes: &[u8; SLOT_BYTES]) -> Option<Option<(PointId, PointVersion
 }
 
 impl Input<'_> {
-    fn graph(&mut self, graph: &Graph, header: &Header, index: &VectorIndex) -> Result<(), CheckpointError> {
+    fn graph<R: Rows>(
+        &mut self,
+        graph: &Graph,
+        header: &Header,
+        index: &VectorIndex<R>,
+    ) -> Result<(), CheckpointError> {
         let mut words = Vec::with_capacity(header.bound.div_ceil(64));
         for _ in 0..header.bound.div_ceil(64) {
             let mut bytes = [0; 8];
@@ -263,6 +273,7 @@ impl Input<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::DenseIndex;
     use std::fs;
     use std::path::PathBuf;
 
@@ -282,7 +293,7 @@ mod tests {
     /// What a shard does at its start: `keeps` says which points its storage still has.
     fn load(world: &World, files: &(tempfile::TempDir, PathBuf, PathBuf), keeps: impl Fn(Slot) -> bool) -> World {
         let slots = Arc::new(Slots::load(&files.1, 5).unwrap());
-        let restoring = VectorIndex::load(slots.clone(), *world.index.params(), &files.2, 5).unwrap();
+        let restoring = DenseIndex::load(slots.clone(), *world.index.params(), &files.2, 5).unwrap();
         for slot in slots.live().iter() {
             if !keeps(slot) {
                 slots.retire(slot);
@@ -303,7 +314,7 @@ mod tests {
         for metric in METRICS {
             let scalar = World::new(metric, 12, 8);
             let params = *scalar.index.params();
-            let mut world = World::over(scalar.slots.clone(), VectorIndex::new(scalar.slots, params));
+            let mut world = World::over(scalar.slots.clone(), DenseIndex::new(scalar.slots, params));
             let slots = world.put_many(3_000);
             world.settle();
             for slot in &slots[..60] {
@@ -382,7 +393,7 @@ mod tests {
         let (_folder, slots_path, graph_path) = write(&world, 5);
         let load_slots = |path: &Path| Slots::load(path, 5).map(|_| ());
         let load_graph =
-            |path: &Path| VectorIndex::load(world.slots.clone(), *world.index.params(), path, 5).map(|_| ());
+            |path: &Path| DenseIndex::load(world.slots.clone(), *world.index.params(), path, 5).map(|_| ());
         type Load<'a> = &'a dyn Fn(&Path) -> Result<(), CheckpointError>;
         for (path, load) in [(&slots_path, &load_slots as Load<'_>), (&graph_path, &load_graph)] {
             load(path).unwrap();
@@ -409,8 +420,7 @@ mod tests {
         let mut world = World::new(Metric::Euclid, 4, 4);
         world.put_many(10);
         let (folder, slots_path, graph_path) = write(&world, 5);
-        let load =
-            |params: IndexParams, path: &Path, stamp| VectorIndex::load(world.slots.clone(), params, path, stamp);
+        let load = |params: IndexParams, path: &Path, stamp| DenseIndex::load(world.slots.clone(), params, path, stamp);
         let params = *world.index.params();
         for other in [
             IndexParams { dim: 5, ..params },

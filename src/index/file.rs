@@ -26,7 +26,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// What a file is of: its second byte. The numbers are never given to anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum FileKind {
+pub enum FileKind {
     Slots = 1,
     Graph = 2,
     Field = 3,

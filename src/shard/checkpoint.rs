@@ -23,7 +23,10 @@ use super::dropped::{Dropped, Sweep};
 use super::field_set::FieldSet;
 use super::{Place, Replaced, Shard, ShardSettings};
 use crate::index::payload::{FieldIndex, FieldSpec, FieldWriter, PIECE_SLOTS, RestoringField};
-use crate::index::{CheckpointError, Restoring, RestoringSparse, SLOT_COUNT_MAX, Slots, SparseIndex, VectorIndex};
+use crate::index::{
+    CheckpointError, DenseIndex, DenseRows, MultiIndex, MultiRows, Restoring, RestoringSparse, SLOT_COUNT_MAX, Slots,
+    SparseIndex,
+};
 use crate::model::{PointId, PointVersion, Slot, Vector, VectorName};
 use crate::storage::{PointHead, ShardStore, StorageError};
 
@@ -36,7 +39,8 @@ const POINTS_PER_UNIT: u64 = 16;
 
 /// A column while its shard is being opened.
 enum Opening {
-    Graph(Box<Restoring>),
+    Dense(Box<Restoring<DenseRows>>),
+    Multi(Box<Restoring<MultiRows>>),
     Sparse(Box<RestoringSparse>),
     New(Column),
 }
@@ -54,14 +58,18 @@ impl Opening {
         Ok(match settings {
             VectorSettings::Dense(params) => {
                 let path = folder.join(file("graph", name));
-                Opening::Graph(Box::new(VectorIndex::load(slots_of(), *params, &path, stamp)?))
+                Opening::Dense(Box::new(DenseIndex::load(slots_of(), *params, &path, stamp)?))
             }
             VectorSettings::Sparse => {
                 let path = folder.join(file("sparse", name));
                 Opening::Sparse(Box::new(SparseIndex::load(slots_of(), &path, stamp, name)?))
             }
-            // Rows of multivectors and scaled vectors are built anew from the store.
-            VectorSettings::Multi(_) | VectorSettings::UnscaledDense(_) | VectorSettings::UnscaledMulti(_) => {
+            VectorSettings::Multi(params) => {
+                let path = folder.join(file("graph", name));
+                Opening::Multi(Box::new(MultiIndex::load(slots_of(), *params, &path, stamp)?))
+            }
+            // Scaled vectors are built anew from the store.
+            VectorSettings::UnscaledDense(_) | VectorSettings::UnscaledMulti(_) => {
                 Opening::New(Column::new(slots, settings))
             }
         })
@@ -69,19 +77,23 @@ impl Opening {
 
     fn put(&mut self, slot: Slot, vector: Vector) {
         match (self, vector) {
-            (Opening::Graph(index), Vector::Dense(values)) if values.len() == index.params().dim => {
+            (Opening::Dense(index), Vector::Dense(values)) if values.len() == index.params().dim => {
                 index.put(slot, &values);
+            }
+            (Opening::Multi(index), Vector::Multi(vector)) if vector.dim() == index.params().dim => {
+                index.put(slot, &vector);
             }
             (Opening::Sparse(index), Vector::Sparse(vector)) => index.put(slot, vector),
             // Of a vector of the same name that was dropped.
-            (Opening::Graph(_) | Opening::Sparse(_), _) => {}
+            (Opening::Dense(_) | Opening::Multi(_) | Opening::Sparse(_), _) => {}
             (Opening::New(column), vector) => column.put(slot, &vector),
         }
     }
 
     fn finish(self) -> Column {
         match self {
-            Opening::Graph(index) => Column::Dense(Arc::new(index.finish())),
+            Opening::Dense(index) => Column::Dense(Arc::new(index.finish())),
+            Opening::Multi(index) => Column::Multi(Arc::new(index.finish())),
             Opening::Sparse(index) => Column::Sparse(Arc::new(index.finish())),
             Opening::New(column) => column,
         }
@@ -192,8 +204,9 @@ impl Shard {
                 Column::Sparse(index) => {
                     index.write_checkpoint(&pin, &target.join(file("sparse", &name)), stamp, &name)?
                 }
-                // Rows of multivectors and scaled vectors are built anew from the store.
-                Column::Multi(_) | Column::Unscaled(..) => {}
+                Column::Multi(index) => index.write_checkpoint(&pin, &target.join(file("graph", &name)), stamp)?,
+                // Scaled vectors are built anew from the store.
+                Column::Unscaled(..) => {}
             }
         }
         self.write_fields(target, stamp)?;
