@@ -156,6 +156,20 @@ def test_3_2_1_ties_are_broken_by_id(wire, make, metric, shards):
     assert ids({"limit": 2, "offset": 2}) == expected[2:4]
 
 
+@pytest.mark.parametrize("metric", ["Dot", "Euclid"])
+def test_3_2_1_pages_of_equal_scores_do_not_overlap(wire, make, metric):
+    """In the middle of the list, with better and worse points around them."""
+    name = make({"size": 1, "distance": metric}, shard_number=2)
+    wire.put(name, *((at, [1.0]) for at in range(100)), (100, [0.0]), (101, [2.0]), (102, [3.0]))
+    equal = list(range(100))
+    expected = [102, 101, *equal[::-1], 100] if metric == "Dot" else [100, *equal, 101, 102]
+    query = {"query": [1.0] if metric == "Dot" else [0.0]}
+    for params in ({}, {"params": {"exact": True}}, {"filter": {"must_not": [{"has_id": [50]}]}}):
+        pages = [wire.query(name, query | params | {"limit": 7, "offset": offset}) for offset in range(0, 105, 7)]
+        left = [at for at in expected if at != 50 or "filter" not in params]
+        assert [one["id"] for page in pages for one in page] == left
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_3_2_1_ties_of_other_queries_put_the_larger_id_first(wire, make, metric):
     name = make({"size": 2, "distance": metric})
