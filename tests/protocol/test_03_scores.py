@@ -235,6 +235,14 @@ def test_3_3_1_other_queries_are_cut_in_the_metrics_direction(wire, make):
             assert [one["id"] for one in wire.query(name, {"query": asked, "score_threshold": threshold})] == ids, (metric, threshold)
 
 
+def test_3_3_1_thresholds_of_the_old_search_are_strict(wire, make):
+    name = make(1)
+    wire.put(name, *((at, [float(at)]) for at in (1, 2, 3)))
+    body = {"vector": [1.0], "limit": 10, "score_threshold": 2.0}
+    answer = wire.either(rest=("POST", f"/collections/{name}/points/search", body), grpc=("Search", pb.SearchPoints(collection_name=name, **body)))
+    assert ([one["id"] for one in answer] if wire.transport == "rest" else [one.id.num for one in answer.result]) == [3]
+
+
 def test_3_3_1_thresholds_of_prefetches_are_strict(wire, make):
     name = make(1)
     wire.put(name, *((at, [float(at)]) for at in (1, 2, 3)))
