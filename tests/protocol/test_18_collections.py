@@ -316,7 +316,7 @@ def test_18_6_a_vector_that_differs_is_refused(wire, make):
         ("v", {"dense": {"size": 3, "distance": "Dot"}}, "Vector `v` already exists with a different configuration"),
         ("v", {"dense": {"size": 2, "distance": "Cosine"}}, "Vector `v` already exists with a different configuration"),
         ("v", {"sparse": {}}, "Vector `v` already exists as a dense vector"),
-        ("s", {"sparse": {}}, "Vector `s` already exists with a different configuration"),
+        ("s", {"sparse": {}}, "Sparse vector `s` already exists with a different configuration"),
         ("s", {"dense": DOT}, "Vector `s` already exists as a sparse vector"),
     ):
         with wire.refuses(wrong_input(text)):
