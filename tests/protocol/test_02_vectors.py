@@ -131,6 +131,15 @@ def test_2_1_3_no_dense_vectors_are_shown_as_braces(rest, make):
     assert rest.info(make(None))["config"]["params"]["vectors"] == {}
 
 
+def test_2_1_3_a_second_vector_makes_a_map_of_the_configuration(wire, make):
+    name = make(2)
+    wire.put(name, (1, [1.0, 2.0]))
+    wire.create_vector(name, "v", {"dense": {"size": 1, "distance": "Dot"}})
+    assert wire.info(name)["config"]["params"]["vectors"] == {"": {"size": 2, "distance": "Dot"}, "v": {"size": 1, "distance": "Dot"}}
+    wire.update_vectors(name, {"points": [{"id": 1, "vector": {"v": [3.0]}}]})
+    assert wire.vector(name, 1) == {"": [1.0, 2.0], "v": [3.0]}
+
+
 def test_2_1_3_a_bare_vector_needs_an_unnamed_one(wire, all_kinds):
     for wait in (True, False):
         with wire.refuses(wrong_input(NO_NAME)):

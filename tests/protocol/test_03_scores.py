@@ -156,6 +156,20 @@ def test_3_2_1_ties_are_broken_by_id(wire, make, metric, shards):
     assert ids({"limit": 2, "offset": 2}) == expected[2:4]
 
 
+@pytest.mark.parametrize("metric", ["Dot", "Euclid"])
+def test_3_2_1_pages_of_equal_scores_do_not_overlap(wire, make, metric):
+    """In the middle of the list, with better and worse points around them."""
+    name = make({"size": 1, "distance": metric}, shard_number=2)
+    wire.put(name, *((at, [1.0]) for at in range(100)), (100, [0.0]), (101, [2.0]), (102, [3.0]))
+    equal = list(range(100))
+    expected = [102, 101, *equal[::-1], 100] if metric == "Dot" else [100, *equal, 101, 102]
+    query = {"query": [1.0] if metric == "Dot" else [0.0]}
+    for params in ({}, {"params": {"exact": True}}, {"filter": {"must_not": [{"has_id": [50]}]}}):
+        pages = [wire.query(name, query | params | {"limit": 7, "offset": offset}) for offset in range(0, 105, 7)]
+        left = [at for at in expected if at != 50 or "filter" not in params]
+        assert [one["id"] for page in pages for one in page] == left
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_3_2_1_ties_of_other_queries_put_the_larger_id_first(wire, make, metric):
     name = make({"size": 2, "distance": metric})
@@ -219,6 +233,14 @@ def test_3_3_1_other_queries_are_cut_in_the_metrics_direction(wire, make):
         asked = query if metric == "Euclid" else {"recommend": {"positive": [[3.0, 4.0]], "negative": [[0.0, 4.0]], "strategy": "sum_scores"}}
         for threshold, ids in cuts.items():
             assert [one["id"] for one in wire.query(name, {"query": asked, "score_threshold": threshold})] == ids, (metric, threshold)
+
+
+def test_3_3_1_thresholds_of_the_old_search_are_strict(wire, make):
+    name = make(1)
+    wire.put(name, *((at, [float(at)]) for at in (1, 2, 3)))
+    body = {"vector": [1.0], "limit": 10, "score_threshold": 2.0}
+    answer = wire.either(rest=("POST", f"/collections/{name}/points/search", body), grpc=("Search", pb.SearchPoints(collection_name=name, **body)))
+    assert ([one["id"] for one in answer] if wire.transport == "rest" else [one.id.num for one in answer.result]) == [3]
 
 
 def test_3_3_1_thresholds_of_prefetches_are_strict(wire, make):

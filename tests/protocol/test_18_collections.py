@@ -1,4 +1,4 @@
-"""Section 18: collections. Names of vectors that come and go, and snapshots, have tests of their own."""
+"""Section 18: collections. Vectors that come and go under load and over restarts have tests of their own."""
 
 import time
 
@@ -13,6 +13,7 @@ RULES = {
     "18.3": "delete, info and exists of what is missing",
     "18.4": "PATCH: what it takes, merges and removes",
     "18.5": "info shows what was set per vector, everything of the collection, and exact counts",
+    "18.6": "named vectors are added to and dropped from a live collection",
     "18.7": "aliases: in order, all or none, wherever a name stands",
     "18.8": "custom sharding on one node",
 }
@@ -280,6 +281,50 @@ def test_18_5_above_the_threshold_vectors_are_indexed(wire, make):
         time.sleep(0.01)
     info = wire.info(never)
     assert info["status"] == "green" and info.get("indexed_vectors_count", 0) == 0
+
+
+# 18.6 Names of vectors
+
+
+def test_18_6_a_vector_is_added_and_dropped(wire, make):
+    name = make({"a": DOT})
+    wire.put(name, (1, {"a": [1.0, 0.0]}, {"n": 1}))
+    for _ in range(2):  # the same once more is fine
+        assert wire.create_vector(name, "b", {"dense": {"size": 3, "distance": "Euclid"}})["status"] == "completed"
+        wire.create_vector(name, "s", {"sparse": {"modifier": "idf"}})
+    shown = parameters(wire, name)
+    assert shown["vectors"] == {"a": DOT, "b": {"size": 3, "distance": "Euclid"}} and shown["sparse_vectors"] == {"s": {"modifier": "idf"}}
+    assert wire.ids(name, {"has_vector": "b"}) == [] and wire.vector(name, 1) == {"a": [1.0, 0.0]}
+    wire.update_vectors(name, {"points": [{"id": 1, "vector": {"b": [1.0, 2.0, 3.0], "s": {"indices": [7], "values": [1.0]}}}]})
+    assert wire.query(name, {"query": [1.0, 2.0, 0.0], "using": "b"}) == [{"id": 1, "score": 3.0}]
+    for vector in ("b", "s"):
+        assert wire.drop_vector(name, vector)["status"] == "completed"
+    assert wire.one(name, 1) == {"id": 1, "vector": {"a": [1.0, 0.0]}, "payload": {"n": 1}}
+    assert parameters(wire, name)["vectors"] == {"a": DOT}
+    with wire.refuses(wrong_input("Not existing vector name error: b")):
+        wire.query(name, {"query": [1.0, 2.0, 0.0], "using": "b"})
+    # Another one of the name has other data.
+    wire.create_vector(name, "b", {"dense": {"size": 1, "distance": "Dot"}})
+    assert wire.query(name, {"query": [1.0], "using": "b"}) == []
+    wire.update_vectors(name, {"points": [{"id": 1, "vector": {"b": [5.0]}}]})
+    assert wire.vector(name, 1) == {"a": [1.0, 0.0], "b": [5.0]}
+
+
+def test_18_6_a_vector_that_differs_is_refused(wire, make):
+    name = make({"v": DOT}, sparse_vectors={"s": {"modifier": "idf"}})
+    for vector, body, text in (
+        ("v", {"dense": {"size": 3, "distance": "Dot"}}, "Vector `v` already exists with a different configuration"),
+        ("v", {"dense": {"size": 2, "distance": "Cosine"}}, "Vector `v` already exists with a different configuration"),
+        ("v", {"sparse": {}}, "Vector `v` already exists as a dense vector"),
+        ("s", {"sparse": {}}, "Sparse vector `s` already exists with a different configuration"),
+        ("s", {"dense": DOT}, "Vector `s` already exists as a sparse vector"),
+    ):
+        with wire.refuses(wrong_input(text)):
+            wire.create_vector(name, vector, body)
+
+
+def test_18_6_dropping_an_unknown_vector_is_fine(wire, make):
+    assert wire.drop_vector(make(2), "nope")["status"] == "completed"
 
 
 # 18.7 Aliases

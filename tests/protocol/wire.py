@@ -208,9 +208,13 @@ class Rest(Wire):
         if parameters:
             path += "?" + urllib.parse.urlencode({key: str(one).lower() if isinstance(one, bool) else one for key, one in parameters.items()})
         raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        self.connection.request(method, path, raw, {"Content-Type": "application/json"})
-        answer = self.connection.getresponse()
-        return answer.status, answer.headers, answer.read()
+        try:
+            self.connection.request(method, path, raw, {"Content-Type": "application/json"})
+            answer = self.connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        except (OSError, http.client.HTTPException):
+            self.connection.close()  # else the next request would fail for it
+            raise
 
     def json(self, method, path, body=None, **parameters):
         """The result; a refusal is raised."""
