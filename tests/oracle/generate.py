@@ -1012,7 +1012,6 @@ class Generator:
     def matrix(self):
         name = self.target()
         using = "nope" if self.chance(0.02) else self.one(sorted(self.schema(name)) or [""])
-        using = "nope" if using == "idf" else using  # TODO
         op = {"op": "matrix", "name": name, "form": self.one(["pairs", "offsets"]), "using": using, "limit": self.number(1, 5), "sample": 1000}
         # Local mode takes a while for every point.
         op["filter"] = {"must": [{"has_id": [self.spelled(self.holder(name, using)) for _ in range(self.number(0, 14))]}] + [self.condition(name, 1) for _ in range(self.number(0, 1))]}
@@ -1041,17 +1040,23 @@ class Generator:
 
     def create_vector_name(self):
         name = self.target()
-        vector = self.one(VECTOR_NAMES)
+        # The unnamed vector has no place in a path.
+        vector = self.one([one for one in VECTOR_NAMES if one])
         if vector in MODIFIERS:
             return {"op": "create_vector_name", "name": name, "vector": vector, "config": {"sparse": {} if MODIFIERS[vector] is None else {"modifier": MODIFIERS[vector]}}}
         params = self.vector_params(self.is_grid(name), "multi" if vector in ("rows", "more") else "dense")
+        known = self.schema(name).get(vector)
+        if known is not None:
+            # Local mode does not compare types of numbers, so this is another size, or the same in all.
+            params = params | {"size": known.size + 1} if known.datatype or self.chance(0.5) else {"size": known.size, "distance": known.distance, **({"multivector_config": params["multivector_config"]} if "multivector_config" in params else {})}
         return {"op": "create_vector_name", "name": name, "vector": vector, "config": {"dense": params}}
 
     def delete_vector_name(self):
         name = self.target()
         kinds = self.schema(name)
         # A collection keeps a vector, or there would be nothing to compare.
-        vector = self.one(sorted(kinds)) if len(kinds) > 1 and self.chance(0.9) else "nope"
+        named = sorted(vector for vector in kinds if vector)
+        vector = self.one(named) if len(kinds) > 1 and named and self.chance(0.9) else "nope"
         return {"op": "delete_vector_name", "name": name, "vector": vector}
 
     def info(self):

@@ -133,6 +133,13 @@ class ProtocolCollection(local_collection.LocalCollection):
         }
         return info
 
+    def create_dense_vector_name(self, vector_name, config):
+        """With the type of its numbers, which local mode drops here."""
+        is_new = vector_name not in self._all_vectors_keys
+        super().create_dense_vector_name(vector_name, config)
+        if is_new:
+            self.get_vector_params(vector_name).datatype = config.datatype
+
     # Ranking
 
     def metric(self, name):
