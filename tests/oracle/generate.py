@@ -90,6 +90,8 @@ class Generator:
         self.oracle = oracle
         self.operations = OPERATIONS + (VECTOR_NAME_OPERATIONS if has_vector_names else [])
         self.serial = 0
+        #: Whether conditions on words may be made.
+        self.has_words = True
 
     # Small choices
 
@@ -321,6 +323,14 @@ class Generator:
             built["min_should"] = {"conditions": conditions, "min_count": 0 if self.chance(0.02) else self.number(1, 3)}
         return built
 
+    def write_filter(self, name):
+        """For a change. Without words: see what is wrong in DIFFERENCES.md."""
+        self.has_words = False
+        try:
+            return self.filter(name)
+        finally:
+            self.has_words = True
+
     def maybe_filter(self, name, probability=0.6):
         return self.filter(name) if self.chance(probability) else None
 
@@ -337,6 +347,8 @@ class Generator:
     def condition_match(self, name, depth):
         path = self.field(["s", "tags", "tags[]", "n", "flag", "ünï", "obj.a", "obj.a.b", "arr[].x", "arr[].y", "mixed", "arr[].sub[].z", "t", "x", "y", "z", "b"])
         kind = self.weighted([("value", 5), ("any", 3), ("except", 3), ("text", 3), ("text_any", 2), ("phrase", 3), ("prefix", 1), ("substring", 1)])
+        if kind in ("text", "text_any", "phrase") and not self.has_words:
+            kind = "substring"
         if kind == "value" and self.chance(0.5):
             return self.condition_of_a_point(name)
         if kind == "value":
@@ -438,7 +450,7 @@ class Generator:
         """Points for a write, mostly existing ones: an unknown id makes it fail after doing the rest."""
         kind = self.weighted([("list", 2), ("points", 3), ("filter", 3)])
         if kind == "filter":
-            return {"filter": self.filter(name)}
+            return {"filter": self.write_filter(name)}
         if self.chance(0.015):
             return {kind: []}
         return {kind: self.ids(name, 1, 5, known=1 - unknown)}
@@ -534,7 +546,7 @@ class Generator:
         if self.chance(0.3):
             op["mode"] = self.one(["upsert", "insert_only", "update_only"])
         if self.chance(0.15):
-            op["update_filter"] = self.filter(name)
+            op["update_filter"] = self.write_filter(name)
         conditional = "update_filter" in op or op.get("mode", "upsert") != "upsert"
         if self.chance(0.3) and self.local(name):
             return op | self.batch_form(name, conditional)
@@ -572,7 +584,7 @@ class Generator:
         name = self.target()
         filtered = self.chance(0.2)
         op = {"op": "update_vectors", "name": name, "points": self.vector_changes(name, repeat=not filtered)}
-        return op | ({"update_filter": self.filter(name)} if filtered else {})
+        return op | ({"update_filter": self.write_filter(name)} if filtered else {})
 
     def vector_names(self, name):
         if self.chance(0.02):
@@ -879,8 +891,7 @@ class Generator:
 
     def query_mmr(self, kind, example):
         # Shares that f32 holds exactly.
-        mmr = {"diversity": self.one([0.0, 0.25, 0.5, 0.75, 0.75])  # TODO
-                } if self.chance(0.8) else {}
+        mmr = {"diversity": self.one([0.0, 0.25, 0.5, 0.75, 1.0])} if self.chance(0.8) else {}
         return {"nearest": example(), "mmr": mmr | ({"candidates_limit": self.one([1000, 1000, self.number(1, 40)])} if self.chance(0.8) else {})}
 
     def query_recommend(self, kind, example):
@@ -1001,7 +1012,6 @@ class Generator:
     def matrix(self):
         name = self.target()
         using = "nope" if self.chance(0.02) else self.one(sorted(self.schema(name)) or [""])
-        using = "nope" if using == "idf" else using  # TODO
         op = {"op": "matrix", "name": name, "form": self.one(["pairs", "offsets"]), "using": using, "limit": self.number(1, 5), "sample": 1000}
         # Local mode takes a while for every point.
         op["filter"] = {"must": [{"has_id": [self.spelled(self.holder(name, using)) for _ in range(self.number(0, 14))]}] + [self.condition(name, 1) for _ in range(self.number(0, 1))]}
@@ -1030,17 +1040,23 @@ class Generator:
 
     def create_vector_name(self):
         name = self.target()
-        vector = self.one(VECTOR_NAMES)
+        # The unnamed vector has no place in a path.
+        vector = self.one([one for one in VECTOR_NAMES if one])
         if vector in MODIFIERS:
             return {"op": "create_vector_name", "name": name, "vector": vector, "config": {"sparse": {} if MODIFIERS[vector] is None else {"modifier": MODIFIERS[vector]}}}
         params = self.vector_params(self.is_grid(name), "multi" if vector in ("rows", "more") else "dense")
+        known = self.schema(name).get(vector)
+        if known is not None:
+            # Local mode does not compare types of numbers, so this is another size, or the same in all.
+            params = params | {"size": known.size + 1} if known.datatype or self.chance(0.5) else {"size": known.size, "distance": known.distance, **({"multivector_config": params["multivector_config"]} if "multivector_config" in params else {})}
         return {"op": "create_vector_name", "name": name, "vector": vector, "config": {"dense": params}}
 
     def delete_vector_name(self):
         name = self.target()
         kinds = self.schema(name)
         # A collection keeps a vector, or there would be nothing to compare.
-        vector = self.one(sorted(kinds)) if len(kinds) > 1 and self.chance(0.9) else "nope"
+        named = sorted(vector for vector in kinds if vector)
+        vector = self.one(named) if len(kinds) > 1 and named and self.chance(0.9) else "nope"
         return {"op": "delete_vector_name", "name": name, "vector": vector}
 
     def info(self):

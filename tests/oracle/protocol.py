@@ -133,6 +133,13 @@ class ProtocolCollection(local_collection.LocalCollection):
         }
         return info
 
+    def create_dense_vector_name(self, vector_name, config):
+        """With the type of its numbers, which local mode drops here."""
+        is_new = vector_name not in self._all_vectors_keys
+        super().create_dense_vector_name(vector_name, config)
+        if is_new:
+            self.get_vector_params(vector_name).datatype = config.datatype
+
     # Ranking
 
     def metric(self, name):
@@ -171,6 +178,7 @@ class ProtocolCollection(local_collection.LocalCollection):
 
     def search(self, query_vector, query_filter=None, limit=10, offset=None, with_payload=True, with_vectors=False, score_threshold=None, idf_corpus=None):
         name, query = self._resolve_query_vector_name(query_vector)
+        self.check_sizes(name, query)
         try:
             hits = super().search(query_vector, query_filter, ALL, 0, False, False, None, idf_corpus)
         except TypeError:
@@ -187,6 +195,15 @@ class ProtocolCollection(local_collection.LocalCollection):
         found = self.cut(hits, smaller, score_threshold, limit, offset or 0, with_payload, with_vectors)
         watch.is_exact = exact and is_linear
         return found
+
+    def check_sizes(self, name, query):
+        """Local mode leaves this to the arithmetic, which spreads one component over all, or is not done at all."""
+        configs = {**self.vectors_config, **self.multivectors_config}
+        if name not in configs:
+            return
+        for vector in vectors_of(query):
+            if not isinstance(vector, models.SparseVector) and np.shape(vector)[-1] != configs[name].size:
+                raise ValueError(f"Wrong input: Vector dimension error: expected dim: {configs[name].size}, got {np.shape(vector)[-1]}")
 
     def settles(self, query, name, hits, idf_corpus):
         """Whether no point's score hangs on which of two nearly equal similarities is larger."""
@@ -434,24 +451,26 @@ class ProtocolLocal(qdrant_local.QdrantLocal):
 # Numbers
 
 
-def numbers_of(query):
-    """Every number of a query's vectors."""
-    if isinstance(query, models.SparseVector):
-        return list(query.values)
-    if isinstance(query, (list, np.ndarray)):
-        return np.asarray(query, dtype=float).ravel().tolist()
+def vectors_of(query):
+    """Every vector of a query, as local mode has it ready."""
+    if isinstance(query, (models.SparseVector, list, np.ndarray)):
+        return [query]
     found = []
     for field in ("positive", "negative", "target", "context", "context_pairs", "feedback", "vector"):
         value = getattr(query, field, None)
-        if value is None:
-            continue
-        several = value if isinstance(value, list) and not isinstance(value, np.ndarray) else [value]
-        for one in several:
-            found += numbers_of(one)
-    if hasattr(query, "coefficients"):
-        # Weighted sums of similarities are not exact.
-        found.append(0.1)
+        is_several = isinstance(value, list) and not (value and isinstance(value[0], (int, float)))
+        for one in value if is_several else [] if value is None else [value]:
+            found += vectors_of(one)
     return found
+
+
+def numbers_of(query):
+    """Every number that similarities are computed from."""
+    found = []
+    for vector in vectors_of(query):
+        found += vector.values if isinstance(vector, models.SparseVector) else np.asarray(vector, dtype=float).ravel().tolist()
+    # Weighted sums of similarities are not exact.
+    return [*found, 0.1] if hasattr(query, "coefficients") else found
 
 
 def positive_numbers(example):
