@@ -6,7 +6,7 @@ use std::fmt;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use super::field_index::FieldIndexSchema;
+use super::field_index::{FieldIndexKind, FieldIndexSchema, TextParams};
 use super::payload::{Path, Payload};
 use super::vector::{Incarnation, Metric, VectorName, stored_name};
 
@@ -627,6 +627,15 @@ impl CollectionConfig {
     /// What the vector of this name, which is there, goes by in the shards' logs and in `kvdb`.
     pub fn stored_name(&self, name: &str) -> VectorName {
         stored_name(name, self.dropped_vectors.get(name).copied().unwrap_or(0))
+    }
+
+    /// The fields with a text index and how each is tokenised, ascending by path.
+    pub fn text_indexes(&self) -> Vec<(Path, TextParams)> {
+        let text = |(path, schema): (&Path, &FieldIndexSchema)| match &schema.kind {
+            FieldIndexKind::Text(params) => Some((path.clone(), params.clone())),
+            _ => None,
+        };
+        self.field_indexes.iter().filter_map(text).collect()
     }
 
     /// [`CollectionConfig::stored_name`] of every vector, of whatever kind.

@@ -58,3 +58,23 @@ pub enum PointOp {
     /// Payload becomes `{}`.
     ClearPayload { select: PointSelector },
 }
+
+impl PointOp {
+    /// What decides which points are changed, unless their ids do.
+    pub fn filter(&self) -> Option<&Filter> {
+        match self {
+            PointOp::Upsert { update_filter, .. } | PointOp::UpdateVectors { update_filter, .. } => {
+                update_filter.as_ref()
+            }
+            PointOp::Delete { select }
+            | PointOp::DeleteVectors { select, .. }
+            | PointOp::SetPayload { select, .. }
+            | PointOp::OverwritePayload { select, .. }
+            | PointOp::DeletePayload { select, .. }
+            | PointOp::ClearPayload { select } => match select {
+                PointSelector::Ids(_) => None,
+                PointSelector::Filter(filter) => Some(filter),
+            },
+        }
+    }
+}

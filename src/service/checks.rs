@@ -2,8 +2,9 @@
 //!
 //! Invariants:
 //! - Everything that can be wrong with a write's vectors is found here, before anything is proposed.
-//! - A proposed operation names each id once and vectors by their stored names, its cosine vectors are normalised, and its entry holds about
-//!   [`ENTRY_BYTES_MAX`] at most, unless one point alone is larger.
+//! - A proposed operation names each id once and vectors by their stored names, its cosine vectors are normalised, a
+//!   filter about words comes with the text indexes it follows, and its entry holds about [`ENTRY_BYTES_MAX`] at most,
+//!   unless one point alone is larger.
 //!
 //! What it deliberately does not do: ask whether ids exist (only the shard can tell, when the entry is applied).
 
@@ -18,7 +19,7 @@ use crate::model::{
     CollectionConfig, Filter, Metric, MultiVector, NamedVectors, Point, PointId, PointOp, PointSelector, Vector,
     VectorName, VectorParams,
 };
-use crate::shard::encode_command;
+use crate::shard::{TextIndexes, encode_command, encode_command_with_texts};
 
 /// Aim for a log entry's size in bytes: what is appended, synced and sent in one piece (RELIABILITY section 2.6).
 pub(super) const ENTRY_BYTES_MAX: usize = 1 << 20;
@@ -37,6 +38,7 @@ pub(super) struct WritePlan {
 impl WritePlan {
     /// Checks `op` against the collection's vectors and splits it over `shard_count` shards.
     pub(super) fn new(config: &CollectionConfig, shard_count: usize, op: PointOp) -> Result<WritePlan, Error> {
+        let texts = config.text_indexes();
         let mut plan = WritePlan::default();
         match op {
             PointOp::Upsert { mut points, mode, update_filter } => {
@@ -46,7 +48,7 @@ impl WritePlan {
                 }
                 for (shard, points) in by_shard(last_wins(points), shard_count, |point| point.id) {
                     let commands = plan.commands.entry(shard).or_default();
-                    push_upserts(commands, Upsert { points, mode, update_filter: update_filter.clone() });
+                    push_upserts(commands, &texts, Upsert { points, mode, update_filter: update_filter.clone() });
                 }
             }
             PointOp::UpdateVectors { mut points, update_filter } => {
@@ -58,31 +60,41 @@ impl WritePlan {
                 plan.must_exist = points.iter().map(|point| point.id).collect();
                 for (shard, points) in by_shard(points, shard_count, |point| point.id) {
                     let commands = plan.commands.entry(shard).or_default();
-                    push_updates(commands, points, update_filter.as_ref());
+                    push_updates(commands, &texts, points, update_filter.as_ref());
                 }
             }
-            PointOp::Delete { select } => plan.select(select, false, shard_count, &|select| PointOp::Delete { select }),
+            PointOp::Delete { select } => {
+                plan.select(select, false, (shard_count, &texts), &|select| PointOp::Delete { select })
+            }
             PointOp::DeleteVectors { select, names } => {
                 if let Some(name) = names.iter().find(|name| !config.has_vector(name)) {
                     return Err(Error::VectorNameUnknown { name: name.clone() });
                 }
                 let names: Vec<VectorName> = names.iter().map(|name| config.stored_name(name)).collect();
-                plan.select(select, true, shard_count, &|select| PointOp::DeleteVectors {
+                plan.select(select, true, (shard_count, &texts), &|select| PointOp::DeleteVectors {
                     select,
                     names: names.clone(),
                 });
             }
-            PointOp::SetPayload { select, payload, key } => plan.select(select, true, shard_count, &|select| {
-                PointOp::SetPayload { select, payload: payload.clone(), key: key.clone() }
-            }),
-            PointOp::OverwritePayload { select, payload, key } => plan.select(select, true, shard_count, &|select| {
-                PointOp::OverwritePayload { select, payload: payload.clone(), key: key.clone() }
-            }),
-            PointOp::DeletePayload { select, keys } => {
-                plan.select(select, true, shard_count, &|select| PointOp::DeletePayload { select, keys: keys.clone() })
+            PointOp::SetPayload { select, payload, key } => {
+                plan.select(select, true, (shard_count, &texts), &|select| PointOp::SetPayload {
+                    select,
+                    payload: payload.clone(),
+                    key: key.clone(),
+                })
             }
+            PointOp::OverwritePayload { select, payload, key } => {
+                plan.select(select, true, (shard_count, &texts), &|select| PointOp::OverwritePayload {
+                    select,
+                    payload: payload.clone(),
+                    key: key.clone(),
+                })
+            }
+            PointOp::DeletePayload { select, keys } => plan.select(select, true, (shard_count, &texts), &|select| {
+                PointOp::DeletePayload { select, keys: keys.clone() }
+            }),
             PointOp::ClearPayload { select } => {
-                plan.select(select, true, shard_count, &|select| PointOp::ClearPayload { select });
+                plan.select(select, true, (shard_count, &texts), &|select| PointOp::ClearPayload { select });
             }
         }
         Ok(plan)
@@ -93,7 +105,7 @@ impl WritePlan {
         &mut self,
         select: PointSelector,
         must_exist: bool,
-        shard_count: usize,
+        (shard_count, texts): (usize, &TextIndexes),
         op: &dyn Fn(PointSelector) -> PointOp,
     ) {
         match select {
@@ -110,7 +122,7 @@ impl WritePlan {
                 }
             }
             PointSelector::Filter(filter) => {
-                let command = encode_command(&op(PointSelector::Filter(filter)));
+                let command = encode_command_with_texts(&op(PointSelector::Filter(filter)), texts);
                 self.commands = (0..shard_count).map(|shard| (shard, vec![command.clone()])).collect();
             }
         }
@@ -264,31 +276,36 @@ struct Upsert {
 }
 
 /// Encodes an upsert, in several entries where one would be too large. Their order is free: no id occurs twice.
-fn push_upserts(commands: &mut Vec<Vec<u8>>, upsert: Upsert) {
+fn push_upserts(commands: &mut Vec<Vec<u8>>, texts: &TextIndexes, upsert: Upsert) {
     let Upsert { points, mode, update_filter } = upsert;
     let op = PointOp::Upsert { points, mode, update_filter };
-    let command = encode_command(&op);
+    let command = encode_command_with_texts(&op, texts);
     let PointOp::Upsert { points, mode, update_filter } = op else { return };
     match pieces(command.len(), points.len()) {
         1 => commands.push(command),
         count => {
             for points in split(points, count) {
-                push_upserts(commands, Upsert { points, mode, update_filter: update_filter.clone() });
+                push_upserts(commands, texts, Upsert { points, mode, update_filter: update_filter.clone() });
             }
         }
     }
 }
 
 /// As [`push_upserts`], for changes of vectors.
-fn push_updates(commands: &mut Vec<Vec<u8>>, points: Vec<PointVectors>, update_filter: Option<&Filter>) {
+fn push_updates(
+    commands: &mut Vec<Vec<u8>>,
+    texts: &TextIndexes,
+    points: Vec<PointVectors>,
+    update_filter: Option<&Filter>,
+) {
     let op = PointOp::UpdateVectors { points, update_filter: update_filter.cloned() };
-    let command = encode_command(&op);
+    let command = encode_command_with_texts(&op, texts);
     let PointOp::UpdateVectors { points, .. } = op else { return };
     match pieces(command.len(), points.len()) {
         1 => commands.push(command),
         count => {
             for points in split(points, count) {
-                push_updates(commands, points, update_filter);
+                push_updates(commands, texts, points, update_filter);
             }
         }
     }

@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::command::{Command, decode};
+use super::command::{Command, TextIndexes, decode};
 use super::dropped::{DROPPED_ENTRY, Dropped};
 use super::field_set::FieldChange;
-use super::filter::{CompiledFilter, PointView, TextFields, needs_vectors};
+use super::filter::{CompiledFilter, PointView, TextFields, has_words, needs_vectors};
 use super::{Outcome, Place, ReadError, Shard};
 use crate::index::payload::FieldSpec;
 use crate::index::{Pin, SLOT_COUNT_MAX, Stop};
+use crate::model::field_index::FieldIndexKind;
 use crate::model::payload::Path;
 use crate::model::write::{PointVectors, UpsertMode};
 use crate::model::{
@@ -52,7 +53,7 @@ impl Shard {
         let _writer = self.writer.lock();
         let mut edit = Edit {
             shard: self,
-            texts: self.text_fields(),
+            texts: TextFields::default(),
             pending: BTreeMap::new(),
             dropped: self.dropped.read().clone(),
             has_drops: false,
@@ -62,7 +63,10 @@ impl Shard {
         for entry in entries {
             if let Some(command) = entry.command {
                 outcomes.push(match decode(command).map_err(|what| self.damaged_entry(entry.index, &what))? {
-                    Command::Points(op) => edit.apply(op, entry.index)?,
+                    Command::Points(op, texts) => {
+                        edit.texts = fields_of(texts);
+                        edit.apply(op, entry.index)?
+                    }
                     Command::Dropped(counts) => {
                         for (name, count) in counts {
                             let is_news = edit.dropped.raise(&name, count);
@@ -81,12 +85,17 @@ impl Shard {
     }
 }
 
+/// The text indexes of an entry, ready to be asked.
+fn fields_of(texts: TextIndexes) -> TextFields {
+    let spec = |(path, params)| Arc::new(FieldSpec::new(path, FieldIndexKind::Text(params)));
+    TextFields::new(texts.into_iter().map(spec))
+}
+
 struct Edit<'a> {
     shard: &'a Shard,
-    /// What text conditions follow: the text indexes that are complete when the run begins. They are not part of the
-    /// shard's log yet, so replicas whose indexes differ at a log position, or a replay after an index was made, may
-    /// judge such a condition differently; every other condition is judged alike whatever the indexes.
-    texts: Arc<TextFields>,
+    /// What conditions on words follow: the text indexes that the present entry came with. Those that the shard has are
+    /// no part of its log: another replica may have others, and so may this one when it applies the entry again.
+    texts: TextFields,
     /// Ordered, so that equal logs write equal batches.
     pending: BTreeMap<PointId, Pending>,
     /// As of the entries applied so far.
@@ -159,7 +168,7 @@ impl Edit<'_> {
         update_filter: Option<&Filter>,
         version: PointVersion,
     ) -> Result<Outcome, StorageError> {
-        let texts = Arc::clone(&self.texts);
+        let texts = self.texts.clone();
         let condition = update_filter.map(|filter| CompiledFilter::with_texts(filter, &texts));
         let mut outcome = Outcome::default();
         for point in points {
@@ -188,7 +197,7 @@ impl Edit<'_> {
         update_filter: Option<&Filter>,
         version: PointVersion,
     ) -> Result<Outcome, StorageError> {
-        let texts = Arc::clone(&self.texts);
+        let texts = self.texts.clone();
         let condition = update_filter.map(|filter| CompiledFilter::with_texts(filter, &texts));
         let mut outcome = Outcome::default();
         for PointVectors { id, mut vectors } in points {
@@ -332,6 +341,26 @@ impl Edit<'_> {
         if !self.is_settled && needs_vectors(filter) {
             return self.matching_one_by_one(&condition);
         }
+        if !has_words(filter) {
+            return self.matching_by_indexes(filter, &condition);
+        }
+        // The shard's own text indexes help if they are the entry's, from before they are asked until after.
+        let texts = self.shard.text_fields();
+        if texts.are_as(&self.texts) {
+            let matching = self.matching_by_indexes(filter, &condition)?;
+            if Arc::ptr_eq(&texts, &self.shard.text_fields()) {
+                return Ok(matching);
+            }
+        }
+        self.matching_one_by_one(&condition)
+    }
+
+    /// As [`Edit::matching`], with the help of the shard's field indexes.
+    fn matching_by_indexes(
+        &self,
+        filter: &Filter,
+        condition: &CompiledFilter<'_>,
+    ) -> Result<Vec<PointId>, StorageError> {
         let pin = self.shard.slots.pin();
         let (stop, slots) = (Stop::new(), &self.shard.slots);
         let bounds = self.shard.bounds(&pin, filter, &stop).map_err(never_stopped)?;
@@ -340,14 +369,14 @@ impl Edit<'_> {
         let stored = stored.iter().filter_map(|slot| slots.get(Slot(slot))).map(|(id, _)| id);
         let mut matching: BTreeSet<PointId> = stored.filter(|id| !self.pending.contains_key(id)).collect();
         for id in self.pending.keys() {
-            if self.exists(id) && self.matches(&condition, *id)? {
+            if self.exists(id) && self.matches(condition, *id)? {
                 matching.insert(*id);
             }
         }
         Ok(matching.into_iter().collect())
     }
 
-    /// As [`Edit::matching`], without the columns.
+    /// As [`Edit::matching`], without columns and indexes.
     fn matching_one_by_one(&self, condition: &CompiledFilter<'_>) -> Result<Vec<PointId>, StorageError> {
         let stored = self.shard.ids.read().keys().copied().collect::<Vec<PointId>>();
         let ids: BTreeSet<PointId> = stored.into_iter().chain(self.pending.keys().copied()).collect();

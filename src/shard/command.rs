@@ -7,17 +7,27 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::field_index::TextParams;
+use crate::model::payload::Path;
 use crate::model::vector::Incarnation;
 use crate::model::{Point, PointId, PointOp, VectorName};
+use crate::shard::filter::has_words;
 
 /// A change of points, in the newest format this program writes and reads.
 const COMMAND_FORMAT: u8 = 1;
 /// How many vectors of each name have been dropped, in the newest format.
 const DROPPED_FORMAT: u8 = 2;
 
+/// A change of points whose filter is about words, with the text indexes it follows, in the newest format.
+const WORDS_FORMAT: u8 = 3;
+
+/// The fields with a text index and how each is tokenised, ascending by path.
+pub type TextIndexes = Vec<(Path, TextParams)>;
+
 /// What an entry of the log asks for.
 pub(super) enum Command {
-    Points(PointOp),
+    /// A change of points. Conditions on words follow these indexes, whatever the shard has.
+    Points(PointOp, TextIndexes),
     /// At least so many vectors of these names have been dropped.
     Dropped(BTreeMap<VectorName, Incarnation>),
 }
@@ -44,10 +54,22 @@ impl Outcome {
     }
 }
 
-/// The bytes to propose for `op`.
+/// The bytes to propose for `op`, whose filters follow no text index.
 pub fn encode_command(op: &PointOp) -> Vec<u8> {
     // Writing to a growing vector cannot fail, and the types have no unserialisable state.
     postcard::to_extend(op, vec![COMMAND_FORMAT]).unwrap_or_default()
+}
+
+/// The bytes to propose for `op` where these text indexes are.
+///
+/// They are a part of the entry if the effect depends on them: which indexes a shard has when it applies the entry, or
+/// applies it again after a crash, is no part of its log.
+pub fn encode_command_with_texts(op: &PointOp, texts: &TextIndexes) -> Vec<u8> {
+    if texts.is_empty() || !op.filter().is_some_and(has_words) {
+        return encode_command(op);
+    }
+    // As above: cannot fail.
+    postcard::to_extend(&(texts, op), vec![WORDS_FORMAT]).unwrap_or_default()
 }
 
 /// The bytes to propose when vectors of a collection have been dropped: how many of each name.
@@ -59,7 +81,12 @@ pub fn encode_dropped(dropped: &BTreeMap<VectorName, Incarnation>) -> Vec<u8> {
 /// Reads a proposed command; the text says what is wrong with it.
 pub(super) fn decode(bytes: &[u8]) -> Result<Command, String> {
     match bytes.split_first() {
-        Some((&COMMAND_FORMAT, rest)) => postcard::from_bytes(rest).map(Command::Points).map_err(|e| e.to_string()),
+        Some((&COMMAND_FORMAT, rest)) => {
+            postcard::from_bytes(rest).map(|op| Command::Points(op, Vec::new())).map_err(|e| e.to_string())
+        }
+        Some((&WORDS_FORMAT, rest)) => {
+            postcard::from_bytes(rest).map(|(texts, op)| Command::Points(op, texts)).map_err(|e| e.to_string())
+        }
         Some((&DROPPED_FORMAT, rest)) => postcard::from_bytes(rest).map(Command::Dropped).map_err(|e| e.to_string()),
         Some((format, _)) => Err(format!("command format {format} is unknown")),
         None => Err("an empty command".to_owned()),
@@ -70,7 +97,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Command, String> {
 #[cfg(any(test, fuzzing))]
 pub(crate) fn decode_command(bytes: &[u8]) -> Result<PointOp, String> {
     match decode(bytes)? {
-        Command::Points(op) => Ok(op),
+        Command::Points(op, _) => Ok(op),
         Command::Dropped(_) => Err("a command that changes no points".to_owned()),
     }
 }
@@ -89,8 +116,9 @@ pub(crate) fn decode_plain_upsert(bytes: &[u8]) -> Option<Vec<Point>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::filter::{FieldCondition, Match, Predicate};
     use crate::model::write::UpsertMode;
-    use crate::model::{Condition, Filter, Payload, Vector};
+    use crate::model::{Condition, Filter, Payload, PointSelector, Vector};
     use serde_json::json;
 
     #[test]
@@ -107,10 +135,42 @@ mod tests {
             mode: UpsertMode::InsertOnly,
             update_filter: None,
         };
-        assert!(matches!(decode(&encode_command(&op)), Ok(Command::Points(read)) if read == op));
+        assert!(
+            matches!(decode(&encode_command(&op)), Ok(Command::Points(read, texts)) if read == op && texts.is_empty())
+        );
         assert!(decode(&[9, 1]).is_err());
         assert!(decode(&[]).is_err());
         assert!(decode(&[COMMAND_FORMAT, 0, 1, 0]).is_err());
+    }
+
+    #[test]
+    fn a_filter_about_words_takes_the_text_indexes_along() {
+        let about = |operand: Match, key: &str| {
+            let predicates = vec![Predicate::Match(operand)];
+            Condition::Field(FieldCondition { key: key.parse().unwrap(), predicates })
+        };
+        let within = |condition: Condition| Filter { must_not: vec![condition], ..Filter::default() };
+        let delete = |filter| PointOp::Delete { select: PointSelector::Filter(filter) };
+        let texts: TextIndexes = vec![("t".parse().unwrap(), TextParams::default())];
+        let words = about(Match::Phrase("a b".to_owned()), "t");
+        let key = "o".parse().unwrap();
+        for filter in [
+            within(words.clone()),
+            within(Condition::Filter(Box::new(within(about(Match::Text("a".to_owned()), "t"))))),
+            within(Condition::Nested { key, filter: Box::new(within(about(Match::TextAny("a".to_owned()), "t"))) }),
+        ] {
+            let op = delete(filter);
+            let command = encode_command_with_texts(&op, &texts);
+            assert!(
+                matches!(decode(&command), Ok(Command::Points(read, with)) if read == op && with == texts),
+                "{op:?}"
+            );
+            assert_eq!(encode_command_with_texts(&op, &TextIndexes::new()), encode_command(&op));
+        }
+        let others = delete(within(about(Match::Keyword("a b".to_owned()), "t")));
+        assert_eq!(encode_command_with_texts(&others, &texts), encode_command(&others));
+        let by_ids = PointOp::ClearPayload { select: PointSelector::Ids(vec![PointId::Num(1)]) };
+        assert_eq!(encode_command_with_texts(&by_ids, &texts), encode_command(&by_ids));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub use column::VectorSettings;
 #[cfg(any(test, fuzzing))]
 pub(crate) use command::decode_command;
 pub(crate) use command::decode_plain_upsert;
-pub use command::{Outcome, encode_command, encode_dropped};
+pub use command::{Outcome, TextIndexes, encode_command, encode_command_with_texts, encode_dropped};
 pub use fields::TextSearch;
 pub use read::{Found, Hit, Nearest, ReadError, sort_hits};
 pub use score::{Among, Inspected, Rank, Scoring, similarity};

@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 
 pub(super) use self::value::ValueTest;
 use crate::index::payload::FieldSpec;
-use crate::model::filter::{FieldCondition, FieldQuestion, ValuesCount};
+use crate::model::filter::{FieldCondition, FieldQuestion, Match, Predicate, ValuesCount};
 use crate::model::payload::{Path, Segment};
 use crate::model::{Condition, Filter, Payload, PointId};
 
@@ -44,6 +44,13 @@ impl TextFields {
     pub fn new(indexes: impl IntoIterator<Item = Arc<FieldSpec>>) -> TextFields {
         let texts = indexes.into_iter().filter(|spec| spec.tokenizer().is_some());
         TextFields(texts.map(|spec| (spec.path.clone(), spec)).collect())
+    }
+
+    /// Whether words are taken from the same fields in the same way.
+    pub fn are_as(&self, other: &TextFields) -> bool {
+        let mut pairs = self.0.values().zip(other.0.values());
+        self.0.len() == other.0.len()
+            && pairs.all(|(ours, theirs)| ours.path == theirs.path && ours.kind == theirs.kind)
     }
 
     fn of(&self, path: &Path) -> Option<&FieldSpec> {
@@ -117,6 +124,22 @@ fn any_condition(filter: &Filter, is_so: &dyn Fn(&Condition) -> bool) -> bool {
     filter.must.iter().chain(&filter.should).chain(&filter.must_not).chain(min_should).any(|condition| {
         is_so(condition) || matches!(condition, Condition::Filter(inner) if any_condition(inner, is_so))
     })
+}
+
+/// Whether some condition, at whatever depth, is about words: those follow the field's text index.
+pub fn has_words(filter: &Filter) -> bool {
+    let min_should = filter.min_should.iter().flat_map(|min_should| &min_should.conditions);
+    filter.must.iter().chain(&filter.should).chain(&filter.must_not).chain(min_should).any(
+        |condition| match condition {
+            Condition::Field(field) => field.predicates.iter().any(is_about_words),
+            Condition::Nested { filter, .. } | Condition::Filter(filter) => has_words(filter),
+            _ => false,
+        },
+    )
+}
+
+fn is_about_words(predicate: &Predicate) -> bool {
+    matches!(predicate, Predicate::Match(Match::Text(_) | Match::TextAny(_) | Match::Phrase(_)))
 }
 
 /// What conditions are asked about: a point, or an object inside a point's payload.
