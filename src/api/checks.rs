@@ -17,6 +17,7 @@ use crate::model::collection::{
     CollectionConfig, CollectionConfigDiff, CollectionName, DIM_MAX, DIM_MIN, HnswConfigDiff, NameError, NewVector,
     OptimizersConfigDiff, StrictModeConfig, VectorParams, WalConfigDiff,
 };
+use crate::model::collection::{HNSW_EF_CONSTRUCT_MAX, HNSW_M_MAX};
 use crate::model::datetime::Timestamp;
 use crate::model::filter::{FieldCondition, MinShould, Predicate};
 use crate::model::geo::{GeoError, GeoPoint, GeoPolygon, GeoRadius};
@@ -28,10 +29,6 @@ pub const FILTER_DEPTH_MAX: usize = 32;
 pub const PREFETCH_DEPTH_MAX: usize = 64;
 /// Levels of a payload, counting a `key` path it is set at: below the 128 at which stored JSON would not parse again.
 pub const PAYLOAD_DEPTH_MAX: usize = 100;
-/// Neighbors per level above 0. Twice this many 4-byte links are kept per vector.
-pub const HNSW_M_MAX: u64 = 512;
-/// Beam width while building.
-pub const HNSW_EF_CONSTRUCT_MAX: u64 = 65_536;
 /// Shards of one collection: each is a Raft group with an index of its own.
 pub const SHARD_NUMBER_MAX: u32 = 256;
 /// A vector's name, bytes.

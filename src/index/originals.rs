@@ -32,6 +32,16 @@ impl Originals {
         self.vectors.remove(slot);
     }
 
+    /// Bytes allocated for them. Looks at every one.
+    pub fn memory_bytes(&self) -> u64 {
+        let of_vector = |vector: &Vector| match vector {
+            Vector::Dense(values) => size_of_val(values.as_slice()),
+            Vector::Multi(vector) => size_of_val(vector.values()),
+            Vector::Sparse(vector) => size_of_val(vector.indices()) + size_of_val(vector.values()),
+        };
+        self.vectors.memory_bytes(of_vector) as u64
+    }
+
     /// The vector of a slot.
     pub fn vector<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> Option<&'a Vector> {
         self.vectors.get(pin, slot)

@@ -71,6 +71,10 @@ impl fmt::Display for CollectionName {
 pub const DIM_MIN: u64 = 1;
 /// See [`DIM_MIN`].
 pub const DIM_MAX: u64 = 65_536;
+/// Neighbors per level above 0. Twice this many 4-byte links are kept per vector.
+pub const HNSW_M_MAX: u64 = 512;
+/// Beam width while building.
+pub const HNSW_EF_CONSTRUCT_MAX: u64 = 65_536;
 
 /// Graph settings that were given; absent ones fall back to the collection's, then to the defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -576,6 +580,15 @@ impl VectorParams {
 }
 
 impl CollectionConfig {
+    /// Whether points of one collection are points of the other: the same vectors, each of the same kind.
+    pub fn has_same_vectors(&self, other: &CollectionConfig) -> bool {
+        let kind = |of: &VectorParams| (of.dim, of.metric, of.datatype.unwrap_or(Datatype::Float32), of.is_multi);
+        let dense = self.vectors.by_name.iter().map(|(name, of)| (name, kind(of)));
+        let sparse = self.sparse_vectors.iter().flat_map(BTreeMap::keys);
+        dense.eq(other.vectors.by_name.iter().map(|(name, of)| (name, kind(of))))
+            && sparse.eq(other.sparse_vectors.iter().flat_map(BTreeMap::keys))
+    }
+
     /// Nothing but the vectors is given.
     pub fn new(vectors: VectorsConfig) -> CollectionConfig {
         CollectionConfig {

@@ -74,9 +74,28 @@ impl Vector {
 
 /// A sparse vector: indices strictly ascending, one value each. May be empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "(Vec<u32>, Vec<f32>)")]
 pub struct SparseVector {
     indices: Vec<u32>,
     values: Vec<f32>,
+}
+
+/// Bytes that claim to be a vector are none: they may come from a file that somebody made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VectorError {
+    #[error("a sparse vector's indices must be strictly ascending, with one value each")]
+    Sparse,
+    #[error("a multivector needs whole rows of at least one number")]
+    Multi,
+}
+
+impl TryFrom<(Vec<u32>, Vec<f32>)> for SparseVector {
+    type Error = VectorError;
+
+    fn try_from((indices, values): (Vec<u32>, Vec<f32>)) -> Result<SparseVector, VectorError> {
+        let is_sound = indices.len() == values.len() && indices.is_sorted_by(|a, b| a < b);
+        if is_sound { Ok(SparseVector { indices, values }) } else { Err(VectorError::Sparse) }
+    }
 }
 
 impl SparseVector {
@@ -86,6 +105,12 @@ impl SparseVector {
         let is_unique = entries.iter().zip(entries.iter().skip(1)).all(|(a, b)| a.0 < b.0);
         let (indices, values) = entries.into_iter().unzip();
         is_unique.then_some(SparseVector { indices, values })
+    }
+
+    /// Whether it is one that [`SparseVector::new`] makes; others can only come from bytes of unknown origin.
+    pub fn is_sound(&self) -> bool {
+        let is_ascending = self.indices.iter().zip(self.indices.iter().skip(1)).all(|(a, b)| a < b);
+        is_ascending && self.indices.len() == self.values.len()
     }
 
     /// Strictly ascending.
@@ -116,9 +141,18 @@ impl SparseVector {
 
 /// Rows of one length, row after row. At least one row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "(usize, Vec<f32>)")]
 pub struct MultiVector {
     dim: usize,
     values: Vec<f32>,
+}
+
+impl TryFrom<(usize, Vec<f32>)> for MultiVector {
+    type Error = VectorError;
+
+    fn try_from((dim, values): (usize, Vec<f32>)) -> Result<MultiVector, VectorError> {
+        MultiVector::new(dim, values).ok_or(VectorError::Multi)
+    }
 }
 
 impl MultiVector {
@@ -126,6 +160,11 @@ impl MultiVector {
     pub fn new(dim: usize, values: Vec<f32>) -> Option<MultiVector> {
         let is_whole = dim > 0 && !values.is_empty() && values.len().is_multiple_of(dim);
         is_whole.then_some(MultiVector { dim, values })
+    }
+
+    /// Whether it is one that [`MultiVector::new`] makes; others can only come from bytes of unknown origin.
+    pub fn is_sound(&self) -> bool {
+        self.dim > 0 && !self.values.is_empty() && self.values.len().is_multiple_of(self.dim)
     }
 
     /// Numbers per row.

@@ -123,7 +123,7 @@ impl WritePlan {
 }
 
 /// From the names clients use to those of the shards' logs.
-fn name_for_log(config: &CollectionConfig, vectors: &mut NamedVectors) {
+pub(super) fn name_for_log(config: &CollectionConfig, vectors: &mut NamedVectors) {
     if !config.dropped_vectors.is_empty() {
         *vectors =
             std::mem::take(vectors).into_iter().map(|(name, vector)| (config.stored_name(&name), vector)).collect();
@@ -145,6 +145,20 @@ fn check_vectors(config: &CollectionConfig, vectors: &mut NamedVectors) -> Resul
                 Vector::Multi(vector) => vector.rows_mut().try_for_each(|row| round_to(datatype, name, row))?,
                 Vector::Sparse(_) => {}
             }
+        }
+    }
+    Ok(())
+}
+
+/// Checks vectors that were stored once, as a snapshot brings them back: of their kind, whole, and left as they are.
+pub(super) fn check_stored(config: &CollectionConfig, vectors: &mut NamedVectors) -> Result<(), Error> {
+    for (name, vector) in vectors {
+        let is_multi = config.vectors.by_name.get(name).is_some_and(|params| params.is_multi);
+        match vector {
+            Vector::Sparse(sparse) if !sparse.is_sound() => return Err(Error::SparseMismatch),
+            Vector::Multi(multi) if !multi.is_sound() => return Err(Error::MultiMismatch),
+            Vector::Dense(_) if is_multi => return Err(Error::MultiMismatch),
+            _ => check(config, name, vector, false)?,
         }
     }
     Ok(())

@@ -57,5 +57,8 @@ pub(super) fn from_refusal(refusal: Refusal) -> Error {
         Refusal::ShardKeyExists { key } => Error::ShardKeyExists { key },
         Refusal::ShardKeyNotFound { key } => Error::ShardKeyNotFound { key },
         Refusal::NoShardKeys { key, is_delete } => Error::NoShardKeys { key, is_delete },
+        Refusal::CollectionChanged { name } => {
+            Error::Unavailable { why: format!("collection {name} was changed meanwhile; try again") }
+        }
     }
 }

@@ -250,7 +250,7 @@ impl Topology {
     fn shutdown(&self) -> Result<(), StorageError> {
         self.background.stop();
         for (id, shard) in &self.shards.table().running {
-            if shard.unsaved() > 0
+            if shard.unsaved().0 > 0
                 && let Err(error) = shard.checkpoint()
             {
                 tracing::warn!(shard = id.0, %error, "the last checkpoint of the index failed; the next start repeats its work");

@@ -14,6 +14,7 @@ use crate::model::{
     Condition, Filter, Metric, MultiVector, NamedVectors, PayloadSelector, Point, PointId, PointOp, PointSelector,
     SparseVector, Vector, VectorSelector,
 };
+use crate::service::{SnapshotSource, SnapshotsOf};
 
 fn dense(dim: u64) -> NewVector {
     NewVector::Dense(VectorParams::new(dim, Metric::Dot))
@@ -61,6 +62,12 @@ impl Fixture {
         let root = QueryLevel { using: using.to_owned(), ..level };
         let (with_payload, with_vectors) = (PayloadSelector::None, VectorSelector::None);
         Ok(self.service.query("c", QueryRequest { root, offset: 0, with_payload, with_vectors }, READ).await?.len())
+    }
+
+    /// A snapshot that was made, by where it lies in the folder of snapshots.
+    fn kept(&self, snapshot: &str) -> SnapshotSource {
+        let path = self.folder.path().join("snapshots").join(snapshot);
+        self.service.locate_snapshot(&format!("file://{}", path.display()), None).unwrap()
     }
 
     /// No shard stores bytes of dropped vectors.
@@ -313,11 +320,25 @@ async fn s19_a_snapshot_of_a_collection_whose_vector_was_replaced() {
     fixture.add("v", dense(4)).await.unwrap();
     fixture.upsert((0..10).map(|id| point(id, &[("v", ones(4))])).collect()).await;
     let want = fixture.all().await;
-    let snapshot = fixture.service.create_snapshot("c").await.unwrap();
-    let path = fixture.service.snapshot_path("c", &snapshot.name).unwrap().unwrap();
+    let snapshot = fixture.service.create_snapshot(&SnapshotsOf::Collection("c".to_owned())).await.unwrap();
+    let shards = fixture.service.collection("c").unwrap().shards.len() as u64;
+    let mut of_shards = Vec::new();
+    for number in 0..shards {
+        of_shards.push(fixture.service.create_snapshot(&SnapshotsOf::Shard("c".to_owned(), number)).await.unwrap());
+    }
     fixture.remove("v").await;
     let name = crate::model::CollectionName::new("c").unwrap();
-    fixture.service.recover_snapshot(name, path, None).await.unwrap();
+    let source = fixture.kept(&format!("c/{}", snapshot.name));
+    fixture.service.recover_collection(name, source, None).await.unwrap();
+    assert_eq!(fixture.all().await, want);
+    // The collection drops a vector more than those the shards' snapshots were made of: they have the name alone.
+    fixture.remove("v").await;
+    fixture.add("v", dense(4)).await.unwrap();
+    assert_eq!(fixture.having("v").await, 0);
+    for (number, snapshot) in (0..shards).zip(&of_shards) {
+        let source = fixture.kept(&format!("c/shards/{number}/{}", snapshot.name));
+        fixture.service.recover_shard("c", number, source, None).await.unwrap();
+    }
     assert_eq!(fixture.all().await, want);
     fixture.upsert(vec![point(15, &[("v", ones(4))])]).await;
     assert_eq!((fixture.having("v").await, fixture.found("v", ones(4)).await.unwrap()), (11, 11));

@@ -511,6 +511,7 @@ impl Shard {
                 }
             }
             fields.change(&ready, &mut changes);
+            self.field_changes.fetch_add(if ready.is_empty() { 0 } else { placed.len() as u64 }, Ordering::AcqRel);
             fields.change(&building, &mut later_changes);
         }
         for Placed { old, new, .. } in placed {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::distance::sparse_dot;
 use crate::index::{
-    Found, IndexParams, MultiIndex, Originals, Pin, Scratch, SearchParams, Slots, SparseIndex, SparseParams, Stop,
-    Stopped, VectorIndex,
+    DenseIndex, Found, IndexMemory, IndexParams, MultiIndex, Originals, Pin, Scratch, SearchParams, Slots, SparseIndex,
+    SparseParams, Stop, Stopped,
 };
 use crate::model::vector::normalize_rows;
 use crate::model::{Metric, Slot, Vector};
@@ -28,7 +28,7 @@ pub enum VectorSettings {
 /// The vectors of one name, and their index.
 #[derive(Clone, Debug)]
 pub(super) enum Column {
-    Dense(Arc<VectorIndex>),
+    Dense(Arc<DenseIndex>),
     Sparse(Arc<SparseIndex>),
     Multi(Arc<MultiIndex>),
     /// The vectors scaled to length 1 in a column of their own, where they are searched, and as they came.
@@ -45,7 +45,7 @@ impl Column {
         match settings {
             VectorSettings::UnscaledDense(params) => unscaled(VectorSettings::Dense(*params)),
             VectorSettings::UnscaledMulti(params) => unscaled(VectorSettings::Multi(*params)),
-            VectorSettings::Dense(params) => Column::Dense(Arc::new(VectorIndex::new(slots, *params))),
+            VectorSettings::Dense(params) => Column::Dense(Arc::new(DenseIndex::new(slots, *params))),
             VectorSettings::Multi(params) => Column::Multi(Arc::new(MultiIndex::new(slots, *params))),
             VectorSettings::Sparse => Column::Sparse(Arc::new(SparseIndex::new(slots))),
         }
@@ -83,7 +83,7 @@ impl Column {
         }
         match (self, vector) {
             (Column::Dense(index), Vector::Dense(values)) => index.put(slot, values),
-            (Column::Multi(index), Vector::Multi(vector)) => index.put(slot, vector.clone()),
+            (Column::Multi(index), Vector::Multi(vector)) => index.put(slot, vector),
             (Column::Sparse(index), Vector::Sparse(vector)) => index.put(slot, vector.clone()),
             (Column::Unscaled(scaled, originals), vector) => {
                 originals.put(slot, vector.clone());
@@ -124,7 +124,7 @@ impl Column {
         match self {
             Column::Dense(index) => index.vector(pin, slot).map(|values| Vector::Dense(values.to_vec())),
             Column::Sparse(index) => index.vector(pin, slot).cloned().map(Vector::Sparse),
-            Column::Multi(index) => index.vector(pin, slot).map(Vector::Multi),
+            Column::Multi(index) => index.vector(pin, slot).cloned().map(Vector::Multi),
             Column::Unscaled(_, originals) => originals.vector(pin, slot).cloned(),
         }
     }
@@ -192,6 +192,19 @@ impl Column {
         }
     }
 
+    /// What its vectors and what leads to them take.
+    pub(super) fn memory(&self) -> IndexMemory {
+        match self {
+            Column::Dense(index) => index.memory(),
+            Column::Sparse(index) => index.memory(),
+            Column::Multi(index) => index.memory(),
+            Column::Unscaled(scaled, originals) => {
+                let IndexMemory { vector_bytes, link_bytes } = scaled.memory();
+                IndexMemory { vector_bytes: vector_bytes + originals.memory_bytes(), link_bytes }
+            }
+        }
+    }
+
     /// Lends the calling thread to the index for about `budget` units; how many were done.
     pub(super) fn work(&self, scratch: &mut Scratch, budget: usize) -> usize {
         match self {
@@ -226,6 +239,7 @@ impl Column {
     pub(super) fn indexed_len(&self) -> usize {
         match self {
             Column::Dense(index) if index.params().m == 0 => 0,
+            Column::Multi(index) if index.params().m == 0 => 0,
             Column::Dense(index) => index.indexed_len(),
             Column::Multi(index) => index.indexed_len(),
             Column::Sparse(index) => index.indexed_len(),

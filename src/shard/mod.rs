@@ -22,6 +22,8 @@ mod dump;
 mod field_set;
 mod fields;
 pub mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod plan;
 mod read;
 mod replaced;
@@ -34,7 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::index::{CheckpointError, Scratch, Slots};
+use crate::index::{CheckpointError, IndexMemory, Scratch, Slots};
 use crate::model::field_index::FieldIndexKind;
 use crate::model::vector::split_stored_name;
 use crate::model::{NamedVectors, Path, PointId, PointVersion, Slot, VectorName};
@@ -47,7 +49,9 @@ use replaced::Replaced;
 pub use crate::index::payload::WordStats as TextStats;
 pub use apply::Entry;
 pub use column::VectorSettings;
+#[cfg(any(test, fuzzing))]
 pub(crate) use command::decode_command;
+pub(crate) use command::decode_plain_upsert;
 pub use command::{Outcome, encode_command, encode_dropped};
 pub use fields::TextSearch;
 pub use read::{Found, Hit, Nearest, ReadError, sort_hits};
@@ -105,6 +109,8 @@ pub struct Shard {
     field_builder: Mutex<()>,
     ids: RwLock<HashMap<PointId, Place>>,
     applied_index: AtomicU64,
+    /// Changed points that the field indexes' files of the newest checkpoint lack.
+    field_changes: AtomicU64,
     replaced: Replaced,
     /// Scratch of threads that came and went; at most as many as ran at once.
     scratch: Mutex<Vec<Scratch>>,
@@ -132,12 +138,29 @@ impl Shard {
         result
     }
 
+    /// Keeps every change waiting while the guard lives.
+    #[cfg(test)]
+    pub(crate) fn hold_changes(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.writer.lock()
+    }
+
     /// Lends the calling thread to index building and repair for about `budget` vectors per index.
     /// Returns how many were done; 0 means there is nothing to do.
     pub fn index_work(&self, budget: usize) -> usize {
         let columns = self.all_columns();
         let others = self.build_fields(budget) + self.sweep_dropped(budget);
         others + self.with_scratch(|scratch| columns.iter().map(|column| column.work(scratch, budget)).sum::<usize>())
+    }
+
+    /// What each vector's index takes of memory. Looks at every sparse and every multivector.
+    pub fn vector_memory(&self) -> BTreeMap<VectorName, IndexMemory> {
+        let columns = self.columns.read().clone();
+        columns.into_iter().map(|(name, column)| (name, column.memory())).collect()
+    }
+
+    /// How many points there are.
+    pub fn point_count(&self) -> u64 {
+        self.ids.read().len() as u64
     }
 
     /// The shard's figures.

@@ -11,7 +11,7 @@ use quiver::api::grpc::pb::collections_client::CollectionsClient;
 use quiver::api::grpc::pb::points_client::PointsClient;
 use quiver::api::grpc::pb::{self, point_id::PointIdOptions, points_update_operation as batch};
 use quiver::api::grpc::{GrpcSettings, MESSAGE_BYTES_MAX, serve};
-use quiver::service::{Service, ServiceSettings};
+use quiver::service::{Service, ServiceSettings, SnapshotPlace};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -37,6 +37,8 @@ impl Node {
         let settings = ServiceSettings {
             storage_path: folder.path().to_owned(),
             snapshots_path: folder.path().join("snapshots"),
+            snapshots_place: SnapshotPlace::Local,
+            url_recovery: None,
             search_threads: 2,
             search_queue_max: 64,
             index_threads: 1,

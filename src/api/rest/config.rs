@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use schemars::{JsonSchema, json_schema};
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::fields;
 use super::quantization::{Quantization, QuantizationDiff, quantization_out};
+use super::schemas::{any_of, list, map, nullable, object as object_of, object_with, schema};
 use super::strict::StrictMode;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::collection::{
@@ -20,8 +22,9 @@ use crate::model::{Metric, Payload};
 use crate::service::{CollectionReport, CollectionStatus};
 
 /// Settings of a new collection.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct CreateCollection {
+    #[schemars(with = "Option<VectorsShape>")]
     vectors: Option<Map<String, Value>>,
     sparse_vectors: Option<BTreeMap<String, SparseBody>>,
     shard_number: Option<u32>,
@@ -37,12 +40,13 @@ pub(super) struct CreateCollection {
     optimizers_config: Option<OptimizersConfig>,
     quantization_config: Option<Quantization>,
     strict_mode_config: Option<StrictMode>,
+    #[schemars(with = "Option<Value>")]
     init_from: Option<IgnoredAny>,
     metadata: Option<Map<String, Value>>,
 }
 
 /// A change of a collection's settings.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct UpdateCollection {
     vectors: Option<BTreeMap<String, VectorDiff>>,
     sparse_vectors: Option<BTreeMap<String, SparseBody>>,
@@ -55,7 +59,8 @@ pub(super) struct UpdateCollection {
     metadata: Option<Map<String, Value>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "CollectionParamsDiff")]
 struct ParamsDiff {
     replication_factor: Option<u32>,
     write_consistency_factor: Option<u32>,
@@ -67,12 +72,14 @@ struct ParamsDiff {
 }
 
 /// Where something is kept.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Placement")]
 struct PlacementBody {
     memory: Option<Placement>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "VectorParams")]
 struct VectorBody {
     size: u64,
     distance: Distance,
@@ -85,14 +92,14 @@ struct VectorBody {
 }
 
 /// A vector to be added to a collection: one of the two.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct CreateVector {
     dense: Option<NewDense>,
     sparse: Option<NewSparse>,
 }
 
 /// What cannot be changed later.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct NewDense {
     size: u64,
     distance: Distance,
@@ -101,25 +108,28 @@ struct NewDense {
 }
 
 /// What cannot be changed later.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct NewSparse {
     modifier: Option<QueryModifier>,
     datatype: Option<Precision>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "MultivectorConfig")]
 struct MultiBody {
     #[serde(rename = "comparator")]
     _comparator: Comparator,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "MultivectorComparator")]
 #[serde(rename_all = "snake_case")]
 enum Comparator {
     MaxSim,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(rename = "Datatype")]
 #[serde(rename_all = "snake_case")]
 enum Precision {
     Float32,
@@ -127,7 +137,8 @@ enum Precision {
     Uint8,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(rename = "Memory")]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Placement {
     Cold,
@@ -135,13 +146,15 @@ pub(super) enum Placement {
     Pinned,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "SparseVectorParams")]
 struct SparseBody {
     index: Option<SparseIndexBody>,
     modifier: Option<QueryModifier>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "SparseIndexParams")]
 struct SparseIndexBody {
     full_scan_threshold: Option<u64>,
     on_disk: Option<bool>,
@@ -149,14 +162,16 @@ struct SparseIndexBody {
     memory: Option<Placement>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(rename = "Modifier")]
 #[serde(rename_all = "snake_case")]
 enum QueryModifier {
     None,
     Idf,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "VectorParamsDiff")]
 struct VectorDiff {
     hnsw_config: Option<HnswConfig>,
     quantization_config: Option<QuantizationDiff>,
@@ -164,7 +179,7 @@ struct VectorDiff {
     memory: Option<Placement>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
 enum Distance {
     Cosine,
     Dot,
@@ -172,14 +187,15 @@ enum Distance {
     Manhattan,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum ShardingMethod {
     Auto,
     Custom,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "HnswConfigDiff")]
 struct HnswConfig {
     m: Option<u64>,
     ef_construct: Option<u64>,
@@ -191,7 +207,8 @@ struct HnswConfig {
     memory: Option<Placement>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "OptimizersConfigDiff")]
 struct OptimizersConfig {
     deleted_threshold: Option<f64>,
     vacuum_min_vector_number: Option<u64>,
@@ -204,25 +221,36 @@ struct OptimizersConfig {
 }
 
 /// A number, or `auto`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "MaxOptimizationThreads")]
 #[serde(untagged, expecting = "expected a number of threads or \"auto\"")]
 enum Threads {
     Number(u64),
     Word(AutoWord),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "MaxOptimizationThreadsSetting")]
 #[serde(rename_all = "snake_case")]
 enum AutoWord {
     Auto,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "WalConfigDiff")]
 struct WalConfig {
     wal_capacity_mb: Option<u64>,
     wal_segments_ahead: Option<u64>,
     wal_retain_closed: Option<u64>,
 }
+
+/// The schema of one vector's parameters, or of a map of them.
+struct VectorsShape;
+
+schema!(VectorsShape, "VectorsConfig", schemas => {
+    let params = schemas.subschema_for::<VectorBody>();
+    any_of([params.clone(), map(nullable(params))])
+});
 
 impl CreateCollection {
     pub(super) fn convert(self, found: &mut Findings) -> Checked<CollectionConfig> {
@@ -498,6 +526,80 @@ impl WalConfig {
     }
 }
 
+/// What `info` answers with.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct CollectionInfo(pub Value);
+
+schema!(CollectionInfo, "CollectionInfo", schemas => object_with(
+    [
+        ("status", json_schema!({ "type": "string", "enum": ["green", "yellow", "red"] })),
+        ("optimizer_status", any_of([
+            json_schema!({ "type": "string", "enum": ["ok"] }),
+            object_of([("error", schemas.subschema_for::<String>())]),
+        ])),
+        ("indexed_vectors_count", schemas.subschema_for::<u64>()),
+        ("points_count", schemas.subschema_for::<u64>()),
+        ("segments_count", schemas.subschema_for::<u64>()),
+        ("config", schemas.subschema_for::<ConfigOut>()),
+        ("payload_schema", map(schemas.subschema_for::<fields::FieldOut>())),
+        ("update_queue", object_of([("length", schemas.subschema_for::<u64>())])),
+    ],
+    [
+        ("warnings", list(object_of([("message", schemas.subschema_for::<String>())]))),
+        ("created_at", json_schema!({ "type": "string", "format": "date-time" })),
+    ],
+));
+
+/// A collection's settings as they are shown.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct ConfigOut(Value);
+
+schema!(ConfigOut, "CollectionConfig", schemas => object_with(
+    [
+        ("params", schemas.subschema_for::<ParamsOut>()),
+        ("hnsw_config", schemas.subschema_for::<HnswConfig>()),
+        ("optimizer_config", schemas.subschema_for::<OptimizersConfig>()),
+        ("wal_config", schemas.subschema_for::<WalConfig>()),
+        ("quantization_config", nullable(schemas.subschema_for::<Quantization>())),
+    ],
+    [
+        ("strict_mode_config", schemas.subschema_for::<StrictMode>()),
+        ("metadata", map(json_schema!(true))),
+    ],
+));
+
+/// The `params` of a collection's settings as they are shown.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct ParamsOut(Value);
+
+schema!(ParamsOut, "CollectionParams", schemas => object_with(
+    [
+        ("vectors", schemas.subschema_for::<VectorsShape>()),
+        ("shard_number", schemas.subschema_for::<u32>()),
+        ("replication_factor", schemas.subschema_for::<u32>()),
+        ("write_consistency_factor", schemas.subschema_for::<u32>()),
+        ("on_disk_payload", schemas.subschema_for::<bool>()),
+    ],
+    [
+        ("sparse_vectors", map(schemas.subschema_for::<SparseBody>())),
+        ("sharding_method", schemas.subschema_for::<ShardingMethod>()),
+        ("read_fan_out_factor", schemas.subschema_for::<u32>()),
+    ],
+));
+
+/// The settings of a collection.
+pub(super) fn config_out(given: &CollectionConfig) -> ConfigOut {
+    ConfigOut(config(given))
+}
+
+/// The `params` of a collection.
+pub(super) fn params_out(given: &CollectionConfig) -> ParamsOut {
+    ParamsOut(params(given))
+}
+
 /// A collection as `info` shows it: settings of a vector as they were given, those of the collection in full.
 pub(super) fn info(report: &CollectionReport) -> Value {
     let (status, optimizer_status) = match report.status {
@@ -571,7 +673,7 @@ fn config(config: &CollectionConfig) -> Value {
 }
 
 /// The `params` of a collection's configuration.
-pub(super) fn params(config: &CollectionConfig) -> Value {
+fn params(config: &CollectionConfig) -> Value {
     let vectors = match config.vectors.by_name.get("") {
         Some(params) if config.vectors.is_single => vector_out(params),
         _ => config.vectors.by_name.iter().map(|(name, params)| (name.clone(), vector_out(params))).collect(),

@@ -55,10 +55,10 @@ impl Service {
         options: ReadOptions,
     ) -> Result<Vec<Group>, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into()).await?;
+        let view = self.read_view(scope.into(), options).await?;
         self.admit_groups(&view, &request, options)?;
         let lookup = match &request.with_lookup {
-            Some(lookup) => Some((self.view(&lookup.collection).await?, lookup.clone())),
+            Some(lookup) => Some((self.view_for(&lookup.collection, options).await?, lookup.clone())),
             None => None,
         };
         self.barrier(&view, options).await?;
@@ -177,7 +177,7 @@ impl Service {
         options: ReadOptions,
     ) -> Result<Matrix, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into()).await?;
+        let view = self.read_view(scope.into(), options).await?;
         check_name(&view, &request.using)?;
         self.admit_matrix(&view, &request, options)?;
         self.barrier(&view, options).await?;

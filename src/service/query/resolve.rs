@@ -136,7 +136,10 @@ impl Service {
             check_name(view, &level.using)?;
             return Ok((view.clone(), level.using.clone()));
         };
-        let elsewhere = self.view(collection).await?.read_by(shard_keys.as_ref())?;
+        let elsewhere = match self.view_for(collection, options).await {
+            Err(Error::CollectionNotFound { name }) => return Err(Error::LookupNotFound { name }),
+            found => found?.read_by(shard_keys.as_ref())?,
+        };
         let name = vector.as_ref().unwrap_or(&level.using);
         check_name(&elsewhere, name)?;
         if elsewhere.collection.created_index != view.collection.created_index {
