@@ -1,8 +1,12 @@
 """One server for all client tests, and the official client over each transport."""
 
 import itertools
+import os
 import pathlib
 import sys
+
+# A server is forked and executed while channels are open; gRPC's own handlers would end the child before it is executed.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import pytest
 from qdrant_client import QdrantClient
