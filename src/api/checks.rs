@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::inference::Models;
 use super::status::{ApiError, Failure};
 use crate::model::collection::{
-    CollectionConfig, CollectionConfigDiff, CollectionName, DIM_MAX, DIM_MIN, HnswConfigDiff, NameError,
+    CollectionConfig, CollectionConfigDiff, CollectionName, DIM_MAX, DIM_MIN, HnswConfigDiff, NameError, NewVector,
     OptimizersConfigDiff, StrictModeConfig, VectorParams, WalConfigDiff,
 };
 use crate::model::collection::{HNSW_EF_CONSTRUCT_MAX, HNSW_M_MAX};
@@ -251,6 +251,9 @@ pub fn name(found: &mut Findings, at: At<'_>, text: &str) -> Checked<CollectionN
 
 /// The name of a vector to be created.
 pub fn vector_name(found: &mut Findings, at: At<'_>, text: &str) -> Checked<()> {
+    if text == "." || text == ".." {
+        return found.invalid(at, format!("value {text:?} invalid, must not be a relative path"));
+    }
     if text.len() > VECTOR_NAME_BYTES_MAX {
         let message = format!("value {text:?} invalid, must be at most {VECTOR_NAME_BYTES_MAX} bytes long");
         return found.invalid(at, message);
@@ -514,6 +517,18 @@ pub fn collection_config_diff(found: &mut Findings, diff: &CollectionConfigDiff)
     checks.into_iter().collect()
 }
 
+/// A vector to be added to a collection: its name, which is at `at_name`, and its settings.
+pub fn new_vector(found: &mut Findings, at_name: At<'_>, at: At<'_>, name: &str, vector: &NewVector) -> Checked<()> {
+    let settings = match vector {
+        NewVector::Dense(params) => vector_params(found, at, params),
+        NewVector::Sparse(_) if name.is_empty() => {
+            found.refuse(ApiError::wrong_input("Sparse vector name cannot be empty"))
+        }
+        NewVector::Sparse(_) => Ok(()),
+    };
+    vector_name(found, at_name, name).and(settings)
+}
+
 /// Dense and sparse vectors share their names; a sparse one has one.
 fn sparse_name(found: &mut Findings, at: At<'_>, config: &CollectionConfig, name: &str) -> Checked<()> {
     if name.is_empty() {
@@ -528,9 +543,6 @@ fn sparse_name(found: &mut Findings, at: At<'_>, config: &CollectionConfig, name
 }
 
 fn vector_params(found: &mut Findings, at: At<'_>, params: &VectorParams) -> Checked<()> {
-    if params.keeps_length() {
-        return found.unimplemented("datatype uint8 with distance Cosine");
-    }
     let size = within(found, at.field("size"), params.dim, DIM_MIN, DIM_MAX).map(drop);
     let hnsw = hnsw_config(found, at.field("hnsw_config"), &params.hnsw.unwrap_or_default());
     size.and(hnsw)

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::collection::{
-    AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName, ShardKey, ShardingMethod,
+    AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName, NewVector, ShardKey, ShardingMethod,
+    VectorClash,
 };
 use crate::model::datetime::Timestamp;
 use crate::model::field_index::FieldIndexSchema;
@@ -140,6 +141,17 @@ pub enum MetaCommand {
         collection: String,
         key: ShardKey,
     },
+    /// `collection` may be an alias.
+    CreateVector {
+        collection: String,
+        name: VectorName,
+        vector: NewVector,
+    },
+    /// A name without a vector is no error. `collection` may be an alias.
+    DropVector {
+        collection: String,
+        name: VectorName,
+    },
     /// Gives shard `shard` of collection `to` the content that the shard of the same place has in collection `from`,
     /// which is gone with it. `created_index` says which collection of that name is meant.
     ReplaceShard {
@@ -195,6 +207,13 @@ pub enum Refusal {
         key: ShardKey,
         is_delete: bool,
     },
+    /// There is another vector of the name.
+    VectorExists {
+        name: VectorName,
+        clash: VectorClash,
+    },
+    /// The unnamed vector of a collection that was declared with one bare vector.
+    VectorIsOnlyOne,
     /// It is not what it was when the work on it began.
     CollectionChanged {
         name: String,
@@ -268,6 +287,8 @@ impl MetaState {
                 self.create_shard_key(&collection, key, shard_count)
             }
             MetaCommand::DeleteShardKey { collection, key } => self.delete_shard_key(&collection, key),
+            MetaCommand::CreateVector { collection, name, vector } => self.create_vector(&collection, name, vector),
+            MetaCommand::DropVector { collection, name } => self.drop_vector(&collection, &name),
             MetaCommand::ReplaceShard { from, to, created_index, shard } => {
                 self.replace_shard(&from, to, created_index, shard)
             }
@@ -345,19 +366,43 @@ impl MetaState {
         let Some(collection) = self.collections.get_mut(&resolved) else {
             return Err(Refusal::CollectionNotFound { name: name.to_owned() });
         };
-        if let Some(name) = diff.vectors.keys().find(|name| !collection.config.vectors.by_name.contains_key(*name)) {
+        let config = &collection.config;
+        let unknown_dense = diff.vectors.keys().find(|name| !config.vectors.by_name.contains_key(*name));
+        let unknown_sparse = diff.sparse_vectors.keys().find(|name| config.sparse_vector(name).is_none());
+        if let Some(name) = unknown_dense.or(unknown_sparse) {
             return Err(Refusal::VectorNameUnknown { name: name.clone() });
         }
         Arc::make_mut(collection).config.apply(diff);
         Ok(MetaChange::Updated)
     }
 
-    fn change_fields(&mut self, name: &str, change: impl FnOnce(&mut BTreeMap<Path, FieldIndexSchema>)) -> MetaOutcome {
+    fn create_vector(&mut self, collection: &str, name: VectorName, vector: NewVector) -> MetaOutcome {
+        let config = self.config_mut(collection)?;
+        match config.add_vector(&name, vector) {
+            Ok(()) => Ok(MetaChange::Updated),
+            Err(clash) => Err(Refusal::VectorExists { name, clash }),
+        }
+    }
+
+    fn drop_vector(&mut self, collection: &str, name: &str) -> MetaOutcome {
+        let config = self.config_mut(collection)?;
+        if config.vectors.is_single && config.vectors.by_name.contains_key(name) {
+            return Err(Refusal::VectorIsOnlyOne);
+        }
+        config.drop_vector(name);
+        Ok(MetaChange::Updated)
+    }
+
+    fn config_mut(&mut self, name: &str) -> Result<&mut CollectionConfig, Refusal> {
         let resolved = self.resolve(name).to_owned();
-        let Some(collection) = self.collections.get_mut(&resolved) else {
-            return Err(Refusal::CollectionNotFound { name: name.to_owned() });
-        };
-        change(&mut Arc::make_mut(collection).config.field_indexes);
+        match self.collections.get_mut(&resolved) {
+            Some(collection) => Ok(&mut Arc::make_mut(collection).config),
+            None => Err(Refusal::CollectionNotFound { name: name.to_owned() }),
+        }
+    }
+
+    fn change_fields(&mut self, name: &str, change: impl FnOnce(&mut BTreeMap<Path, FieldIndexSchema>)) -> MetaOutcome {
+        change(&mut self.config_mut(name)?.field_indexes);
         Ok(MetaChange::Updated)
     }
 
@@ -392,7 +437,9 @@ impl MetaState {
         let replaced = self.collections.get(&to).filter(|_| from != to).and_then(|target| {
             let place = target.place(shard)?;
             let new = source.shards.iter().copied().find(|new| source.place(*new).as_ref() == Some(&place))?;
-            let is_meant = target.created_index == created_index && target.config.has_same_vectors(&source.config);
+            let is_meant = target.created_index == created_index
+                && target.config.has_same_vectors(&source.config)
+                && target.config.dropped_vectors == source.config.dropped_vectors;
             is_meant.then(|| target.with_replaced(shard, new))
         });
         let Some(target) = replaced else { return Err(Refusal::CollectionChanged { name: to }) };

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Everything that can be wrong with a write's vectors is found here, before anything is proposed.
-//! - A proposed operation names each id once, its cosine vectors are normalised, and its entry holds about
+//! - A proposed operation names each id once and vectors by their stored names, its cosine vectors are normalised, and its entry holds about
 //!   [`ENTRY_BYTES_MAX`] at most, unless one point alone is larger.
 //!
 //! What it deliberately does not do: ask whether ids exist (only the shard can tell, when the entry is applied).
@@ -16,7 +16,7 @@ use crate::model::vector::normalize;
 use crate::model::write::{PointVectors, UpsertMode};
 use crate::model::{
     CollectionConfig, Filter, Metric, MultiVector, NamedVectors, Point, PointId, PointOp, PointSelector, Vector,
-    VectorParams,
+    VectorName, VectorParams,
 };
 use crate::shard::encode_command;
 
@@ -42,6 +42,7 @@ impl WritePlan {
             PointOp::Upsert { mut points, mode, update_filter } => {
                 for point in &mut points {
                     check_vectors(config, &mut point.vectors)?;
+                    name_for_log(config, &mut point.vectors);
                 }
                 for (shard, points) in by_shard(last_wins(points), shard_count, |point| point.id) {
                     let commands = plan.commands.entry(shard).or_default();
@@ -51,6 +52,7 @@ impl WritePlan {
             PointOp::UpdateVectors { mut points, update_filter } => {
                 for point in &mut points {
                     check_vectors(config, &mut point.vectors)?;
+                    name_for_log(config, &mut point.vectors);
                 }
                 let points = merged(points);
                 plan.must_exist = points.iter().map(|point| point.id).collect();
@@ -64,6 +66,7 @@ impl WritePlan {
                 if let Some(name) = names.iter().find(|name| !config.has_vector(name)) {
                     return Err(Error::VectorNameUnknown { name: name.clone() });
                 }
+                let names: Vec<VectorName> = names.iter().map(|name| config.stored_name(name)).collect();
                 plan.select(select, true, shard_count, &|select| PointOp::DeleteVectors {
                     select,
                     names: names.clone(),
@@ -116,6 +119,14 @@ impl WritePlan {
     /// The first id that must exist and is among `missing`.
     pub(super) fn first_missing(&self, missing: &HashSet<PointId>) -> Option<PointId> {
         self.must_exist.iter().copied().find(|id| missing.contains(id))
+    }
+}
+
+/// From the names clients use to those of the shards' logs.
+pub(super) fn name_for_log(config: &CollectionConfig, vectors: &mut NamedVectors) {
+    if !config.dropped_vectors.is_empty() {
+        *vectors =
+            std::mem::take(vectors).into_iter().map(|(name, vector)| (config.stored_name(&name), vector)).collect();
     }
 }
 

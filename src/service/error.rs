@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::query::FormulaError;
 use super::strict::{RateExceeded, Violation};
-use crate::model::collection::ShardKey;
+use crate::model::collection::{ShardKey, VectorClash};
 use crate::model::{Path, PointId};
 use crate::storage::StorageError;
 
@@ -14,6 +14,9 @@ use crate::storage::StorageError;
 pub enum Error {
     #[error("collection {name} not found")]
     CollectionNotFound { name: String },
+    /// The collection in which a query's points are to be looked up.
+    #[error("collection {name}, to look up in, not found")]
+    LookupNotFound { name: String },
     #[error("collection {name} exists")]
     CollectionExists { name: String },
     /// A new collection's name is an alias already, or a new alias's name is a collection.
@@ -30,6 +33,12 @@ pub enum Error {
     /// The collection has no vector of this name.
     #[error("vector name {name} unknown")]
     VectorNameUnknown { name: String },
+    /// There is another vector of the name.
+    #[error("vector {name} exists")]
+    VectorExists { name: String, clash: VectorClash },
+    /// The unnamed vector of a collection that was declared with one bare vector cannot go.
+    #[error("the only vector")]
+    VectorIsOnlyOne,
     #[error("want dimension {want}, got {got}")]
     WrongDim { want: usize, got: usize },
     /// A sparse vector where none is, or another one where a sparse one is.

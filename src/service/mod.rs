@@ -9,6 +9,7 @@
 //!
 //! What it deliberately does not do: speak a protocol, and choose which replica to ask (there is one node so far).
 
+mod advice;
 mod background;
 mod checks;
 mod collections;
@@ -30,10 +31,16 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod topology;
+#[cfg(test)]
+mod stalled_tests;
+mod vector_names;
 mod write;
 
+pub use advice::UnindexedField;
 pub use error::Error;
 pub use query::FormulaError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use query::{Candidate, evaluate, needs_payload};
 pub use scope::Scope;
 pub use settings::{OpenError, ServiceSettings};
 pub use shard_keys::NewShardKey;
@@ -53,9 +60,10 @@ use crate::cluster::{META_GROUP, Meta};
 use crate::model::collection::ShardKey;
 use crate::model::datetime::Timestamp;
 use crate::model::field_index::FieldIndexSchema;
-use crate::model::{CollectionConfig, Path, PointId, Record};
+use crate::model::{CollectionConfig, Path, PointId, Record, VectorName};
 use crate::raft::{self, Group, Node};
 use crate::storage::{DbSettings, LogDb, PointDb};
+use advice::Advice;
 use background::Background;
 use gate::Gate;
 use lock::FolderLock;
@@ -181,6 +189,21 @@ pub struct ShardReport {
     pub point_count: u64,
     /// Log index of the last applied command.
     pub applied_index: u64,
+    /// Vectors in the graphs.
+    pub indexed_vector_count: u64,
+    /// Vectors waiting for the graphs.
+    pub tail_vector_count: u64,
+}
+
+/// What of a collection takes memory, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUsage {
+    /// By vector.
+    pub vectors: BTreeMap<VectorName, u64>,
+    /// What finds them: links and posting lists.
+    pub graphs: BTreeMap<VectorName, u64>,
+    /// The field indexes.
+    pub fields: BTreeMap<Path, u64>,
 }
 
 /// An alias and its target.
@@ -224,6 +247,7 @@ struct Running {
     background: Arc<Background>,
     topology: TopologyHandle,
     rate_limits: RateLimits,
+    advice: Advice,
     tail_vectors_max: u64,
     snapshots: SnapshotStore,
     /// Dropped last: the databases are closed by then.
@@ -275,6 +299,7 @@ impl Service {
             background,
             topology,
             rate_limits: RateLimits::default(),
+            advice: Advice::default(),
             tail_vectors_max,
             snapshots,
             _lock: lock,

@@ -499,7 +499,7 @@ async fn s10_3_a_point_as_target_is_looked_up_and_left_out() {
         let lacks = failure(request(4, "b", None)).await;
         assert!(matches!(&lacks, Error::VectorNotFound { id: PointId::Num(4), name } if name == "b"), "{lacks:?}");
         assert!(
-            matches!(failure(request(2, "b", Some(("no", None)))).await, Error::CollectionNotFound { name } if name == "no")
+            matches!(failure(request(2, "b", Some(("no", None)))).await, Error::LookupNotFound { name } if name == "no")
         );
         assert!(
             matches!(failure(request(2, "b", Some(("other", None)))).await, Error::VectorNameUnknown { name } if name == "b")

@@ -12,6 +12,8 @@
 //! (RocksDB has its own), or decide when to flush (`raft` does).
 
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod keys;
 mod log_db;
 mod point_db;

@@ -422,7 +422,6 @@ def test_absurd_bytes(own_server, unharmed, case, port):
 
 UNBUILT = {
     "partial snapshots": ("GET", "/collections/one/shards/0/snapshot/partial/manifest", None),
-    "vector names": ("PUT", "/collections/one/vectors/more", {"dense": {"size": 2, "distance": "Dot"}}),
     "moving shards": ("POST", "/collections/one/cluster", {"move_shard": {"shard_id": 0, "from_peer_id": 1, "to_peer_id": 2}}),
     "cluster": ("POST", "/cluster/recover", None),
 }

@@ -16,7 +16,6 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 const ABSENT: &[AbsentRoute] = &[
-    ("/issues", &[(GET, "get issues"), (DELETE, "clear issues")]),
     ("/quotas", &[(GET, "get quotas"), (PUT, "update quotas")]),
     ("/logger", &[(GET, "get logger configuration"), (POST, "update logger configuration")]),
     ("/stacktrace", &[(GET, "get stack trace")]),
@@ -27,10 +26,7 @@ const ABSENT: &[AbsentRoute] = &[
     ("/cluster/recover", &[(POST, "recover current peer")]),
     ("/cluster/peer/{id}", &[(DELETE, "remove peer")]),
     ("/cluster/telemetry", &[(GET, "cluster telemetry")]),
-    ("/collections/{name}/optimizations", &[(GET, "get optimizations")]),
-    ("/collections/{name}/memory", &[(GET, "get memory report")]),
     ("/collections/{name}/debugger", &[(GET, "get debug state"), (PUT, "update debug state")]),
-    ("/collections/{name}/vectors/{vector}", &[(PUT, "create vector name"), (DELETE, "delete vector name")]),
     ("/collections/{name}/shards/{shard}/snapshot/partial/create", &[(POST, "create partial shard snapshot")]),
     ("/collections/{name}/shards/{shard}/snapshot/partial/recover", &[(POST, "recover partial shard snapshot")]),
     (

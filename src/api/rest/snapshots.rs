@@ -5,6 +5,7 @@ use axum::extract::{Multipart, Query};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::call::{BodyCall, Call};
@@ -39,8 +40,9 @@ impl Named {
 }
 
 /// A snapshot as it is listed.
-#[derive(Serialize)]
-struct SnapshotOut {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SnapshotDescription")]
+pub(super) struct SnapshotOut {
     name: String,
     creation_time: Option<String>,
     size: u64,
@@ -132,7 +134,8 @@ fn streamed(SnapshotBody { name, size, chunks }: SnapshotBody) -> Response {
 }
 
 /// Accepted: with one node there is one copy.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "SnapshotPriority")]
 #[serde(rename_all = "snake_case")]
 enum Priority {
     NoSync,
@@ -141,7 +144,8 @@ enum Priority {
     ShardTransfer,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "SnapshotRecover")]
 pub(super) struct Recover {
     location: String,
     #[serde(rename = "priority")]

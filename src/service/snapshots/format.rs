@@ -12,8 +12,11 @@
 //! Headers are JSON, so that a snapshot of a later version that knows more settings stays readable. What is read here is
 //! checked as if a stranger had written it: whatever [`Reader`] shows fits the collection it is of, down to the shard
 //! that each id belongs to.
+//!
+//! Vectors have their own names here, not their stored ones: how many of a name were dropped before is the collection's
+//! affair, and another one's may have dropped more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
@@ -27,8 +30,9 @@ use crate::model::collection::{
     ShardingMethod,
 };
 use crate::model::field_index::FieldIndexSchema;
+use crate::model::vector::split_stored_name;
 use crate::model::write::UpsertMode;
-use crate::model::{Path, Point, PointOp, Vector};
+use crate::model::{NamedVectors, Path, Point, PointOp, Vector, VectorName};
 use crate::service::checks::{ENTRY_BYTES_MAX, check_stored};
 use crate::service::collections::SHARDS_PER_COLLECTION_MAX;
 use crate::shard::{Shard, decode_plain_upsert, encode_command};
@@ -84,6 +88,7 @@ struct ShardHeader {
 
 impl CollectionHeader {
     pub(super) fn new(name: &str, mut config: CollectionConfig, places: impl Iterator<Item = ShardPlace>) -> Self {
+        config.dropped_vectors.clear();
         let fields = std::mem::take(&mut config.field_indexes);
         let field_indexes = fields.into_iter().map(|(path, schema)| (path.to_string(), schema)).collect();
         let shard = |ShardPlace { key, range, range_count }| ShardHeader {
@@ -115,6 +120,7 @@ impl CollectionHeader {
             let Ok(path) = path.parse::<Path>() else { return Err(unreadable) };
             header.config.field_indexes.insert(path, schema);
         }
+        header.config.dropped_vectors.clear();
         header.check().map_err(SnapshotError::Damaged)?;
         Ok(header)
     }
@@ -193,13 +199,20 @@ impl<W: Write> Writer<W> {
         Ok(write_block(&mut self.out, KIND_COLLECTION, &[&json(header)?])?)
     }
 
-    /// The points of the shard at `place` of the collection, as they are now; writes to it go on.
-    pub(super) fn shard(&mut self, place: usize, shard: &Shard) -> Result<(), SnapshotError> {
+    /// The points of the shard at `place` of the collection, as they are now; writes to it go on. `stored` are the stored
+    /// names of the collection's vectors.
+    pub(super) fn shard(
+        &mut self,
+        place: usize,
+        shard: &Shard,
+        stored: &BTreeSet<VectorName>,
+    ) -> Result<(), SnapshotError> {
         let place = u32::try_from(place).map_err(io::Error::other)?;
         write_block(&mut self.out, KIND_SHARD, &[&place.to_le_bytes()])?;
         let mut points: Vec<Point> = Vec::with_capacity(BLOCK_POINTS_MAX);
         let mut bytes = 0;
-        shard.dump::<SnapshotError>(&Stop::default(), &mut |point| {
+        shard.dump::<SnapshotError>(stored, &Stop::default(), &mut |mut point| {
+            point.vectors = plain_names(point.vectors);
             let weight = weight(&point);
             // A block is about an entry of the log, unless one point alone is larger.
             if points.len() == BLOCK_POINTS_MAX || bytes + weight > ENTRY_BYTES_MAX {
@@ -228,6 +241,11 @@ impl<W: Write> Writer<W> {
         let Hashing { inner, digest, size } = self.out;
         Ok(Written { out: inner, size, checksum: hex(&digest.finalize()) })
     }
+}
+
+/// From the names of the shard's log to those of the collection.
+fn plain_names(vectors: NamedVectors) -> NamedVectors {
+    vectors.into_iter().map(|(stored, vector)| (split_stored_name(&stored).0.to_owned(), vector)).collect()
 }
 
 /// What is read next.

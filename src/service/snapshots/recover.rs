@@ -15,10 +15,14 @@ use super::store::{Located, Part, Receiving};
 use super::url::CheckedUrl;
 use super::{SnapshotError, failed, joined};
 use crate::cluster::{MetaCommand, ShardPlace};
+use crate::model::PointOp;
 use crate::model::collection::{AliasAction, CollectionConfig, CollectionName, ShardKey};
+use crate::model::write::UpsertMode;
+use crate::service::checks::name_for_log;
 use crate::service::collections::{View, now};
 use crate::service::shards::RunningShard;
 use crate::service::{Error, Service};
+use crate::shard::{decode_plain_upsert, encode_command};
 
 /// Waits for the index, of a minute each, before a recovery gives up: an hour.
 const INDEX_WAITS_MAX: usize = 60;
@@ -362,6 +366,8 @@ impl Service {
                 }
                 Item::Points(command) => {
                     let shard = shard.as_ref().ok_or_else(changed)?;
+                    let (view, _) = collection.as_ref().ok_or_else(changed)?;
+                    let command = named_for_log(&view.collection.config, command).ok_or_else(changed)?;
                     self.wait_long_for_index(shard).await?;
                     self.propose(shard, vec![command]).await?;
                 }
@@ -397,6 +403,16 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// The points with the names that the log of the collection's shards has for their vectors.
+fn named_for_log(config: &CollectionConfig, command: Vec<u8>) -> Option<Vec<u8>> {
+    if config.dropped_vectors.is_empty() {
+        return Some(command);
+    }
+    let mut points = decode_plain_upsert(&command)?;
+    points.iter_mut().for_each(|point| name_for_log(config, &mut point.vectors));
+    Some(encode_command(&PointOp::Upsert { points, mode: UpsertMode::Upsert, update_filter: None }))
 }
 
 fn mismatch(why: &str) -> Error {
