@@ -36,8 +36,6 @@ impl Node {
         let service = Service::open(ServiceSettings {
             storage_path: folder.path().to_owned(),
             snapshots_path: folder.path().join("snapshots"),
-            snapshots_place: SnapshotPlace::Local,
-            url_recovery: None,
             search_threads: SEARCH_THREADS,
             search_queue_max: 64,
             index_threads: 1,
