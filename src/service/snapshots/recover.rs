@@ -224,12 +224,12 @@ impl Service {
             return Err(mismatch("it is of a collection or a shard, not of a node"));
         };
         let mut commands = Vec::new();
+        for (header, _) in &found.collections {
+            self.free_name(&header.name, replaces)?;
+        }
         let taken: Vec<String> = self.aliases().into_iter().map(|alias| alias.alias).collect();
         if let Some(alias) = aliases.keys().find(|alias| taken.contains(alias)).filter(|_| !replaces) {
             return Err(Error::NameTaken { name: alias.clone() });
-        }
-        for (header, _) in &found.collections {
-            self.free_name(&header.name, replaces)?;
         }
         let mut temporaries = Vec::new();
         for (header, _) in &found.collections {
