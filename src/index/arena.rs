@@ -187,7 +187,7 @@ impl<T: Cell> Drop for Arena<T> {
 }
 
 #[inline]
-fn prefetch(at: *const u8, lines: usize) {
+pub(super) fn prefetch(at: *const u8, lines: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in 0..lines {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -305,11 +305,16 @@ fn warnings(config: &CollectionConfig) -> Vec<String> {
     warn(config.replication_factor > 1, "replication_factor", "there is one node");
     warn(config.write_consistency_factor > 1, "write_consistency_factor", "a majority acknowledges every write");
     warn(config.read_fan_out_factor.is_some(), "read_fan_out_factor", "there is one node");
+    warn(config.read_fan_out_delay_ms.is_some(), "read_fan_out_delay_ms", "there is one node");
+    let cached = "payloads are read from disk through a cache of fixed size";
+    warn(config.payload_memory.is_some(), "payload.memory", cached);
+    warn(config.id_tracker_memory.is_some(), "id_tracker.memory", "ids are kept in memory");
     warnings
 }
 
 fn warn_of_hnsw(warn: &mut impl FnMut(bool, &str, &str), hnsw: HnswConfigDiff, of: &str) {
     warn(hnsw.on_disk == Some(true), &format!("hnsw_config.on_disk{of}"), "the graph is kept in memory");
+    warn(hnsw.memory.is_some(), &format!("hnsw_config.memory{of}"), "the graph is kept in memory");
     warn(hnsw.payload_m.is_some(), &format!("hnsw_config.payload_m{of}"), "there are no graphs per tenant");
     warn(hnsw.inline_storage == Some(true), &format!("hnsw_config.inline_storage{of}"), "the graph is kept in memory");
     warn(

@@ -130,17 +130,25 @@ impl Service {
         let view = self.read_view(scope.into(), options).await?;
         self.admit_facet(&view, &request, options)?;
         self.barrier(&view, options).await?;
-        self.gather_one(&view, request, options).await
+        // A value that is rare in every shard may be frequent in all; one shard knows the whole.
+        let values_max = if view.shards.len() == 1 { request.limit } else { usize::MAX };
+        self.gather_one(&view, Facet { request, values_max }, options).await
     }
 }
 
-impl Scattered for FacetRequest {
+struct Facet {
+    request: FacetRequest,
+    /// Values that each shard is asked for.
+    values_max: usize,
+}
+
+impl Scattered for Facet {
     const WHAT: &'static str = "facet";
     type Part = Vec<FacetHit>;
     type Whole = Vec<FacetHit>;
 
     fn part(&self, shard: &Shard, stop: &Stop) -> Result<Vec<FacetHit>, ReadError> {
-        shard.facet(&self.key, self.filter.as_ref(), stop)
+        shard.facet(&self.request.key, self.request.filter.as_ref(), self.values_max, stop)
     }
 
     fn whole(
@@ -149,7 +157,6 @@ impl Scattered for FacetRequest {
         parts: Vec<Vec<FacetHit>>,
         _stop: &Stop,
     ) -> Result<Vec<FacetHit>, ReadError> {
-        // A value that is rare in every shard may be frequent in all: whole counts are merged before the limit cuts.
         let mut counts: BTreeMap<FacetValue, u64> = BTreeMap::new();
         for hit in parts.into_iter().flatten() {
             *counts.entry(hit.value).or_default() += hit.count;
@@ -157,7 +164,7 @@ impl Scattered for FacetRequest {
         let mut hits: Vec<FacetHit> = counts.into_iter().map(|(value, count)| FacetHit { value, count }).collect();
         // Stable: values of one count stay in their order.
         hits.sort_by_key(|hit| std::cmp::Reverse(hit.count));
-        hits.truncate(self.limit);
+        hits.truncate(self.request.limit);
         Ok(hits)
     }
 }

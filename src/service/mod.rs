@@ -33,15 +33,21 @@ mod tests;
 mod topology;
 #[cfg(test)]
 mod stalled_tests;
+mod vector_names;
 mod write;
 
 pub use advice::UnindexedField;
 pub use error::Error;
 pub use query::FormulaError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use query::{Candidate, evaluate, needs_payload};
 pub use scope::Scope;
 pub use settings::{OpenError, ServiceSettings};
 pub use shard_keys::NewShardKey;
-pub use snapshots::SnapshotDescription;
+pub use snapshots::{
+    AllowedHost, AllowedHostError, Receiving, S3Settings, SnapshotBody, SnapshotDescription, SnapshotPlace,
+    SnapshotSource, SnapshotsOf, StartupRecovery, UrlRules,
+};
 pub use strict::{RateExceeded, RetryLater, Violation};
 
 use std::collections::BTreeMap;
@@ -63,6 +69,7 @@ use gate::Gate;
 use lock::FolderLock;
 use pool::SearchPool;
 use shards::Shards;
+use snapshots::SnapshotStore;
 use strict::RateLimits;
 use topology::{Topology, TopologyHandle};
 
@@ -242,7 +249,7 @@ struct Running {
     rate_limits: RateLimits,
     advice: Advice,
     tail_vectors_max: u64,
-    snapshots_path: PathBuf,
+    snapshots: SnapshotStore,
     /// Dropped last: the databases are closed by then.
     _lock: FolderLock,
 }
@@ -263,6 +270,7 @@ impl Service {
         let meta = Arc::new(Meta::open(points.shard(META_GROUP))?);
         let meta_group = node.start_group(META_GROUP, Arc::clone(&meta) as _).await?;
         let node_id = node.id()?;
+        let snapshots = open_snapshots(&settings, node_id)?;
         let shards = Arc::new(Shards::default());
         let background = Background::start(settings.index_threads, settings.checkpoint_interval, &shards, &meta)
             .map_err(OpenError::Thread)?;
@@ -293,7 +301,7 @@ impl Service {
             rate_limits: RateLimits::default(),
             advice: Advice::default(),
             tail_vectors_max,
-            snapshots_path: settings.snapshots_path,
+            snapshots,
             _lock: lock,
         };
         let service = Service { running: Arc::new(running) };
@@ -324,6 +332,13 @@ impl Service {
         let _ = tokio::task::spawn_blocking(move || running.pool.close()).await;
         self.running.topology.shutdown().await
     }
+}
+
+fn open_snapshots(settings: &ServiceSettings, node_id: u64) -> Result<SnapshotStore, OpenError> {
+    let path = settings.snapshots_path.clone();
+    let (place, rules) = (settings.snapshots_place.clone(), settings.url_recovery.clone());
+    SnapshotStore::open(path.clone(), place, rules, settings.disk_reserve_bytes, node_id)
+        .map_err(|source| OpenError::Folder { path, source })
 }
 
 fn open_databases(folder: PathBuf, settings: DbSettings) -> Result<(FolderLock, Arc<LogDb>, PointDb), OpenError> {

@@ -13,7 +13,7 @@ use quiver::api::grpc::pb::points_client::PointsClient;
 use quiver::api::grpc::pb::{self, point_id::PointIdOptions};
 use quiver::api::grpc::{GrpcSettings, MESSAGE_BYTES_MAX, serve};
 use quiver::api::rest::{self, RestSettings};
-use quiver::service::{Service, ServiceSettings};
+use quiver::service::{Service, ServiceSettings, SnapshotPlace};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tonic::transport::Channel;
@@ -53,6 +53,8 @@ impl Node {
         let settings = ServiceSettings {
             storage_path: folder.path().to_owned(),
             snapshots_path: folder.path().join("snapshots"),
+            snapshots_place: SnapshotPlace::Local,
+            url_recovery: None,
             search_threads: 2,
             search_queue_max: 64,
             index_threads: 1,

@@ -13,6 +13,8 @@ mod collections;
 mod config;
 mod fields;
 mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod levels;
 mod gate;
 mod methods;

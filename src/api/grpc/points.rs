@@ -3,7 +3,8 @@
 use tonic::{Request, Response, Status};
 
 use super::call::{Call, Calls};
-use super::fields::{self, CreateIndex, DeleteIndex, wire_from_facet_hit};
+use super::config::{self, CreateVector};
+use super::fields::{self, CreateIndex, DeleteIndex, wire_from_facet_hit, write_options};
 use super::levels::{wire_from_groups, wire_from_matrix_offsets, wire_from_matrix_pairs};
 use super::pb::{self, points_server::Points};
 use super::point::{wire_from_hit, wire_from_id, wire_from_record};
@@ -147,6 +148,30 @@ impl Points for PointsRpc {
             checked(|found| fields::delete(found, request.into_inner(), call.times))?;
         let ack = call.within_limit(self.service.delete_field_index(&collection, path, options)).await?;
         let result = Some(wire_from_ack(ack));
+        Ok(Response::new(pb::PointsOperationResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn create_vector_name(
+        &self,
+        request: Request<pb::CreateVectorNameRequest>,
+    ) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        let CreateVector { collection, name, vector, options } =
+            checked(|found| config::create_vector(found, request.into_inner(), call.times))?;
+        let ack = call.within_limit(self.service.create_vector(&collection, name, vector, options)).await?;
+        let result = Some(wire_from_ack(ack));
+        Ok(Response::new(pb::PointsOperationResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn delete_vector_name(
+        &self,
+        request: Request<pb::DeleteVectorNameRequest>,
+    ) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        let wire = request.into_inner();
+        let options = checked(|found| write_options(found, wire.wait, wire.ordering, wire.timeout, call.times))?;
+        let deleted = self.service.delete_vector(&wire.collection_name, wire.vector_name, options);
+        let result = Some(wire_from_ack(call.within_limit(deleted).await?));
         Ok(Response::new(pb::PointsOperationResponse { result, time: call.elapsed_s(), usage: None }))
     }
 

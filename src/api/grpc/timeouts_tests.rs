@@ -16,7 +16,7 @@ use super::pb::{self, points_server::Points as _};
 use super::points::PointsRpc;
 use crate::api::auth::Keys;
 use crate::api::rest::{self, RestSettings};
-use crate::service::{Service, ServiceSettings};
+use crate::service::{Service, ServiceSettings, SnapshotPlace};
 
 const SEARCH_THREADS: usize = 2;
 /// Above the request's second, far below the server's own limit.
@@ -44,6 +44,8 @@ impl Node {
             disk_reserve_bytes: 0,
             block_cache_bytes: 1 << 20,
             memtable_bytes: 1 << 20,
+            snapshots_place: SnapshotPlace::Local,
+            url_recovery: None,
         })
         .await
         .unwrap();

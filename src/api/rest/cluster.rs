@@ -102,7 +102,7 @@ pub(super) struct CreateShardKey {
 }
 
 impl CreateShardKey {
-    fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<NewShardKey> {
+    pub(super) fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<NewShardKey> {
         let shard_count = self.shards_number.map(|count| checks::at_least(found, at.field("shards_number"), count, 1));
         let replicas =
             self.replication_factor.map(|count| checks::at_least(found, at.field("replication_factor"), count, 1));

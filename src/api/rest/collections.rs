@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::call::{BodyCall, Call};
-use super::config::{self, CreateCollection, UpdateCollection};
+use super::config::{self, CreateCollection, CreateVector, UpdateCollection};
 use super::envelope::{Envelope, answer};
+use super::records::UpdateOut;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::collection::AliasAction;
 use crate::service::Alias;
@@ -68,9 +69,40 @@ pub(super) async fn delete(call: Call<String>) -> Envelope<bool> {
     answer(call.started, existed)
 }
 
+pub(super) async fn create_vector(
+    BodyCall { call, body }: BodyCall<(String, String), CreateVector>,
+) -> Envelope<UpdateOut> {
+    let options = call.write_options()?;
+    let (collection, name) = call.path.clone();
+    let mut found = Findings::new();
+    let named = checks::vector_name(&mut found, At::Root.field("vector_name"), &name);
+    found.finish("path parameters", named)?;
+    let mut found = Findings::new();
+    let vector = body.convert(&mut found, &name);
+    let vector = found.finish("JSON body", vector)?;
+    let created = call.rest.service.create_vector(&collection, name, vector, options);
+    let ack = call.within_limit(created).await??;
+    answer(call.started, UpdateOut::from(ack))
+}
+
+pub(super) async fn delete_vector(call: Call<(String, String)>) -> Envelope<UpdateOut> {
+    let options = call.write_options()?;
+    let (collection, name) = call.path.clone();
+    let ack = call.within_limit(call.rest.service.delete_vector(&collection, name, options)).await??;
+    answer(call.started, UpdateOut::from(ack))
+}
+
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct AliasActions {
     actions: Vec<Action>,
+}
+
+impl AliasActions {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<Vec<AliasAction>> {
+        let root = At::Root;
+        let at = root.field("actions");
+        checks::each(self.actions, |i, action| action.convert(found, at.item(i)))
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -103,9 +135,7 @@ impl Action {
 pub(super) async fn update_aliases(BodyCall { call, body }: BodyCall<(), AliasActions>) -> Envelope<bool> {
     let deadline = call.deadline()?;
     let mut found = Findings::new();
-    let root = At::Root;
-    let at = root.field("actions");
-    let actions = checks::each(body.actions, |i, action| action.convert(&mut found, at.item(i)));
+    let actions = body.convert(&mut found);
     let actions = found.finish("JSON body", actions)?;
     call.rest.service.update_aliases(actions, deadline).await?;
     answer(call.started, true)

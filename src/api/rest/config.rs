@@ -14,9 +14,9 @@ use super::schemas::{any_of, list, map, nullable, object as object_of, object_wi
 use super::strict::StrictMode;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::collection::{
-    self, CollectionConfig, CollectionConfigDiff, Datatype, HnswConfigDiff, Memory, Modifier, OptimizersConfigDiff,
-    SparseIndexParams, SparseVectorParams, StrictModeConfig, VectorParams, VectorParamsDiff, VectorsConfig,
-    WalConfigDiff, defaults,
+    self, CollectionConfig, CollectionConfigDiff, Datatype, HnswConfigDiff, Memory, Modifier, NewVector,
+    OptimizersConfigDiff, SparseIndexParams, SparseVectorParams, StrictModeConfig, VectorParams, VectorParamsDiff,
+    VectorsConfig, WalConfigDiff, defaults,
 };
 use crate::model::{Metric, Payload};
 use crate::service::{CollectionReport, CollectionStatus};
@@ -32,8 +32,8 @@ pub(super) struct CreateCollection {
     replication_factor: Option<u32>,
     write_consistency_factor: Option<u32>,
     on_disk_payload: Option<bool>,
-    #[schemars(with = "Option<Value>")]
-    payload: Option<IgnoredAny>,
+    payload: Option<PlacementBody>,
+    id_tracker: Option<PlacementBody>,
     hnsw_config: Option<HnswConfig>,
     wal_config: Option<WalConfig>,
     #[serde(alias = "optimizer_config")]
@@ -49,8 +49,7 @@ pub(super) struct CreateCollection {
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct UpdateCollection {
     vectors: Option<BTreeMap<String, VectorDiff>>,
-    #[schemars(with = "Option<BTreeMap<String, Value>>")]
-    sparse_vectors: Option<BTreeMap<String, IgnoredAny>>,
+    sparse_vectors: Option<BTreeMap<String, SparseBody>>,
     params: Option<ParamsDiff>,
     hnsw_config: Option<HnswConfig>,
     #[serde(alias = "optimizer_config")]
@@ -66,9 +65,17 @@ struct ParamsDiff {
     replication_factor: Option<u32>,
     write_consistency_factor: Option<u32>,
     read_fan_out_factor: Option<u32>,
+    read_fan_out_delay_ms: Option<u64>,
     on_disk_payload: Option<bool>,
-    #[schemars(with = "Option<Value>")]
-    payload: Option<IgnoredAny>,
+    payload: Option<PlacementBody>,
+    id_tracker: Option<PlacementBody>,
+}
+
+/// Where something is kept.
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Placement")]
+struct PlacementBody {
+    memory: Option<Placement>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -82,6 +89,29 @@ struct VectorBody {
     memory: Option<Placement>,
     datatype: Option<Precision>,
     multivector_config: Option<MultiBody>,
+}
+
+/// A vector to be added to a collection: one of the two.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct CreateVector {
+    dense: Option<NewDense>,
+    sparse: Option<NewSparse>,
+}
+
+/// What cannot be changed later.
+#[derive(Deserialize, JsonSchema)]
+struct NewDense {
+    size: u64,
+    distance: Distance,
+    datatype: Option<Precision>,
+    multivector_config: Option<MultiBody>,
+}
+
+/// What cannot be changed later.
+#[derive(Deserialize, JsonSchema)]
+struct NewSparse {
+    modifier: Option<QueryModifier>,
+    datatype: Option<Precision>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -174,8 +204,7 @@ struct HnswConfig {
     on_disk: Option<bool>,
     payload_m: Option<u64>,
     inline_storage: Option<bool>,
-    #[schemars(with = "Option<Value>")]
-    memory: Option<IgnoredAny>,
+    memory: Option<Placement>,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]
@@ -226,10 +255,9 @@ schema!(VectorsShape, "VectorsConfig", schemas => {
 impl CreateCollection {
     pub(super) fn convert(self, found: &mut Findings) -> Checked<CollectionConfig> {
         let root = At::Root;
-        found.absent(&self.payload, "payload.memory")?;
         found.absent(&self.init_from, "init_from")?;
+        let payload_memory = payload_memory(found, root.field("payload"), self.payload);
         let vectors = vectors_config(found, root.field("vectors"), self.vectors);
-        let hnsw = self.hnsw_config.unwrap_or_default().convert(found);
         let strict_mode = strict_mode(found, self.strict_mode_config);
         let at = root.field("quantization_config");
         let quantization = self.quantization_config.map(|given| given.convert(found, at)).transpose();
@@ -239,7 +267,9 @@ impl CreateCollection {
             write_consistency_factor: self.write_consistency_factor.unwrap_or(1),
             read_fan_out_factor: None,
             on_disk_payload: self.on_disk_payload.unwrap_or(true),
-            hnsw: hnsw?,
+            payload_memory: payload_memory?,
+            id_tracker_memory: memory_of(self.id_tracker),
+            hnsw: self.hnsw_config.unwrap_or_default().convert(),
             optimizers: self.optimizers_config.unwrap_or_default().convert(),
             wal: self.wal_config.unwrap_or_default().convert(),
             metadata: self.metadata.map(Payload),
@@ -262,7 +292,6 @@ impl CreateCollection {
 
 impl UpdateCollection {
     pub(super) fn convert(self, found: &mut Findings) -> Checked<CollectionConfigDiff> {
-        absent_map(found, self.sparse_vectors, "sparse vectors")?;
         let at = At::Root;
         let at = at.field("quantization_config");
         let quantization = self.quantization_config.map(|given| given.convert(found, at)).transpose()?;
@@ -270,7 +299,13 @@ impl UpdateCollection {
             checks::each(self.vectors.unwrap_or_default(), |_, (name, diff)| Ok((name, diff.convert(found)?)))?;
         let mut diff = CollectionConfigDiff {
             vectors: vectors.into_iter().collect(),
-            hnsw: self.hnsw_config.unwrap_or_default().convert(found)?,
+            sparse_vectors: self
+                .sparse_vectors
+                .into_iter()
+                .flatten()
+                .map(|(name, params)| (name, params.convert()))
+                .collect(),
+            hnsw: self.hnsw_config.unwrap_or_default().convert(),
             optimizers: self.optimizers_config.unwrap_or_default().convert(),
             metadata: self.metadata.map(Payload),
             strict_mode: strict_mode(found, self.strict_mode_config)?,
@@ -278,7 +313,11 @@ impl UpdateCollection {
             ..CollectionConfigDiff::default()
         };
         if let Some(params) = self.params {
-            found.absent(&params.payload, "payload.memory")?;
+            let root = At::Root;
+            let at = root.field("params");
+            diff.payload_memory = payload_memory(found, at.field("payload"), params.payload)?;
+            diff.id_tracker_memory = memory_of(params.id_tracker);
+            diff.read_fan_out_delay_ms = params.read_fan_out_delay_ms;
             diff.replication_factor = params.replication_factor;
             diff.write_consistency_factor = params.write_consistency_factor;
             diff.read_fan_out_factor = params.read_fan_out_factor;
@@ -289,8 +328,16 @@ impl UpdateCollection {
     }
 }
 
-fn absent_map(found: &mut Findings, given: Option<BTreeMap<String, IgnoredAny>>, what: &str) -> Checked<()> {
-    found.absent(&given.filter(|members| !members.is_empty()), what)
+fn memory_of(given: Option<PlacementBody>) -> Option<Memory> {
+    given.and_then(|given| given.memory).map(Placement::convert)
+}
+
+/// Where payloads are kept; never pinned.
+fn payload_memory(found: &mut Findings, at: At<'_>, given: Option<PlacementBody>) -> Checked<Option<Memory>> {
+    match memory_of(given) {
+        Some(Memory::Pinned) => found.invalid(at.field("memory"), "`pinned` is not supported for payload storage"),
+        memory => Ok(memory),
+    }
 }
 
 fn strict_mode(found: &mut Findings, given: Option<StrictMode>) -> Checked<Option<StrictModeConfig>> {
@@ -318,21 +365,69 @@ fn vector_params(found: &mut Findings, at: At<'_>, given: Value) -> Checked<Vect
     let in_quantization = at.field("quantization_config");
     let quantization = body.quantization_config.map(|given| given.convert(found, in_quantization)).transpose()?;
     let memory = dense_memory(found, at.field("memory"), body.memory)?;
-    let metric = match body.distance {
-        Distance::Cosine => Metric::Cosine,
-        Distance::Dot => Metric::Dot,
-        Distance::Euclid => Metric::Euclid,
-        Distance::Manhattan => Metric::Manhattan,
-    };
     Ok(VectorParams {
-        hnsw: body.hnsw_config.map(|hnsw| hnsw.convert(found)).transpose()?,
+        hnsw: body.hnsw_config.map(HnswConfig::convert),
         on_disk: body.on_disk,
         datatype: body.datatype.map(Precision::convert),
         is_multi: body.multivector_config.is_some(),
         memory,
         quantization,
-        ..VectorParams::new(body.size, metric)
+        ..VectorParams::new(body.size, body.distance.convert())
     })
+}
+
+impl CreateVector {
+    /// The settings of the vector `name`.
+    pub(super) fn convert(self, found: &mut Findings, name: &str) -> Checked<NewVector> {
+        let root = At::Root;
+        let (at, vector) = match (self.dense, self.sparse) {
+            (Some(dense), None) => (root.field("dense"), NewVector::Dense(dense.convert())),
+            (None, Some(sparse)) => (root.field("sparse"), NewVector::Sparse(sparse.convert())),
+            _ => return found.malformed("expected either `dense` or `sparse`"),
+        };
+        checks::new_vector(found, root.field("vector_name"), at, name, &vector)?;
+        Ok(vector)
+    }
+}
+
+impl NewDense {
+    fn convert(self) -> VectorParams {
+        VectorParams {
+            datatype: self.datatype.map(Precision::convert),
+            is_multi: self.multivector_config.is_some(),
+            ..VectorParams::new(self.size, self.distance.convert())
+        }
+    }
+}
+
+impl NewSparse {
+    fn convert(self) -> SparseVectorParams {
+        let datatype = self.datatype.map(Precision::convert);
+        SparseVectorParams {
+            modifier: self.modifier.map(QueryModifier::convert),
+            index: datatype.map(|datatype| SparseIndexParams { datatype: Some(datatype), ..Default::default() }),
+        }
+    }
+}
+
+impl Distance {
+    fn convert(self) -> Metric {
+        match self {
+            Distance::Cosine => Metric::Cosine,
+            Distance::Dot => Metric::Dot,
+            Distance::Euclid => Metric::Euclid,
+            Distance::Manhattan => Metric::Manhattan,
+        }
+    }
+}
+
+impl QueryModifier {
+    fn convert(self) -> Modifier {
+        match self {
+            QueryModifier::None => Modifier::None,
+            QueryModifier::Idf => Modifier::Idf,
+        }
+    }
 }
 
 impl VectorDiff {
@@ -343,7 +438,7 @@ impl VectorDiff {
         let in_quantization = at.field("quantization_config");
         let quantization = self.quantization_config.map(|given| given.convert(found, in_quantization)).transpose()?;
         let memory = dense_memory(found, at.field("memory"), self.memory)?;
-        let hnsw = self.hnsw_config.unwrap_or_default().convert(found)?;
+        let hnsw = self.hnsw_config.unwrap_or_default().convert();
         Ok(VectorParamsDiff { hnsw, on_disk: self.on_disk, quantization, memory })
     }
 }
@@ -358,17 +453,13 @@ fn dense_memory(found: &mut Findings, at: At<'_>, given: Option<Placement>) -> C
 
 impl SparseBody {
     fn convert(self) -> SparseVectorParams {
-        let modifier = |modifier| match modifier {
-            QueryModifier::None => Modifier::None,
-            QueryModifier::Idf => Modifier::Idf,
-        };
         let index = |index: SparseIndexBody| SparseIndexParams {
             full_scan_threshold: index.full_scan_threshold,
             on_disk: index.on_disk,
             datatype: index.datatype.map(Precision::convert),
             memory: index.memory.map(Placement::convert),
         };
-        SparseVectorParams { modifier: self.modifier.map(modifier), index: self.index.map(index) }
+        SparseVectorParams { modifier: self.modifier.map(QueryModifier::convert), index: self.index.map(index) }
     }
 }
 
@@ -393,9 +484,8 @@ impl Placement {
 }
 
 impl HnswConfig {
-    fn convert(self, found: &mut Findings) -> Checked<HnswConfigDiff> {
-        found.absent(&self.memory, "hnsw_config.memory")?;
-        Ok(HnswConfigDiff {
+    fn convert(self) -> HnswConfigDiff {
+        HnswConfigDiff {
             m: self.m,
             ef_construct: self.ef_construct,
             full_scan_threshold: self.full_scan_threshold,
@@ -403,7 +493,8 @@ impl HnswConfig {
             on_disk: self.on_disk,
             payload_m: self.payload_m,
             inline_storage: self.inline_storage,
-        })
+            memory: self.memory.map(Placement::convert),
+        }
     }
 }
 
@@ -607,7 +698,10 @@ fn params(config: &CollectionConfig) -> Value {
         ("replication_factor", some(config.replication_factor)),
         ("write_consistency_factor", some(config.write_consistency_factor)),
         ("read_fan_out_factor", config.read_fan_out_factor.map(Value::from)),
+        ("read_fan_out_delay_ms", config.read_fan_out_delay_ms.map(Value::from)),
         ("on_disk_payload", some(config.on_disk_payload)),
+        ("payload", config.payload_memory.map(|memory| json!({ "memory": memory_out(memory) }))),
+        ("id_tracker", config.id_tracker_memory.map(|memory| json!({ "memory": memory_out(memory) }))),
     ])
 }
 
@@ -671,6 +765,7 @@ fn hnsw_config(diff: &HnswConfigDiff) -> Value {
         ("on_disk", diff.on_disk.map(Value::from)),
         ("payload_m", diff.payload_m.map(Value::from)),
         ("inline_storage", diff.inline_storage.map(Value::from)),
+        ("memory", diff.memory.map(memory_out)),
     ])
 }
 

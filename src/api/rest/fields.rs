@@ -215,7 +215,7 @@ schema!(SchemaBody, "FieldSchema", schemas => any_of([
 ]));
 
 impl CreateIndex {
-    fn convert(self, found: &mut Findings) -> Checked<(Path, FieldIndexSchema)> {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<(Path, FieldIndexSchema)> {
         let root = At::Root;
         let path = checks::path(found, &self.field_name);
         let schema = match self.field_schema {
@@ -443,7 +443,7 @@ pub(super) struct Facet {
 }
 
 impl Facet {
-    fn convert(self, found: &mut Findings) -> Checked<FacetRequest> {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<FacetRequest> {
         let root = At::Root;
         let at = root.field("facet_request");
         let key = checks::path(found, &self.key);

@@ -67,7 +67,7 @@ impl From<Recommend> for QueryBody {
         let Recommend { positive, negative, strategy, .. } = body;
         QueryBody {
             prefetch: None,
-            query: Some(Query::Recommend(RecommendBody { positive, negative, strategy })),
+            query: Some(Query::Recommend(RecommendBody { positive, negative, strategy, is_old: true })),
             using: body.using.map(Using::name),
             filter: body.filter,
             params: body.params,
@@ -174,7 +174,12 @@ struct Grouping {
     with_lookup: Option<LookupGroup>,
 }
 
-fn groups_request(found: &mut Findings, at: At<'_>, body: QueryBody, grouping: Grouping) -> Checked<GroupsRequest> {
+pub(super) fn groups_request(
+    found: &mut Findings,
+    at: At<'_>,
+    body: QueryBody,
+    GroupingParts(grouping): GroupingParts,
+) -> Checked<GroupsRequest> {
     let query = body.convert(found, at);
     let group_by = checks::path(found, &grouping.group_by);
     let group_size = checks::limit(found, at.field("group_size"), grouping.group_size);
@@ -286,7 +291,7 @@ pub(super) struct GroupsOut {
 
 pub(super) async fn groups<B: GroupsBody>(BodyCall { call, body }: BodyCall<String, B>) -> Envelope<GroupsOut> {
     let options = call.read_options()?;
-    let (mut body, GroupingParts(grouping)) = body.split();
+    let (mut body, grouping) = body.split();
     let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
     let convert = |found: &mut Findings| groups_request(found, At::Root.field(B::PLACE), body, grouping);
     let (request, usage) = call.converted(convert).await?;
@@ -311,7 +316,7 @@ pub(super) struct MatrixBody {
 }
 
 impl MatrixBody {
-    fn convert(self, found: &mut Findings) -> Checked<MatrixRequest> {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<MatrixRequest> {
         let root = At::Root;
         let at = root.field("search_request");
         let sample = checks::at_least(found, at.field("sample"), self.sample.unwrap_or(MATRIX_SAMPLE_DEFAULT), 2);

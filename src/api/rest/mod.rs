@@ -14,6 +14,8 @@ mod envelope;
 mod fields;
 mod filter;
 mod formula;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod groups;
 mod layers;
 mod openapi;
@@ -154,6 +156,7 @@ fn service_operations() -> Vec<Operation> {
 
 fn collection_operations() -> Vec<Operation> {
     const ONE: &str = "/collections/{name}";
+    const VECTOR: &str = "/collections/{name}/vectors/{vector}";
     vec![
         Operation::new(GET, "/collections", "get_collections", "All collections", collections::list),
         Operation::new(GET, ONE, "get_collection", "Settings and state of a collection", collections::info),
@@ -181,6 +184,9 @@ fn collection_operations() -> Vec<Operation> {
         .query(&["with", "completed_limit"]),
         Operation::new(GET, "/collections/{name}/memory", "get_memory", "What takes memory", reports::memory)
             .query(TIMED),
+        Operation::new(PUT, VECTOR, "create_vector_name", "Add a vector to a collection", collections::create_vector)
+            .query(WRITE),
+        Operation::new(DELETE, VECTOR, "delete_vector_name", "Drop a vector", collections::delete_vector).query(WRITE),
     ]
 }
 
@@ -314,32 +320,102 @@ fn search_operations() -> Vec<Operation> {
     all.map(|one| one.query(READ).statuses(WITH_INFERENCE)).collect()
 }
 
+/// Paths of snapshots, and what generated clients call the operations. Those of the node are recovered at start only.
+struct SnapshotPaths {
+    all: &'static str,
+    one: &'static str,
+    /// List, create, get, delete.
+    ids: [&'static str; 4],
+    summaries: [&'static str; 4],
+}
+
 fn snapshot_operations() -> Vec<Operation> {
-    const ALL: &str = "/collections/{name}/snapshots";
-    const ONE: &str = "/collections/{name}/snapshots/{snapshot}";
     const RECOVER: &str = "/collections/{name}/snapshots/recover";
     const UPLOAD: &str = "/collections/{name}/snapshots/upload";
+    const RECOVER_SHARD: &str = "/collections/{name}/shards/{shard}/snapshots/recover";
+    const UPLOAD_SHARD: &str = "/collections/{name}/shards/{shard}/snapshots/upload";
+    const STREAM: &str = "/collections/{name}/shards/{shard}/snapshot";
+    let kept = [
+        SnapshotPaths {
+            all: "/collections/{name}/snapshots",
+            one: "/collections/{name}/snapshots/{snapshot}",
+            ids: ["list_snapshots", "create_snapshot", "get_snapshot", "delete_snapshot"],
+            summaries: [
+                "Snapshots of a collection",
+                "Make a snapshot of a collection",
+                "Download a snapshot of a collection",
+                "Delete a snapshot of a collection",
+            ],
+        },
+        SnapshotPaths {
+            all: "/collections/{name}/shards/{shard}/snapshots",
+            one: "/collections/{name}/shards/{shard}/snapshots/{snapshot}",
+            ids: ["list_shard_snapshots", "create_shard_snapshot", "get_shard_snapshot", "delete_shard_snapshot"],
+            summaries: [
+                "Snapshots of a shard",
+                "Make a snapshot of a shard",
+                "Download a snapshot of a shard",
+                "Delete a snapshot of a shard",
+            ],
+        },
+        SnapshotPaths {
+            all: "/snapshots",
+            one: "/snapshots/{snapshot}",
+            ids: ["list_full_snapshots", "create_full_snapshot", "get_full_snapshot", "delete_full_snapshot"],
+            summaries: [
+                "Snapshots of the node",
+                "Make a snapshot of the node",
+                "Download a snapshot of the node",
+                "Delete a snapshot of the node",
+            ],
+        },
+    ];
     let file = Answers::Content("application/octet-stream");
-    let snapshot = Answers::Enveloped(SchemaGenerator::subschema_for::<snapshots::SnapshotOut>);
-    let list = Answers::Enveloped(SchemaGenerator::subschema_for::<Vec<snapshots::SnapshotOut>>);
     let done = Answers::Enveloped(SchemaGenerator::subschema_for::<bool>);
-    vec![
-        Operation::new(GET, ALL, "list_snapshots", "Snapshots of a collection", Plain(list, snapshots::list)),
-        Operation::new(POST, ALL, "create_snapshot", "Make a snapshot", Plain(snapshot, snapshots::create))
-            .query(&["wait"])
-            .statuses(&[202]),
-        Operation::new(GET, ONE, "get_snapshot", "Download a snapshot", Plain(file, snapshots::download)),
-        Operation::new(DELETE, ONE, "delete_snapshot", "Delete a snapshot", Plain(done, snapshots::delete)),
-        Operation::new(PUT, RECOVER, "recover_from_snapshot", "Recover", Plain(done, snapshots::recover))
+    let recover = |path, id, summary| {
+        Operation::new(PUT, path, id, summary, Plain(done, snapshots::recover))
             .json(SchemaGenerator::subschema_for::<snapshots::Recover>)
             .query(&["wait"])
-            .statuses(&[202, 501]),
+            .statuses(&[202, 403])
+    };
+    let upload = |path, id, summary| {
         // A file is written to disk as it arrives, however large it is.
-        Operation::new(POST, UPLOAD, "recover_from_uploaded_snapshot", "Recover", Plain(done, snapshots::upload))
+        Operation::new(POST, path, id, summary, Plain(done, snapshots::upload))
             .file("snapshot")
             .query(&["wait"])
             .statuses(&[202])
-            .around(|route| route.layer(DefaultBodyLimit::disable())),
+            .around(|route| route.layer(DefaultBodyLimit::disable()))
+    };
+    let mut operations: Vec<Operation> = kept.into_iter().flat_map(kept_snapshots).collect();
+    operations.extend([
+        recover(RECOVER, "recover_from_snapshot", "Recover a collection from a snapshot"),
+        upload(UPLOAD, "recover_from_uploaded_snapshot", "Recover a collection from an uploaded snapshot"),
+        recover(RECOVER_SHARD, "recover_shard_from_snapshot", "Recover a shard from a snapshot"),
+        upload(UPLOAD_SHARD, "recover_shard_from_uploaded_snapshot", "Recover a shard from an uploaded snapshot"),
+        Operation::new(
+            GET,
+            STREAM,
+            "stream_shard_snapshot",
+            "A snapshot of a shard, made while it is sent",
+            Plain(file, snapshots::stream),
+        ),
+    ]);
+    operations
+}
+
+fn kept_snapshots(SnapshotPaths { all, one, ids, summaries }: SnapshotPaths) -> [Operation; 4] {
+    let file = Answers::Content("application/octet-stream");
+    let snapshot = Answers::Enveloped(SchemaGenerator::subschema_for::<snapshots::SnapshotOut>);
+    let listed = Answers::Enveloped(SchemaGenerator::subschema_for::<Vec<snapshots::SnapshotOut>>);
+    let done = Answers::Enveloped(SchemaGenerator::subschema_for::<bool>);
+    let ([list, create, get, delete], [listing, creating, getting, deleting]) = (ids, summaries);
+    [
+        Operation::new(GET, all, list, listing, Plain(listed, snapshots::list)),
+        Operation::new(POST, all, create, creating, Plain(snapshot, snapshots::create))
+            .query(&["wait"])
+            .statuses(&[202]),
+        Operation::new(GET, one, get, getting, Plain(file, snapshots::download)),
+        Operation::new(DELETE, one, delete, deleting, Plain(done, snapshots::delete)).query(&["wait"]).statuses(&[202]),
     ]
 }
 

@@ -43,12 +43,7 @@ pub(super) async fn write_batch(BodyCall { call, mut body }: BodyCall<String, Ba
     let options = call.write_options()?;
     let keys = body.operations.iter_mut().map(|operation| shard_keys(operation.take_keys())).collect();
     let scope = Scope::each(&call.path, keys);
-    let convert = |found: &mut Findings| {
-        let root = At::Root;
-        let at = root.field("operations");
-        checks::each(body.operations, |i, operation| operation.convert(found, at.item(i)))
-    };
-    let (ops, usage) = call.converted(convert).await?;
+    let (ops, usage) = call.converted(|found| body.convert(found)).await?;
     let acks = call.within_limit(call.rest.service.write_batch(scope, ops, options)).await??;
     answer_with_usage(call.started, acks.into_iter().map(UpdateOut::from).collect(), &usage)
 }
@@ -57,6 +52,14 @@ pub(super) async fn write_batch(BodyCall { call, mut body }: BodyCall<String, Ba
 #[schemars(rename = "PointOperations")]
 pub(super) struct Batch {
     operations: Vec<Operation>,
+}
+
+impl Batch {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<Vec<PointOp>> {
+        let root = At::Root;
+        let at = root.field("operations");
+        checks::each(self.operations, |i, operation| operation.convert(found, at.item(i)))
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]

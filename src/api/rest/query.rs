@@ -54,6 +54,9 @@ pub(super) struct RecommendBody {
     pub(super) positive: Option<Examples>,
     pub(super) negative: Option<Examples>,
     pub(super) strategy: Option<StrategyName>,
+    /// Sent to the old endpoint.
+    #[serde(skip)]
+    pub(super) is_old: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -322,7 +325,8 @@ impl RecommendBody {
             Some(StrategyName::BestScore) => RecommendStrategy::BestScore,
             Some(StrategyName::SumScores) => RecommendStrategy::SumScores,
         };
-        levels::recommend(found, at, positive?, negative?, strategy)
+        let recommend = if self.is_old { levels::old_recommend } else { levels::recommend };
+        recommend(found, at, positive?, negative?, strategy)
     }
 }
 

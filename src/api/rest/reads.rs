@@ -77,7 +77,7 @@ pub(super) struct Scroll {
 }
 
 impl Scroll {
-    fn convert(self, found: &mut Findings) -> Checked<ScrollRequest> {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<ScrollRequest> {
         let root = At::Root;
         let at = root.field("scroll_request");
         schema::no_offset_with_order(found, self.offset.is_some(), self.order_by.is_some())?;
@@ -124,7 +124,7 @@ pub(super) struct Count {
 }
 
 impl Count {
-    fn convert(self, found: &mut Findings) -> Checked<Option<Filter>> {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<Option<Filter>> {
         let root = At::Root;
         filter::filter(found, root.field("count_request").field("filter"), self.filter)
     }
@@ -221,7 +221,7 @@ impl From<Search> for QueryBody {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "Searches_of_{B}")]
 pub(super) struct Searches<B> {
-    searches: Vec<B>,
+    pub(super) searches: Vec<B>,
 }
 
 /// What a query answers with.

@@ -16,6 +16,8 @@ mod run;
 mod tests;
 
 pub use formula::FormulaError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use formula::{Candidate, evaluate, needs_payload};
 pub(super) use reads::in_order;
 
 use super::merge::Page;
