@@ -32,9 +32,6 @@ mod write;
 
 pub use status::grpc_status;
 
-#[cfg(test)]
-mod timeouts_tests;
-
 use std::future::Future;
 use std::io;
 use std::time::Duration;
@@ -167,3 +164,6 @@ async fn routes(service: Service, calls: Calls, message_bytes_max: usize) -> Res
         .add_service(reflection().build_v1alpha()?);
     Ok(routes.prepare())
 }
+
+#[cfg(test)]
+mod timeouts_tests;
