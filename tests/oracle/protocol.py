@@ -237,6 +237,10 @@ class ProtocolCollection(local_collection.LocalCollection):
             return super()._relevance_feedback(relevance_feedback, using, query_filter, limit, offset, with_payload, with_vectors, score_threshold, idf_corpus)
         if name not in self._all_vectors_keys:
             raise ValueError(f"Wrong input: Not existing vector name error: {name}")
+        for vector in [relevance_feedback.target, *(item.example for item in relevance_feedback.feedback)]:
+            if name in self.sparse_vectors:
+                local_collection.validate_sparse_vector(vector)
+            self.check_sizes(name, vector)
         naive = relevance_feedback.strategy.naive
         scores = naive.a * self.similarities(name, relevance_feedback.target, idf_corpus)
         of = [(self.similarities(name, item.example, idf_corpus), item.score) for item in relevance_feedback.feedback]
