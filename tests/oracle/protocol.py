@@ -230,6 +230,13 @@ class ProtocolCollection(local_collection.LocalCollection):
             return multi_distances.calculate_multi_distance_core(np.array(example), self.multivectors[name], self.metric(name))
         return distances.calculate_distance_core(np.array(example), self.vectors[name][: len(self.payload)], self.metric(name))
 
+    @staticmethod
+    def _idf_corpus_of(search_params):
+        """Checked at once; local mode checks it when it counts, which it does not where nothing is stored."""
+        corpus = local_collection.LocalCollection._idf_corpus_of(search_params)
+        payload_filters.validate_filter(corpus)
+        return corpus
+
     def _relevance_feedback(self, relevance_feedback, using, query_filter=None, limit=10, offset=None, with_payload=True, with_vectors=False, score_threshold=None, idf_corpus=None):
         """Local mode answers it for dense vectors only."""
         name = using or ""
