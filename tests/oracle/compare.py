@@ -91,7 +91,7 @@ def query_difference(op, oracle, outcome, over_grpc):
     if expected.failed:
         return None
     hits = outcome.value
-    if is_sample:
+    if is_sample and not left:
         wrong = sample_difference(op, expected.value, hits)
     elif not left:
         wrong = ranking_difference(op, expected.value, hits, 0 if is_mmr else op.get("offset") or 0, is_exact)

@@ -897,8 +897,6 @@ class Generator:
     def query_recommend(self, kind, example):
         strategy = self.one([None, "average_vector", "best_score", "best_score", "sum_scores", "sum_scores"])
         is_average = strategy in (None, "average_vector")
-        if kind.datatype == "uint8" and is_average:
-            strategy, is_average = "best_score", False  # a mean is no vector of such a type
         recommend = {"positive": [example() for _ in range(self.number(1 if self.chance(0.9 if not is_average else 0.98) else 0, 3))], "negative": [example() for _ in range(self.number(0, 2))]}
         if not recommend["negative"] and self.chance(0.5):
             del recommend["negative"]

@@ -74,11 +74,12 @@ def is_exact_number(value):
 
 
 class Hits(list):
-    """A ranked list. `exact`: equal scores are equal in f32 and in f64. `settled`: no order by score to be looked at."""
+    """A ranked list. `exact`: equal scores are equal in f32 and in f64; if not, `constants` are. `settled`: in no order by
+    score that could be looked at."""
 
-    def __init__(self, hits, exact, settled=False):
+    def __init__(self, hits, exact, settled=False, constants=(0.0,)):
         super().__init__(hits)
-        self.exact, self.settled = exact, settled
+        self.exact, self.settled, self.constants = exact, settled, constants
 
     def check_neighbors(self, where, places):
         """Notes a doubt where two neighbors could as well stand the other way round."""
@@ -86,7 +87,7 @@ class Hits(list):
             if self.settled or not 0 <= at < len(self) - 1:
                 continue
             a, b = self[at].score, self[at + 1].score
-            if near(a, b) and not (a == b and (self.exact or a == 0.0)):
+            if near(a, b) and not (a == b and (self.exact or a in self.constants)):
                 watch.doubt(f"{where}: {self[at].id} and {self[at + 1].id} score {a} and {b}")
                 return
 
@@ -229,6 +230,13 @@ class ProtocolCollection(local_collection.LocalCollection):
             return multi_distances.calculate_multi_distance_core(np.array(example), self.multivectors[name], self.metric(name))
         return distances.calculate_distance_core(np.array(example), self.vectors[name][: len(self.payload)], self.metric(name))
 
+    @staticmethod
+    def _idf_corpus_of(search_params):
+        """Checked at once; local mode checks it when it counts, which it does not where nothing is stored."""
+        corpus = local_collection.LocalCollection._idf_corpus_of(search_params)
+        payload_filters.validate_filter(corpus)
+        return corpus
+
     def _relevance_feedback(self, relevance_feedback, using, query_filter=None, limit=10, offset=None, with_payload=True, with_vectors=False, score_threshold=None, idf_corpus=None):
         """Local mode answers it for dense vectors only."""
         name = using or ""
@@ -236,6 +244,10 @@ class ProtocolCollection(local_collection.LocalCollection):
             return super()._relevance_feedback(relevance_feedback, using, query_filter, limit, offset, with_payload, with_vectors, score_threshold, idf_corpus)
         if name not in self._all_vectors_keys:
             raise ValueError(f"Wrong input: Not existing vector name error: {name}")
+        for vector in [relevance_feedback.target, *(item.example for item in relevance_feedback.feedback)]:
+            if name in self.sparse_vectors:
+                local_collection.validate_sparse_vector(vector)
+            self.check_sizes(name, vector)
         naive = relevance_feedback.strategy.naive
         scores = naive.a * self.similarities(name, relevance_feedback.target, idf_corpus)
         of = [(self.similarities(name, item.example, idf_corpus), item.score) for item in relevance_feedback.feedback]
@@ -353,10 +365,12 @@ class ProtocolCollection(local_collection.LocalCollection):
             if any(near(hit.score, score_threshold) and hit.score != score_threshold for hit in merged):
                 watch.doubt(f"threshold {score_threshold}")
             merged = [hit for hit in merged if hit.score >= score_threshold]
-        merged = Hits(merged, exact=True)
+        # Two of two have the same normalised scores in every list, but for rounding.
+        is_exact = getattr(query, "fusion", None) != models.Fusion.DBSF
+        merged = Hits(merged, is_exact, constants=(0.5, 1.0))
         if self.depth:
             merged.check_neighbors("the limit of a prefetch", [limit + offset - 1])
-        return Hits([self.dressed(hit, with_payload, with_vectors) for hit in merged[offset : limit + offset]], exact=True)
+        return Hits([self.dressed(hit, with_payload, with_vectors) for hit in merged[offset : limit + offset]], is_exact, constants=(0.5, 1.0))
 
     def _rescore_with_formula(self, query, prefetches_results, limit, with_payload, with_vectors):
         watch.collection = self

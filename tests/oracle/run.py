@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import copy
 import json
+import os
 import pathlib
 import re
 import secrets
@@ -20,6 +21,9 @@ import warnings
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "clients")]
+
+# Servers are started and restarted while gRPC channels are open: its handlers of a fork abort the child now and then.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 from qdrant_client import QdrantClient  # noqa: E402
 
