@@ -227,12 +227,16 @@ def test_11_7_feedback_must_not_be_empty(wire, examples):
     refuses(wire, invalid_query(failure), examples, {"query": feedback_query([]), "using": "Dot"})
 
 
-def test_11_7_feedback_weights_a_and_b_are_not_negative(wire, examples):
+def test_11_7_feedback_exponent_b_is_not_negative(wire, examples):
     item = [{"example": B, "score": 1}]
-    for name in ("a", "b"):
-        failure = f"query.relevance_feedback.strategy.naive.{name}: value -1.0 invalid, must be 0.0 or larger"
-        refuses(wire, invalid_query(failure), examples, {"query": feedback_query(item, **{name: -1.0}), "using": "Dot"})
-    assert len(search(wire, examples, feedback_query(item, a=0.0, b=0.0, c=-1.0), "Dot")) == len(POINTS)
+    failure = "query.relevance_feedback.strategy.naive.b: value -1.0 invalid, must be 0.0 or larger"
+    refuses(wire, invalid_query(failure), examples, {"query": feedback_query(item, b=-1.0), "using": "Dot"})
+
+
+def test_11_7_feedback_weights_a_and_c_may_be_negative(wire, examples):
+    rated = [{"example": B, "score": 3}, {"example": C, "score": 1}]
+    hits = search(wire, examples, feedback_query(rated, a=-0.5, b=0.0, c=-2.0), "Dot")
+    check(hits, scored("Dot", lambda s: -0.5 * s(A) - 2 * (s(B) - s(C))))
 
 
 def test_11_8_sparse_points_without_overlap_count_as_zero_and_are_found(wire, examples):
