@@ -2,10 +2,10 @@
 # (~/.cache/quiver, or $QUIVER_CACHE), so a second clone is warm.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo stop clean-demo test lint fmt oracle frameworks crash fuzz bench bench-query
+.PHONY: help setup build demo stop clean-demo test lint fmt oracle frameworks schemathesis crash fuzz bench bench-query
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: ## Install what is missing to build and test (Debian and Ubuntu: apt)
 	@scripts/setup build python node
@@ -42,6 +42,10 @@ oracle: ## Compare long random request sequences with the Python client's local 
 frameworks: ## Run RAG frameworks, unmodified, against a server (LangChain, LlamaIndex, Haystack, mem0, MCP)
 	@scripts/setup build python node
 	@scripts/framework-tests
+
+schemathesis: ## Send random requests made from the OpenAPI document and check every answer
+	@scripts/setup build python
+	@scripts/schemathesis
 
 crash: ## Kill the server at random moments under load and check what it acknowledged
 	@scripts/setup build python

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
-use quiver::index::{IndexParams, Scratch, SearchParams, Slots, Stop, VectorIndex};
+use quiver::index::{DenseIndex, IndexParams, Scratch, SearchParams, Slots, Stop};
 use quiver::model::{Metric, PointId};
 
 const K: usize = 10;
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let slots = Arc::new(Slots::new());
     let params = IndexParams { dim, metric, m: 16, ef_construction: 200 };
-    let index = VectorIndex::new(slots.clone(), params);
+    let index = DenseIndex::new(slots.clone(), params);
     let start = Instant::now();
     for (id, vector) in (0u64..).zip(base.chunks_exact(dim)) {
         index.put(slots.allocate(PointId::Num(id), 1)?, vector);

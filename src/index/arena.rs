@@ -90,6 +90,11 @@ impl<T: Cell> Arena<T> {
         }
     }
 
+    /// Bytes allocated. What was not written to takes no memory yet: at most about half.
+    pub(super) fn allocated_bytes(&self) -> usize {
+        self.owned.lock().iter().map(|(_, layout)| layout.size()).sum()
+    }
+
     #[cold]
     fn allocate(&self, segment: usize) {
         let mut owned = self.owned.lock();
@@ -182,7 +187,7 @@ impl<T: Cell> Drop for Arena<T> {
 }
 
 #[inline]
-fn prefetch(at: *const u8, lines: usize) {
+pub(super) fn prefetch(at: *const u8, lines: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in 0..lines {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

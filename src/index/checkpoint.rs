@@ -1,72 +1,34 @@
-//! Checkpoints: the slot table and the graph as files, so that a restart does not link everything again.
+//! Checkpoints of the slot table and the graph, so that a restart does not link everything again.
 //!
-//! What is in a file: who lived at each slot, who was linked, the links, the entry point. Vectors are not: the shard
-//! reads them from its storage and puts them back. Every file of one checkpoint carries the same stamp, and all of them
-//! are written under one [`Pin`], so that no slot changes its identity between the first file and the last. Insertions
-//! and removals go on meanwhile: a link to a slot that was not linked yet is dropped by the load.
-//!
-//! A file is written beside its name, synced, renamed, and its folder synced: it is there whole or not at all. A header
-//! and each section carry a CRC-32; whatever does not match is [`CheckpointError::Damaged`], and the shard builds the
-//! index anew.
+//! What is in a file ([`super::file`]): who lived at each slot, who was linked, the links, the entry point. Vectors are
+//! not: the shard reads them from its storage and puts them back. All files of one checkpoint are written under one
+//! [`Pin`], so that no slot changes its identity between the first file and the last. Insertions and removals go on
+//! meanwhile: a link to a slot that was not linked yet is dropped by the load.
 //!
 //! The load: [`Slots::load`]; then for each vector name [`VectorIndex::load`], [`Restoring::put`] for every point that
 //! still is the one in the table, [`Restoring::finish`]; then [`Slots::settle`]. Linked slots that were put back count
 //! as linked; those that were not are dead and are repaired around like any removed slot.
 //!
-//! Format 1, little-endian, first byte the version. Header: version, kind, 2 zero bytes, `u32` dim, metric, m, `u64`
-//! bound, stamp, entry, CRC. Slot table: one section of 25 bytes per slot: 0 none, 1 number, 2 UUID; 16 bytes id
-//! (big-endian); version. Graph: section of a bit per slot, linked or not; section of the level 0 rows of all slots;
-//! section of the upper rows of linked slots in their order. A row is `u32` cells: slot + 1, or 0.
+//! Format 1. Slot table: one section of 25 bytes per slot: 0 none, 1 number, 2 UUID; 16 bytes id (big-endian); version.
+//! Graph: its header has dim, metric, m, and the entry point; section of a bit per slot, linked or not; section of the
+//! level 0 rows of all slots; section of the upper rows of linked slots in their order. A row is `u32` cells: slot + 1,
+//! or 0.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::bitmap::Bitmap;
+use super::file::{CRC_BYTES, CheckpointError, FileKind, HEADER_BYTES, Header, Input, Output, array};
 use super::graph::{Entry, Graph};
-use super::slots::{Pin, SLOT_COUNT_MAX, Slots};
+use super::rows::Rows;
+use super::slots::{Pin, Slots};
 use super::vector_index::{IndexParams, VectorIndex};
 use crate::model::{Metric, PointId, PointVersion, Slot};
 
-const FORMAT_VERSION: u8 = 1;
-const KIND_SLOTS: u8 = 1;
-const KIND_GRAPH: u8 = 2;
-const HEADER_BYTES: usize = 40;
-const CRC_BYTES: usize = 4;
 const SLOT_BYTES: usize = 25;
-const BUFFER_BYTES: usize = 1 << 20;
-
-/// Why a checkpoint file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// Reading failed; also if there is no such file.
-    #[error("reading {path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The bytes are not those that were written.
-    #[error("{path} is damaged ({section})")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The part whose length, checksum or contents are wrong.
-        section: &'static str,
-    },
-    /// Whole, but of another format, index or checkpoint.
-    #[error("{path} belongs to another {what}")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// In what it differs.
-        what: &'static str,
-    },
-}
 
 impl Slots {
     /// Writes the slot table. `pin` is the one of all files of the checkpoint, `stamp` its number.
@@ -76,20 +38,19 @@ impl Slots {
     pub fn write_checkpoint(&self, pin: &Pin<'_>, path: &Path, stamp: u64) -> io::Result<()> {
         assert!(pin.is_of(self));
         let live = self.live();
-        let header = Header { kind: KIND_SLOTS, params: None, bound: live.bound(), stamp, entry: None };
-        write_whole(path, |out| {
-            out.section(&header.encode())?;
-            for slot in (0..live.bound() as u32).map(Slot) {
-                out.write(&encode_slot(self.get(slot).filter(|_| live.contains(slot))))?;
-            }
-            out.end_section()
-        })
+        let header = Header { kind: FileKind::Slots, of: [0; 3], bound: live.bound(), stamp, more: 0 };
+        let mut out = Output::create(path, &header)?;
+        for slot in (0..live.bound() as u32).map(Slot) {
+            out.write(&encode_slot(self.get(slot).filter(|_| live.contains(slot))))?;
+        }
+        out.end_section()?;
+        out.finish()
     }
 
     /// Reads a slot table. Its points are live; free slots wait for [`Slots::settle`].
     pub fn load(path: &Path, stamp: u64) -> Result<Slots, CheckpointError> {
         let mut input = Input::open(path)?;
-        let header = input.header(KIND_SLOTS, None, stamp)?;
+        let header = input.header(FileKind::Slots, [0; 3], stamp)?;
         input.check_len(HEADER_BYTES + CRC_BYTES + header.bound * SLOT_BYTES + CRC_BYTES)?;
         let mut entries = Vec::with_capacity(header.bound);
         for _ in 0..header.bound {
@@ -102,7 +63,7 @@ impl Slots {
     }
 }
 
-impl VectorIndex {
+impl<R: Rows> VectorIndex<R> {
     /// Writes the graph while the index is in use. `pin` is the one of all files of the checkpoint, `stamp` its number.
     /// Without a graph only a header is written.
     ///
@@ -120,26 +81,25 @@ impl VectorIndex {
             }
             None => Bitmap::new(0),
         };
-        let entry = self.graph.as_ref().and_then(Graph::entry);
-        let header = Header { kind: KIND_GRAPH, params: Some(self.params), bound: linked.bound(), stamp, entry };
-        write_whole(path, |out| {
-            out.section(&header.encode())?;
-            let Some(graph) = &self.graph else { return Ok(()) };
-            for word in linked.words() {
-                out.write(&word.to_le_bytes())?;
+        let more = encode_entry(self.graph.as_ref().and_then(Graph::entry));
+        let header = Header { kind: R::FILE, of: encode_params(&self.params), bound: linked.bound(), stamp, more };
+        let mut out = Output::create(path, &header)?;
+        let Some(graph) = &self.graph else { return out.finish() };
+        for word in linked.words() {
+            out.write(&word.to_le_bytes())?;
+        }
+        out.end_section()?;
+        for slot in (0..linked.bound() as u32).map(Slot) {
+            self.write_row(&mut out, graph, slot, 0)?;
+        }
+        out.end_section()?;
+        for slot in linked.iter() {
+            for level in 1..=graph.level(slot) {
+                self.write_row(&mut out, graph, slot, level)?;
             }
-            out.end_section()?;
-            for slot in (0..linked.bound() as u32).map(Slot) {
-                self.write_row(out, graph, slot, 0)?;
-            }
-            out.end_section()?;
-            for slot in linked.iter() {
-                for level in 1..=graph.level(slot) {
-                    self.write_row(out, graph, slot, level)?;
-                }
-            }
-            out.end_section()
-        })
+        }
+        out.end_section()?;
+        out.finish()
     }
 
     fn write_row(&self, out: &mut Output, graph: &Graph, slot: Slot, level: usize) -> io::Result<()> {
@@ -152,9 +112,14 @@ impl VectorIndex {
     }
 
     /// Reads a graph for the slots of the same checkpoint.
-    pub fn load(slots: Arc<Slots>, params: IndexParams, path: &Path, stamp: u64) -> Result<Restoring, CheckpointError> {
+    pub fn load(
+        slots: Arc<Slots>,
+        params: IndexParams,
+        path: &Path,
+        stamp: u64,
+    ) -> Result<Restoring<R>, CheckpointError> {
         let mut input = Input::open(path)?;
-        let header = input.header(KIND_GRAPH, Some(params), stamp)?;
+        let header = input.header(R::FILE, encode_params(&params), stamp)?;
         let index = VectorIndex::new(slots, params);
         if let Some(graph) = &index.graph {
             input.graph(graph, &header, &index)?;
@@ -167,11 +132,11 @@ impl VectorIndex {
 
 /// An index whose graph was loaded and whose vectors are being put back. Not searchable before [`Restoring::finish`].
 #[derive(Debug)]
-pub struct Restoring {
-    index: VectorIndex,
+pub struct Restoring<R> {
+    index: VectorIndex<R>,
 }
 
-impl Restoring {
+impl<R: Rows> Restoring<R> {
     /// What the index was made for.
     pub fn params(&self) -> &IndexParams {
         self.index.params()
@@ -181,55 +146,35 @@ impl Restoring {
     ///
     /// # Panics
     /// As [`VectorIndex::put`].
-    pub fn put(&self, slot: Slot, vector: &[f32]) {
+    pub fn put(&self, slot: Slot, vector: &R::Vector) {
         self.index.put(slot, vector);
     }
 
     /// Every vector that still exists has been put back: what else the graph holds is dead.
-    pub fn finish(self) -> VectorIndex {
+    pub fn finish(self) -> VectorIndex<R> {
         self.index.bury_lost();
         self.index
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Header {
-    kind: u8,
-    /// None in a slot table.
-    params: Option<IndexParams>,
-    bound: usize,
-    stamp: u64,
-    entry: Option<Entry>,
-}
-
-impl Header {
-    fn encode(&self) -> [u8; HEADER_BYTES] {
-        let (dim, metric, m) = encode_params(self.params);
-        let entry = self.entry.map_or(0, |entry| (entry.level as u64 + 1) << 32 | u64::from(entry.slot.0));
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[0] = FORMAT_VERSION;
-        bytes[1] = self.kind;
-        for (at, value) in [(4, dim), (8, metric), (12, m)] {
-            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-        }
-        for (at, value) in [(16, self.bound as u64), (24, self.stamp), (32, entry)] {
-            bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
-        }
-        bytes
-    }
-}
-
 /// dim, metric, m. `ef_construction` may change between checkpoints.
-fn encode_params(params: Option<IndexParams>) -> (u32, u32, u32) {
-    params.map_or((0, 0, 0), |params| {
-        let metric = match params.metric {
-            Metric::Cosine => 1,
-            Metric::Dot => 2,
-            Metric::Euclid => 3,
-            Metric::Manhattan => 4,
-        };
-        (params.dim as u32, metric, params.m as u32)
-    })
+fn encode_params(params: &IndexParams) -> [u32; 3] {
+    let metric = match params.metric {
+        Metric::Cosine => 1,
+        Metric::Dot => 2,
+        Metric::Euclid => 3,
+        Metric::Manhattan => 4,
+    };
+    [params.dim as u32, metric, params.m as u32]
+}
+
+fn encode_entry(entry: Option<Entry>) -> u64 {
+    entry.map_or(0, |entry| (entry.level as u64 + 1) << 32 | u64::from(entry.slot.0))
+}
+
+fn decode_entry(bits: u64) -> Option<Entry> {
+    let level = (bits >> 32).checked_sub(1)?;
+    Some(Entry { slot: Slot(bits as u32), level: level as usize })
 }
 
 fn encode_slot(entry: Option<(PointId, PointVersion)>) -> [u8; SLOT_BYTES] {
@@ -258,120 +203,13 @@ fn decode_slot(bytes: &[u8; SLOT_BYTES]) -> Option<Option<(PointId, PointVersion
     }
 }
 
-/// The first `N` bytes; zeros where there are fewer.
-fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut array = [0; N];
-    for (to, from) in array.iter_mut().zip(bytes) {
-        *to = *from;
-    }
-    array
-}
-
-/// A file being written, section by section.
-struct Output {
-    file: BufWriter<File>,
-    crc: crc32fast::Hasher,
-}
-
-impl Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.crc.update(bytes);
-        self.file.write_all(bytes)
-    }
-
-    fn end_section(&mut self) -> io::Result<()> {
-        let crc = std::mem::take(&mut self.crc).finalize();
-        self.file.write_all(&crc.to_le_bytes())
-    }
-
-    fn section(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write(bytes)?;
-        self.end_section()
-    }
-}
-
-/// Writes a file that is there whole, under its name, or not at all.
-fn write_whole(path: &Path, body: impl FnOnce(&mut Output) -> io::Result<()>) -> io::Result<()> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".unfinished");
-    let file = File::create(&unfinished)?;
-    let mut out = Output { file: BufWriter::with_capacity(BUFFER_BYTES, file), crc: crc32fast::Hasher::new() };
-    body(&mut out)?;
-    out.file.into_inner().map_err(|error| error.into_error())?.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
-}
-
-/// A file being read, section by section.
-struct Input<'a> {
-    path: &'a Path,
-    file: BufReader<File>,
-    crc: crc32fast::Hasher,
-    len: u64,
-}
-
 impl Input<'_> {
-    fn open(path: &Path) -> Result<Input<'_>, CheckpointError> {
-        let io = |source| CheckpointError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        let len = file.metadata().map_err(io)?.len();
-        Ok(Input { path, file: BufReader::with_capacity(BUFFER_BYTES, file), crc: crc32fast::Hasher::new(), len })
-    }
-
-    fn damaged(&self, section: &'static str) -> CheckpointError {
-        CheckpointError::Damaged { path: self.path.to_owned(), section }
-    }
-
-    fn foreign(&self, what: &'static str) -> CheckpointError {
-        CheckpointError::Foreign { path: self.path.to_owned(), what }
-    }
-
-    fn read(&mut self, bytes: &mut [u8], section: &'static str) -> Result<(), CheckpointError> {
-        self.file.read_exact(bytes).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => self.damaged(section),
-            _ => CheckpointError::Io { path: self.path.to_owned(), source },
-        })?;
-        self.crc.update(bytes);
-        Ok(())
-    }
-
-    fn end_section(&mut self, section: &'static str) -> Result<(), CheckpointError> {
-        let want = std::mem::take(&mut self.crc).finalize();
-        let mut bytes = [0; CRC_BYTES];
-        self.read(&mut bytes, section)?;
-        self.crc = crc32fast::Hasher::new();
-        if u32::from_le_bytes(bytes) == want { Ok(()) } else { Err(self.damaged(section)) }
-    }
-
-    fn check_len(&self, want: usize) -> Result<(), CheckpointError> {
-        if self.len == want as u64 { Ok(()) } else { Err(self.damaged("length")) }
-    }
-
-    /// Nothing is allocated by a number of the header before its checksum matched.
-    fn header(&mut self, kind: u8, params: Option<IndexParams>, stamp: u64) -> Result<Header, CheckpointError> {
-        let mut bytes = [0; HEADER_BYTES];
-        self.read(&mut bytes, "header")?;
-        self.end_section("header")?;
-        let u32_at = |at: usize| u32::from_le_bytes(array(&bytes[at..]));
-        let u64_at = |at: usize| u64::from_le_bytes(array(&bytes[at..]));
-        if bytes[..4] != [FORMAT_VERSION, kind, 0, 0] {
-            return Err(self.foreign("format"));
-        }
-        if (u32_at(4), u32_at(8), u32_at(12)) != encode_params(params) {
-            return Err(self.foreign("index"));
-        }
-        if u64_at(24) != stamp {
-            return Err(self.foreign("checkpoint"));
-        }
-        let bound = usize::try_from(u64_at(16)).ok().filter(|bound| *bound <= SLOT_COUNT_MAX as usize);
-        let bound = bound.ok_or_else(|| self.damaged("header"))?;
-        let level = (u64_at(32) >> 32).checked_sub(1);
-        let entry = level.map(|level| Entry { slot: Slot(u64_at(32) as u32), level: level as usize });
-        Ok(Header { kind, params, bound, stamp, entry })
-    }
-
-    fn graph(&mut self, graph: &Graph, header: &Header, index: &VectorIndex) -> Result<(), CheckpointError> {
+    fn graph<R: Rows>(
+        &mut self,
+        graph: &Graph,
+        header: &Header,
+        index: &VectorIndex<R>,
+    ) -> Result<(), CheckpointError> {
         let mut words = Vec::with_capacity(header.bound.div_ceil(64));
         for _ in 0..header.bound.div_ceil(64) {
             let mut bytes = [0; 8];
@@ -405,7 +243,7 @@ impl Input<'_> {
             }
         }
         self.end_section("upper levels")?;
-        index.claim_linked(&linked, header.entry);
+        index.claim_linked(&linked, decode_entry(header.more));
         Ok(())
     }
 
@@ -435,6 +273,10 @@ impl Input<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::DenseIndex;
+    use std::fs;
+    use std::path::PathBuf;
+
     use crate::index::tests::{METRICS, Numbers, World, approximate};
 
     /// Slot table and graph, written into a fresh folder.
@@ -451,7 +293,7 @@ mod tests {
     /// What a shard does at its start: `keeps` says which points its storage still has.
     fn load(world: &World, files: &(tempfile::TempDir, PathBuf, PathBuf), keeps: impl Fn(Slot) -> bool) -> World {
         let slots = Arc::new(Slots::load(&files.1, 5).unwrap());
-        let restoring = VectorIndex::load(slots.clone(), *world.index.params(), &files.2, 5).unwrap();
+        let restoring = DenseIndex::load(slots.clone(), *world.index.params(), &files.2, 5).unwrap();
         for slot in slots.live().iter() {
             if !keeps(slot) {
                 slots.retire(slot);
@@ -472,7 +314,7 @@ mod tests {
         for metric in METRICS {
             let scalar = World::new(metric, 12, 8);
             let params = *scalar.index.params();
-            let mut world = World::over(scalar.slots.clone(), VectorIndex::new(scalar.slots, params));
+            let mut world = World::over(scalar.slots.clone(), DenseIndex::new(scalar.slots, params));
             let slots = world.put_many(3_000);
             world.settle();
             for slot in &slots[..60] {
@@ -551,7 +393,7 @@ mod tests {
         let (_folder, slots_path, graph_path) = write(&world, 5);
         let load_slots = |path: &Path| Slots::load(path, 5).map(|_| ());
         let load_graph =
-            |path: &Path| VectorIndex::load(world.slots.clone(), *world.index.params(), path, 5).map(|_| ());
+            |path: &Path| DenseIndex::load(world.slots.clone(), *world.index.params(), path, 5).map(|_| ());
         type Load<'a> = &'a dyn Fn(&Path) -> Result<(), CheckpointError>;
         for (path, load) in [(&slots_path, &load_slots as Load<'_>), (&graph_path, &load_graph)] {
             load(path).unwrap();
@@ -578,8 +420,7 @@ mod tests {
         let mut world = World::new(Metric::Euclid, 4, 4);
         world.put_many(10);
         let (folder, slots_path, graph_path) = write(&world, 5);
-        let load =
-            |params: IndexParams, path: &Path, stamp| VectorIndex::load(world.slots.clone(), params, path, stamp);
+        let load = |params: IndexParams, path: &Path, stamp| DenseIndex::load(world.slots.clone(), params, path, stamp);
         let params = *world.index.params();
         for other in [
             IndexParams { dim: 5, ..params },

@@ -5,6 +5,7 @@
 
 use super::graph::{Entry, Graph};
 use super::nearest::Candidate;
+use super::rows::Rows;
 use super::scratch::Scratch;
 use super::search::Cost;
 use super::slots::Pin;
@@ -13,12 +14,12 @@ use super::vector_index::VectorIndex;
 use super::walk::Walk;
 use crate::model::Slot;
 
-impl VectorIndex {
+impl<R: Rows> VectorIndex<R> {
     /// Links `slot`, anew if it has rows already.
     pub(super) fn link(&self, graph: &Graph, pin: &Pin<'_>, scratch: &mut Scratch, slot: Slot) {
         let level = graph.level(slot);
         let stop = Stop::new();
-        let walk = Walk { index: self, graph, pin, query: self.row(pin, slot), stop: &stop };
+        let walk = Walk { index: self, graph, pin, query: self.rows.query_of(pin, slot), stop: &stop };
         let level_count = self.choose_neighbors(&walk, scratch, slot, level);
         let chosen = std::mem::take(&mut scratch.chosen);
         for (level, neighbors) in chosen.iter().enumerate().take(level_count) {
@@ -37,7 +38,7 @@ impl VectorIndex {
     }
 
     /// Chooses the neighbors of `slot` on its levels, into `scratch.chosen`, and returns for how many levels.
-    fn choose_neighbors(&self, walk: &Walk<'_>, scratch: &mut Scratch, slot: Slot, level: usize) -> usize {
+    fn choose_neighbors(&self, walk: &Walk<'_, R>, scratch: &mut Scratch, slot: Slot, level: usize) -> usize {
         let mut cost = Cost::default();
         let top = walk.graph.entry().map_or(0, |entry| entry.level).min(level);
         let Some(mut start) = walk.descend(scratch, top, &mut cost) else { return 0 };
@@ -66,8 +67,8 @@ impl VectorIndex {
         top + 1
     }
 
-    /// The paper's heuristic: takes candidates, nearest first, that are nearer to the slot they are candidates of than
-    /// to every neighbor in `chosen`, until there are `count`.
+    /// The paper's heuristic: takes candidates, nearest first, to which the slot they are candidates of is nearer than
+    /// every neighbor in `chosen`, until there are `count`.
     pub(super) fn select(
         &self,
         pin: &Pin<'_>,
@@ -86,16 +87,11 @@ impl VectorIndex {
     }
 
     fn is_diverse(&self, pin: &Pin<'_>, candidate: Candidate, chosen: &[Slot]) -> bool {
-        const BATCH: usize = 8;
-        let row = self.row(pin, candidate.slot());
-        let mut distances = [0.0; BATCH];
-        chosen.chunks(BATCH).all(|chosen| {
-            let mut rows: [&[f32]; BATCH] = [&[]; BATCH];
-            for (row, slot) in rows.iter_mut().zip(chosen) {
-                *row = self.row(pin, *slot);
-            }
+        const BATCH_MAX: usize = 8;
+        let mut distances = [0.0; BATCH_MAX];
+        chosen.chunks(R::DIVERSE_BATCH.min(BATCH_MAX)).all(|chosen| {
             let distances = &mut distances[..chosen.len()];
-            self.kernel.distances(row, &rows[..chosen.len()], distances);
+            self.rows.score_to(pin, chosen, candidate.slot(), distances);
             distances.iter().all(|distance| *distance >= candidate.distance())
         })
     }
@@ -116,7 +112,7 @@ impl VectorIndex {
         scratch.fresh.clear();
         scratch.fresh.push(target);
         scratch.fresh.extend(row.neighbors());
-        self.score(pin, self.row(pin, owner), &scratch.fresh, &mut scratch.distances);
+        self.score(pin, self.rows.query_of(pin, owner), &scratch.fresh, &mut scratch.distances);
         let mut candidates: Vec<Candidate> =
             scratch.fresh.iter().zip(&scratch.distances).map(|(slot, d)| Candidate::new(*d, *slot, true)).collect();
         candidates.sort_unstable();

@@ -1,4 +1,5 @@
-//! The vector index of one shard: slots, arenas, the HNSW graph, the exact scan.
+//! The vector index of one shard: slots, arenas, the HNSW graph (over dense vectors or over multivectors), the exact
+//! scan, posting lists and field indexes.
 //!
 //! Invariants:
 //! - Derived state: never replicated, always rebuildable from `storage`; nothing is acknowledged because of it.
@@ -17,33 +18,41 @@
 mod arena;
 mod bitmap;
 mod checkpoint;
+mod file;
 mod graph;
 mod insert;
-mod multi;
 mod nearest;
+mod originals;
 pub mod payload;
 mod postings;
 mod repair;
+mod rows;
 mod scratch;
 mod search;
 mod shelf;
 mod slots;
 mod sparse;
+mod sparse_checkpoint;
 mod stop;
 mod validate;
 mod vector_index;
 mod walk;
 
 pub use bitmap::Bitmap;
-pub use checkpoint::{CheckpointError, Restoring};
-pub use multi::MultiIndex;
+pub use checkpoint::Restoring;
+pub use file::{CheckpointError, FileKind};
+pub use originals::Originals;
+pub use rows::{DenseRows, MultiQuery, MultiRows, Rows};
 pub use scratch::Scratch;
 pub use search::{Cost, Found, SearchParams};
 pub use slots::{Pin, SLOT_COUNT_MAX, Slots, SlotsFull};
 pub use sparse::{SparseCounts, SparseIndex, SparseParams};
+pub use sparse_checkpoint::RestoringSparse;
 pub use stop::{Stop, Stopped};
 pub use validate::BrokenIndex;
-pub use vector_index::{IndexParams, VectorIndex};
+pub use vector_index::{DenseIndex, IndexMemory, IndexParams, MultiIndex, VectorIndex};
 
+#[cfg(test)]
+mod multi_tests;
 #[cfg(test)]
 mod tests;

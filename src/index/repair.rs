@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::bitmap::Bitmap;
 use super::graph::{Entry, Graph};
 use super::nearest::Candidate;
+use super::rows::Rows;
 use super::scratch::Scratch;
 use super::slots::Pin;
 use super::vector_index::{Agenda, VectorIndex};
@@ -48,7 +49,7 @@ impl Sweep {
     }
 }
 
-impl VectorIndex {
+impl<R: Rows> VectorIndex<R> {
     /// Begins a sweep for what the agenda has to repair.
     pub(super) fn start_sweep(&self, agenda: &mut Agenda) -> Sweep {
         let slots = agenda.take_repairs();
@@ -143,7 +144,7 @@ impl VectorIndex {
             }
             step += 1;
         }
-        self.score(pin, self.row(pin, owner), &scratch.fresh, &mut scratch.distances);
+        self.score(pin, self.rows.query_of(pin, owner), &scratch.fresh, &mut scratch.distances);
         let scored = scratch.fresh.iter().zip(&scratch.distances);
         let mut candidates: Vec<Candidate> = scored.map(|(slot, d)| Candidate::new(*d, *slot, true)).collect();
         candidates.sort_unstable();

@@ -7,6 +7,7 @@
 use super::bitmap::{Bitmap, slots_of_word};
 use super::graph::Graph;
 use super::nearest::Candidate;
+use super::rows::Rows;
 use super::scratch::Scratch;
 use super::slots::Pin;
 use super::stop::{Stop, Stopped};
@@ -50,39 +51,35 @@ pub struct Cost {
 /// Slots scored between two looks at the stop flag.
 const SCAN_BATCH: usize = 1024;
 
-impl VectorIndex {
+impl<R: Rows> VectorIndex<R> {
     /// The `k` nearest live vectors to `query`.
     ///
     /// A slot that is live from the search's begin to its end and still in the tail at its begin is compared exactly;
     /// with `exact` every slot is. A slot removed before the begin is never returned.
     ///
     /// # Panics
-    /// If the query has another length than `dim`, or the pin is not one of this shard's slots.
+    /// If the query, or a row of it, has another length than `dim`, or the pin is not one of this shard's slots.
     pub fn search(
         &self,
         pin: &Pin<'_>,
         scratch: &mut Scratch,
-        query: &[f32],
+        query: &R::Vector,
         params: &SearchParams<'_>,
         stop: &Stop,
     ) -> Result<Found, Stopped> {
         assert!(pin.is_of(&self.slots));
-        assert_eq!(query.len(), self.params.dim);
-        let mut padded = std::mem::take(&mut scratch.query);
-        padded.clear();
-        padded.extend_from_slice(query);
-        padded.resize(self.row_len(), 0.0);
-        let search = Search { index: self, pin, query: &padded, params, stop };
-        let found = search.run(scratch);
-        scratch.query = padded;
+        assert!(self.rows.fits(query));
+        let mut room = std::mem::take(&mut scratch.query);
+        let found = Search { index: self, pin, query: self.rows.query(query, &mut room), params, stop }.run(scratch);
+        scratch.query = room;
         found
     }
 }
 
-struct Search<'a> {
-    index: &'a VectorIndex,
+struct Search<'a, R: Rows> {
+    index: &'a VectorIndex<R>,
     pin: &'a Pin<'a>,
-    query: &'a [f32],
+    query: R::Query<'a>,
     params: &'a SearchParams<'a>,
     stop: &'a Stop,
 }
@@ -95,8 +92,9 @@ enum Range {
     Tail,
 }
 
-impl Search<'_> {
+impl<'a, R: Rows> Search<'a, R> {
     fn run(&self, scratch: &mut Scratch) -> Result<Found, Stopped> {
+        let index = self.index;
         let live = self.index.live.count();
         let eligible = self.params.filter.map_or(live, |filter| filter.count().min(live));
         // For planning only: meanwhile there may become more, and the hits are cut at `k`, not here.
@@ -104,7 +102,7 @@ impl Search<'_> {
         let mut cost = Cost::default();
         scratch.nearest.start(self.params.k);
         scratch.visited.clear();
-        let is_answered = match &self.index.graph {
+        let is_answered = match &index.graph {
             Some(graph) if !self.params.exact && !self.prefers_scan(k, eligible) => {
                 self.walk(graph, scratch, k, eligible, &mut cost)?
             }
@@ -121,17 +119,17 @@ impl Search<'_> {
     }
 
     /// A walk for `ef` of `eligible` slots among all linked ones scores about `ef * m / 2 * linked / eligible` of them,
-    /// each a cache miss; a scan scores the eligible ones in the order of memory, for about a quarter of the price each.
+    /// each a cache miss; a scan scores the eligible ones in the order of memory, for a part of the price each.
     fn prefers_scan(&self, k: usize, eligible: usize) -> bool {
         let ef = self.params.ef.max(k) as f64;
         let linked = self.index.indexed_len() as f64;
-        (eligible as f64).powi(2) <= 2.0 * ef * self.index.params.m as f64 * linked
+        (eligible as f64).powi(2) <= R::SCANNED_PER_WALKED / 2.0 * ef * self.index.params.m as f64 * linked
     }
 
     /// Scans the tail and walks the graph. False if that did not answer the search.
     fn walk(
         &self,
-        graph: &Graph,
+        graph: &'a Graph,
         scratch: &mut Scratch,
         k: usize,
         eligible: usize,
@@ -181,7 +179,7 @@ impl Search<'_> {
         scratch.fresh.clear();
         for (i, word) in words.words(index.slots.bound()) {
             for slot in slots_of_word(i, eligible(i, word)) {
-                index.prefetch(slot);
+                index.rows.prefetch(slot);
                 scratch.fresh.push(slot);
             }
             if scratch.fresh.len() >= SCAN_BATCH {

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use super::arena::Arena;
+use super::arena::{Arena, prefetch};
 use super::bitmap::LiveBits;
 use super::slots::{Pin, Slots};
 use crate::model::Slot;
@@ -83,11 +83,28 @@ impl<T: Send + Sync> Shelf<T> {
 
     /// The value of a slot that was seen live under `pin`.
     #[inline]
-    fn kept<'a>(&'a self, _pin: &'a Pin<'_>, slot: Slot) -> Option<&'a T> {
+    pub(super) fn kept<'a>(&'a self, _pin: &'a Pin<'_>, slot: Slot) -> Option<&'a T> {
         let value = self.values.row(slot.0)?[0].load(Ordering::SeqCst);
         // SAFETY: null or from `Box::into_raw`. It was put before the live bit that was seen under the pin, and is
         // freed only in the slot's next life, which does not begin while the pin lives.
         unsafe { value.as_ref() }
+    }
+
+    /// Bytes allocated for the values and to find them, by what one value takes beside itself. Looks at every value.
+    pub(super) fn memory_bytes(&self, bytes_of: impl Fn(&T) -> usize) -> usize {
+        let pin = self.slots.pin();
+        let live = self.live.snapshot(self.bound.load(Ordering::SeqCst) as usize);
+        let values = live.iter().filter_map(|slot| self.get(&pin, slot));
+        let value_bytes: usize = values.map(|value| size_of::<T>() + bytes_of(value)).sum();
+        self.values.allocated_bytes() + self.lives.allocated_bytes() + value_bytes
+    }
+
+    /// Asks for the value of `slot`, but not for what it points to, ahead of its use.
+    #[inline]
+    pub(super) fn prefetch(&self, slot: Slot) {
+        if let Some(cell) = self.values.row(slot.0) {
+            prefetch(cell[0].load(Ordering::Relaxed).cast(), 1);
+        }
     }
 
     /// The slots that have a value.

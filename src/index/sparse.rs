@@ -29,10 +29,11 @@ use super::search::{Cost, Found};
 use super::shelf::Shelf;
 use super::slots::{Pin, Slots};
 use super::stop::{Stop, Stopped};
+use super::vector_index::IndexMemory;
 use crate::distance::sparse_dot;
 use crate::model::{Slot, SparseVector};
 
-const WINDOW_WORDS: usize = WINDOW_SLOTS / 64;
+pub(super) const WINDOW_WORDS: usize = WINDOW_SLOTS / 64;
 /// A window is built anew when one in so many of its vectors is in the tail or dead: what the tail costs a search
 /// against what building costs a write.
 const STALE_SHARE: usize = 16;
@@ -65,32 +66,32 @@ pub struct SparseCounts {
 /// The index of one sparse vector of one shard.
 #[derive(Debug)]
 pub struct SparseIndex {
-    vectors: Shelf<SparseVector>,
+    pub(super) vectors: Shelf<SparseVector>,
     /// Live and in no posting list yet. Members may be dead for a moment.
-    tail: LiveBits,
+    pub(super) tail: LiveBits,
     /// The posting lists of each window. Locked for the moment of a look-up or an exchange.
-    windows: RwLock<Vec<Arc<Postings>>>,
+    pub(super) windows: RwLock<Vec<Arc<Postings>>>,
     /// How many live vectors have each index. Locked for the moment of a change or a look-up.
-    spread: RwLock<HashMap<u32, u32>>,
+    pub(super) spread: RwLock<HashMap<u32, u32>>,
     /// Taken once per put, remove and window built, never by a search.
-    agenda: Mutex<Agenda>,
+    pub(super) agenda: Mutex<Agenda>,
 }
 
 #[derive(Debug, Default)]
-struct Agenda {
-    standings: Vec<Standing>,
+pub(super) struct Agenda {
+    pub(super) standings: Vec<Standing>,
     due: VecDeque<usize>,
 }
 
 /// How well the posting lists of a window mirror it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Standing {
-    listed: usize,
+pub(super) struct Standing {
+    pub(super) listed: usize,
     /// Listed and dead.
-    dead: usize,
-    tail: usize,
+    pub(super) dead: usize,
+    pub(super) tail: usize,
     /// In the queue, or being built.
-    is_due: bool,
+    pub(super) is_due: bool,
 }
 
 /// One thread's working memory of a sparse search.
@@ -123,6 +124,15 @@ impl SparseIndex {
             spread: RwLock::default(),
             agenda: Mutex::default(),
         }
+    }
+
+    /// What it takes of memory. Looks at every vector.
+    pub fn memory(&self) -> IndexMemory {
+        let of_vector = |vector: &SparseVector| size_of_val(vector.indices()) + size_of_val(vector.values());
+        let vector_bytes = self.vectors.memory_bytes(of_vector) as u64;
+        let lists: usize = self.windows.read().iter().map(|window| window.memory_bytes()).sum();
+        let counts = self.spread.read().capacity() * size_of::<(u32, u32)>();
+        IndexMemory { vector_bytes, link_bytes: (lists + counts) as u64 }
     }
 
     /// Stores the vector of a slot just allocated. It is found by every search that begins after the return.
@@ -309,7 +319,7 @@ impl SparseIndex {
         Ok(counts)
     }
 
-    fn postings(&self, window: usize) -> Option<Arc<Postings>> {
+    pub(super) fn postings(&self, window: usize) -> Option<Arc<Postings>> {
         self.windows.read().get(window).cloned()
     }
 }
@@ -489,7 +499,7 @@ impl Agenda {
     }
 
     /// Queues the window if its lists are stale enough.
-    fn look_at(&mut self, window: usize) {
+    pub(super) fn look_at(&mut self, window: usize) {
         let Some(standing) = self.standings.get_mut(window) else { return };
         let stale = standing.tail + standing.dead;
         if !standing.is_due && stale > 0 && stale * STALE_SHARE >= standing.listed {
@@ -508,37 +518,37 @@ fn is_in(words: &[u64], place: u16) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::PointId;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    fn sparse(entries: &[(u32, f32)]) -> SparseVector {
+    pub(in crate::index) fn sparse(entries: &[(u32, f32)]) -> SparseVector {
         SparseVector::new(entries.to_vec()).unwrap()
     }
 
-    struct Fixture {
-        slots: Arc<Slots>,
-        index: SparseIndex,
-        live: BTreeMap<Slot, SparseVector>,
+    pub(in crate::index) struct Fixture {
+        pub(in crate::index) slots: Arc<Slots>,
+        pub(in crate::index) index: SparseIndex,
+        pub(in crate::index) live: BTreeMap<Slot, SparseVector>,
     }
 
     impl Fixture {
-        fn new() -> Fixture {
+        pub(in crate::index) fn new() -> Fixture {
             let slots = Arc::new(Slots::new());
             Fixture { index: SparseIndex::new(Arc::clone(&slots)), slots, live: BTreeMap::new() }
         }
 
-        fn put(&mut self, vector: &SparseVector) -> Slot {
+        pub(in crate::index) fn put(&mut self, vector: &SparseVector) -> Slot {
             let slot = self.slots.allocate(PointId::Num(0), 1).unwrap();
             self.index.put(slot, vector.clone());
             self.live.insert(slot, vector.clone());
             slot
         }
 
-        fn remove(&mut self, slot: Slot) {
+        pub(in crate::index) fn remove(&mut self, slot: Slot) {
             assert!(self.index.remove(slot) && !self.index.remove(slot));
             self.slots.retire(slot);
             self.live.remove(&slot);
@@ -559,7 +569,7 @@ mod tests {
             all
         }
 
-        fn check(&self, query: &SparseVector, k: usize, filter: Option<&Bitmap>) {
+        pub(in crate::index) fn check(&self, query: &SparseVector, k: usize, filter: Option<&Bitmap>) {
             let got = self.search(query, &SparseParams { k, indexed_only: false, filter });
             assert_eq!(got, self.nearest(query, k, filter), "k {k}");
         }
@@ -616,16 +626,16 @@ mod tests {
     }
 
     /// Deterministic numbers (xorshift64*).
-    struct Rng(u64);
+    pub(in crate::index) struct Rng(pub(in crate::index) u64);
     impl Rng {
-        fn below(&mut self, n: u64) -> u64 {
+        pub(in crate::index) fn below(&mut self, n: u64) -> u64 {
             self.0 ^= self.0 >> 12;
             self.0 ^= self.0 << 25;
             self.0 ^= self.0 >> 27;
             self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % n
         }
         /// Frequent and rare indices, as words have them.
-        fn vector(&mut self, len: u64, has_negative: bool) -> SparseVector {
+        pub(in crate::index) fn vector(&mut self, len: u64, has_negative: bool) -> SparseVector {
             let entries: BTreeMap<u32, f32> = (0..self.below(len + 1))
                 .map(|_| {
                     let index = self.below(400) * self.below(400) / 400;
@@ -694,6 +704,7 @@ mod tests {
             steps in prop::collection::vec((0..4u8, prop::collection::btree_map(0..8u32, -3..4i8, 0..5)), 0..80),
             query in prop::collection::btree_map(0..8u32, -3..4i8, 0..5),
             k in 0..12usize,
+            share in 1..4u32,
         ) {
             let vector = |entries: &BTreeMap<u32, i8>| {
                 sparse(&entries.iter().map(|(index, weight)| (*index, f32::from(*weight))).collect::<Vec<_>>())
@@ -707,6 +718,9 @@ mod tests {
                 }
             }
             of.check(&vector(&query), k, None);
+            let mut filter = Bitmap::new(of.slots.bound());
+            (0..of.slots.bound() as u32).filter(|n| n % share == 0).for_each(|n| _ = filter.set(Slot(n)));
+            of.check(&vector(&query), k, Some(&filter));
         }
     }
 

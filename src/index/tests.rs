@@ -28,7 +28,7 @@ impl Numbers {
     }
 
     /// In -1..1.
-    fn unit(&mut self) -> f32 {
+    pub(super) fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 }
@@ -61,7 +61,7 @@ impl Clusters {
 /// An index, its slots and what a test needs to use them.
 pub(super) struct World {
     pub(super) slots: Arc<Slots>,
-    pub(super) index: VectorIndex,
+    pub(super) index: DenseIndex,
     pub(super) scratch: Scratch,
     pub(super) data: Clusters,
     next_id: u64,
@@ -71,11 +71,11 @@ impl World {
     pub(super) fn new(metric: Metric, dim: usize, m: usize) -> World {
         let slots = Arc::new(Slots::new());
         let params = IndexParams { dim, metric, m, ef_construction: 100 };
-        let index = VectorIndex::with_kernel(slots.clone(), params, Distances::scalar(metric));
+        let index = DenseIndex::with_kernel(slots.clone(), params, Distances::scalar(metric));
         World::over(slots, index)
     }
 
-    pub(super) fn over(slots: Arc<Slots>, index: VectorIndex) -> World {
+    pub(super) fn over(slots: Arc<Slots>, index: DenseIndex) -> World {
         let data = Clusters::new(42, index.params().dim, index.params().metric);
         World { slots, index, scratch: Scratch::new(), data, next_id: 0 }
     }
@@ -313,7 +313,7 @@ fn concurrent_searches_miss_nothing_live_and_find_nothing_dead() {
     let dim = 8;
     let slots = Arc::new(Slots::new());
     let params = IndexParams { dim, metric: Metric::Euclid, m: 6, ef_construction: 40 };
-    let index = VectorIndex::new(slots.clone(), params);
+    let index = DenseIndex::new(slots.clone(), params);
     let done = AtomicBool::new(false);
     let rounds = if cfg!(miri) { 100 } else { 20_000 };
     let searches = std::thread::scope(|scope| {

@@ -1,5 +1,6 @@
 //! The index's invariants, executed.
 
+use super::rows::Rows;
 use super::vector_index::VectorIndex;
 use crate::model::{Metric, Slot};
 
@@ -42,10 +43,11 @@ pub enum BrokenIndex {
 
 /// Pruning may cut off one slot in this many; they are found again by the next sweep.
 const UNREACHABLE_ONE_IN: usize = 500;
-/// The same under the dot product, which is no distance: short vectors are nobody's nearest, and few lead to them.
+/// The same under the dot product and under max_sim, which are no metrics: short vectors are nobody's nearest, and few
+/// lead to them.
 const UNREACHABLE_ONE_IN_DOT: usize = 20;
 
-impl VectorIndex {
+impl<R: Rows> VectorIndex<R> {
     /// Checks the graph. For tests, while no other thread works on the index.
     pub fn validate(&self) -> Result<(), BrokenIndex> {
         let Some(graph) = &self.graph else { return Ok(()) };
@@ -70,7 +72,7 @@ impl VectorIndex {
         let live: Vec<Slot> = linked.into_iter().filter(|slot| self.live.contains(*slot)).collect();
         let unreachable = live.iter().filter(|slot| !reached.contains(**slot)).count();
         let is_dot = self.params.metric == Metric::Dot;
-        let one_in = if is_dot { UNREACHABLE_ONE_IN_DOT } else { UNREACHABLE_ONE_IN };
+        let one_in = if is_dot || !R::IS_SYMMETRIC { UNREACHABLE_ONE_IN_DOT } else { UNREACHABLE_ONE_IN };
         if unreachable > live.len() / one_in {
             return Err(BrokenIndex::Unreachable { unreachable, linked: live.len() });
         }

@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::arena::Arena;
 use super::bitmap::{Bitmap, LiveBits};
 use super::graph::{Entry, Graph};
 use super::repair::Sweep;
+use super::rows::{DenseRows, MultiRows, Rows};
 use super::scratch::Scratch;
 use super::slots::{Pin, Slots};
 use crate::distance::Distances;
@@ -39,14 +39,27 @@ pub struct IndexParams {
     pub ef_construction: usize,
 }
 
+/// Bytes of memory an index has allocated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexMemory {
+    /// For the vectors themselves.
+    pub vector_bytes: u64,
+    /// For what finds them: links or posting lists.
+    pub link_bytes: u64,
+}
+
+/// The index of one dense vector of one shard.
+pub type DenseIndex = VectorIndex<DenseRows>;
+
+/// The index of one multivector of one shard.
+pub type MultiIndex = VectorIndex<MultiRows>;
+
 /// The index of one named vector of one shard.
 #[derive(Debug)]
-pub struct VectorIndex {
+pub struct VectorIndex<R> {
     pub(super) slots: Arc<Slots>,
     pub(super) params: IndexParams,
-    pub(super) kernel: Distances,
-    /// Rows padded with zeros to whole cache lines.
-    vectors: Arena<f32>,
+    pub(super) rows: R,
     /// None when `m` is 0.
     pub(super) graph: Option<Graph>,
     /// May be found.
@@ -95,21 +108,20 @@ enum Task {
     Sweep(Arc<Sweep>),
 }
 
-impl VectorIndex {
+impl<R: Rows> VectorIndex<R> {
     /// An empty index over the slots of its shard.
-    pub fn new(slots: Arc<Slots>, params: IndexParams) -> VectorIndex {
+    pub fn new(slots: Arc<Slots>, params: IndexParams) -> VectorIndex<R> {
         VectorIndex::with_kernel(slots, params, Distances::new(params.metric))
     }
 
     /// # Panics
     /// If the kernel is not one of the parameters' metric.
-    pub(super) fn with_kernel(slots: Arc<Slots>, params: IndexParams, kernel: Distances) -> VectorIndex {
+    pub(super) fn with_kernel(slots: Arc<Slots>, params: IndexParams, kernel: Distances) -> VectorIndex<R> {
         assert_eq!(kernel.metric(), params.metric);
         VectorIndex {
+            rows: R::new(&slots, &params, kernel),
             slots,
             params,
-            kernel,
-            vectors: Arena::new(params.dim.next_multiple_of(16)),
             graph: (params.m > 0).then(|| Graph::new(params.m)),
             live: LiveBits::new(),
             tail: LiveBits::new(),
@@ -123,12 +135,20 @@ impl VectorIndex {
         &self.params
     }
 
+    /// What it takes of memory.
+    pub fn memory(&self) -> IndexMemory {
+        IndexMemory {
+            vector_bytes: self.rows.memory_bytes() as u64,
+            link_bytes: self.graph.as_ref().map_or(0, Graph::allocated_bytes) as u64,
+        }
+    }
+
     /// Stores the vector of a slot just allocated. It is found by every search that begins after the return.
     ///
     /// # Panics
-    /// If the vector has another length than `dim`, or the slot has a vector already.
-    pub fn put(&self, slot: Slot, vector: &[f32]) {
-        assert_eq!(vector.len(), self.params.dim);
+    /// If the vector, or a row of it, has another length than `dim`, or the slot has a vector already.
+    pub fn put(&self, slot: Slot, vector: &R::Vector) {
+        assert!(self.rows.fits(vector));
         let mut agenda = self.agenda.lock();
         let life = self.slots.lives(slot);
         let standing = agenda.standing(slot);
@@ -140,7 +160,7 @@ impl VectorIndex {
         }
         self.live.grow_to(slot);
         self.tail.grow_to(slot);
-        self.write_vector(slot, vector);
+        self.rows.write(slot, vector);
         self.live.set(slot);
         let stage = match &self.graph {
             Some(graph) if !is_linked => {
@@ -152,16 +172,6 @@ impl VectorIndex {
             _ => Stage::Linked,
         };
         *agenda.standing(slot) = Standing { stage, life };
-    }
-
-    /// For a slot in a new life, under the agenda's lock.
-    fn write_vector(&self, slot: Slot, vector: &[f32]) {
-        self.vectors.grow_to(slot.0);
-        let row = self.vectors.grown_ptr(slot.0);
-        // SAFETY: the row has at least `dim` cells. Nobody reads it: a reader knows a slot through its live bit or a
-        // link while pinned, both went before the slot's last life ended, and `Slots` began this life after every pin
-        // of that time was dropped (`put` has checked that the life is new). Writers are excluded by the lock.
-        unsafe { std::ptr::copy_nonoverlapping(vector.as_ptr(), row, vector.len()) };
     }
 
     /// Makes `slot` dead for every search that begins after the return, and queues the repair around it. Was it live?
@@ -289,13 +299,9 @@ impl VectorIndex {
         let mut agenda = self.agenda.lock();
         let lost: Vec<Slot> = agenda.linked().filter(|slot| !self.live.contains(*slot)).collect();
         let pin = self.slots.pin();
-        let mut vector = vec![0.0; self.params.dim];
         for slot in &lost {
-            match graph.neighbors(*slot, 0).find(|neighbor| self.live.contains(*neighbor)) {
-                Some(neighbor) => vector.copy_from_slice(&self.row(&pin, neighbor)[..self.params.dim]),
-                None => vector.fill(0.0),
-            }
-            self.write_vector(*slot, &vector);
+            let neighbor = graph.neighbors(*slot, 0).find(|neighbor| self.live.contains(*neighbor));
+            self.rows.write_stand_in(&pin, *slot, neighbor);
             agenda.standing(*slot).life = self.slots.lives(*slot);
         }
         self.dead_len.fetch_add(lost.len(), Ordering::SeqCst);
@@ -326,35 +332,17 @@ impl VectorIndex {
     ///
     /// # Panics
     /// If the pin is not one of this shard's slots.
-    pub fn vector<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> Option<&'a [f32]> {
+    pub fn vector<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> Option<&'a R::Vector> {
         assert!(pin.is_of(&self.slots));
-        self.live.contains(slot).then(|| &self.row(pin, slot)[..self.params.dim])
+        self.live.contains(slot).then(|| self.rows.vector(pin, slot))
     }
 
     /// The distance from `query` to the vector of a slot, none if it has none here or is dead.
     ///
     /// # Panics
-    /// If the query has another length than `dim`, or the pin is not one of this shard's slots.
-    pub fn distance(&self, pin: &Pin<'_>, query: &[f32], slot: Slot) -> Option<f32> {
-        self.vector(pin, slot).map(|vector| self.kernel.distance(query, vector))
-    }
-
-    /// The distances from `query` to the vectors of `slots`, none for those that have none here or are dead.
-    ///
-    /// # Panics
-    /// If the query has another length than `dim`, or the pin is not one of this shard's slots.
-    pub fn distances(&self, pin: &Pin<'_>, query: &[f32], slots: &[Slot], out: &mut Vec<Option<f32>>) {
-        assert!(pin.is_of(&self.slots));
-        assert_eq!(query.len(), self.params.dim);
-        let mut padded = query.to_vec();
-        padded.resize(self.row_len(), 0.0);
-        let live: Vec<Slot> = slots.iter().copied().filter(|slot| self.live.contains(*slot)).collect();
-        live.iter().for_each(|slot| self.prefetch(*slot));
-        let mut distances = Vec::new();
-        self.score(pin, &padded, &live, &mut distances);
-        let mut scored = live.into_iter().zip(distances).peekable();
-        out.clear();
-        out.extend(slots.iter().map(|slot| scored.next_if(|(of, _)| of == slot).map(|(_, distance)| distance)));
+    /// If the query, or a row of it, has another length than `dim`, or the pin is not one of this shard's slots.
+    pub fn distance(&self, pin: &Pin<'_>, query: &R::Vector, slot: Slot) -> Option<f32> {
+        self.vector(pin, slot).map(|vector| self.rows.distance(query, vector))
     }
 
     /// Whether the slot has a vector here and is live.
@@ -362,40 +350,11 @@ impl VectorIndex {
         self.live.contains(slot)
     }
 
-    /// The padded row of a slot that was seen live or linked under `pin`.
+    /// Distances from `query` to `slots`, into `out`.
     #[inline]
-    pub(super) fn row<'a>(&'a self, _pin: &'a Pin<'_>, slot: Slot) -> &'a [f32] {
-        let row = self.vectors.grown_ptr(slot.0);
-        // SAFETY: the row is an allocated, initialised run of `width` numbers. It is written only at the start of a
-        // life of its slot, before the slot is named by a live bit or a link (which are read in acquire order), and
-        // again only in its next life, which does not begin while the pin lives.
-        unsafe { std::slice::from_raw_parts(row, self.vectors.width()) }
-    }
-
-    /// Asks for the vector of `slot` ahead of its use.
-    #[inline]
-    pub(super) fn prefetch(&self, slot: Slot) {
-        const LINES_MAX: usize = 16;
-        self.vectors.prefetch(slot.0, (self.vectors.width() / 16).min(LINES_MAX));
-    }
-
-    /// Distances from `query` (a padded row) to `slots`, into `out`.
-    #[inline]
-    pub(super) fn score(&self, pin: &Pin<'_>, query: &[f32], slots: &[Slot], out: &mut Vec<f32>) {
-        const BATCH: usize = 32;
+    pub(super) fn score(&self, pin: &Pin<'_>, query: R::Query<'_>, slots: &[Slot], out: &mut Vec<f32>) {
         out.resize(slots.len(), 0.0);
-        for (slots, out) in slots.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
-            let mut rows: [&[f32]; BATCH] = [&[]; BATCH];
-            for (row, slot) in rows.iter_mut().zip(slots) {
-                *row = self.row(pin, *slot);
-            }
-            self.kernel.distances(query, &rows[..slots.len()], out);
-        }
-    }
-
-    /// Cells of a row: `dim` rounded up to whole cache lines.
-    pub(super) fn row_len(&self) -> usize {
-        self.vectors.width()
+        self.rows.score(pin, query, slots, out);
     }
 }
 

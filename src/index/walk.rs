@@ -5,6 +5,7 @@
 
 use super::graph::Graph;
 use super::nearest::Candidate;
+use super::rows::Rows;
 use super::scratch::Scratch;
 use super::search::Cost;
 use super::slots::Pin;
@@ -13,13 +14,11 @@ use super::vector_index::VectorIndex;
 use crate::model::Slot;
 
 /// One query on its way through one graph.
-#[derive(Clone, Copy)]
-pub(super) struct Walk<'a> {
-    pub(super) index: &'a VectorIndex,
+pub(super) struct Walk<'a, R: Rows> {
+    pub(super) index: &'a VectorIndex<R>,
     pub(super) graph: &'a Graph,
     pub(super) pin: &'a Pin<'a>,
-    /// Padded to the length of a row.
-    pub(super) query: &'a [f32],
+    pub(super) query: R::Query<'a>,
     pub(super) stop: &'a Stop,
 }
 
@@ -32,7 +31,7 @@ pub(super) enum Ended {
     OverLimit,
 }
 
-impl Walk<'_> {
+impl<R: Rows> Walk<'_, R> {
     /// Greedily from the entry point to the nearest slot that steps on levels above `level` reach. None if the graph is
     /// empty.
     pub(super) fn descend(&self, scratch: &mut Scratch, level: usize, cost: &mut Cost) -> Option<Candidate> {
@@ -43,7 +42,7 @@ impl Walk<'_> {
             loop {
                 scratch.fresh.clear();
                 for slot in self.graph.neighbors(nearest.slot(), level) {
-                    self.index.prefetch(slot);
+                    self.index.rows.prefetch(slot);
                     scratch.fresh.push(slot);
                 }
                 self.score(scratch, cost);
@@ -77,7 +76,7 @@ impl Walk<'_> {
             scratch.fresh.clear();
             for neighbor in self.graph.neighbors(slot, level) {
                 if scratch.visited.insert(neighbor) {
-                    self.index.prefetch(neighbor);
+                    self.index.rows.prefetch(neighbor);
                     scratch.fresh.push(neighbor);
                 }
             }
@@ -102,6 +101,8 @@ impl Walk<'_> {
     }
 
     pub(super) fn distance(&self, slot: Slot) -> f32 {
-        self.index.kernel.distance(self.query, self.index.row(self.pin, slot))
+        let mut distance = [0.0];
+        self.index.rows.score(self.pin, self.query, &[slot], &mut distance);
+        distance[0]
     }
 }

@@ -10,6 +10,27 @@ pub type VectorName = String;
 /// The vectors a point has, by name. Names that are absent are vectors the point lacks.
 pub type NamedVectors = BTreeMap<VectorName, Vector>;
 
+/// Which of the vectors that had a name one after the other is meant: how many of them were dropped before it.
+pub type Incarnation = u64;
+
+/// Between name and incarnation. Forbidden in names.
+const INCARNATION_MARK: char = '\0';
+
+/// What a vector goes by in a shard's log and in `kvdb`. A vector that is added after another one of its name was dropped
+/// has another stored name, so no entry and no stored bytes of the one can be taken for the other's.
+pub fn stored_name(name: &str, incarnation: Incarnation) -> VectorName {
+    match incarnation {
+        0 => name.to_owned(),
+        _ => format!("{name}{INCARNATION_MARK}{incarnation}"),
+    }
+}
+
+/// The name and the incarnation in a [`stored_name`].
+pub fn split_stored_name(stored: &str) -> (&str, Incarnation) {
+    let split = stored.split_once(INCARNATION_MARK).and_then(|(name, text)| Some((name, text.parse().ok()?)));
+    split.unwrap_or((stored, 0))
+}
+
 /// How two dense vectors are compared (the protocol's four).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Metric {
@@ -86,6 +107,12 @@ impl SparseVector {
         is_unique.then_some(SparseVector { indices, values })
     }
 
+    /// Whether it is one that [`SparseVector::new`] makes; others can only come from bytes of unknown origin.
+    pub fn is_sound(&self) -> bool {
+        let is_ascending = self.indices.iter().zip(self.indices.iter().skip(1)).all(|(a, b)| a < b);
+        is_ascending && self.indices.len() == self.values.len()
+    }
+
     /// Strictly ascending.
     pub fn indices(&self) -> &[u32] {
         &self.indices
@@ -135,6 +162,11 @@ impl MultiVector {
         is_whole.then_some(MultiVector { dim, values })
     }
 
+    /// Whether it is one that [`MultiVector::new`] makes; others can only come from bytes of unknown origin.
+    pub fn is_sound(&self) -> bool {
+        self.dim > 0 && !self.values.is_empty() && self.values.len().is_multiple_of(self.dim)
+    }
+
     /// Numbers per row.
     pub fn dim(&self) -> usize {
         self.dim
@@ -160,6 +192,15 @@ impl MultiVector {
 const NORM_SQUARED_MIN: f32 = 1.192_092_9e-7;
 const NORM_SQUARED_UNIT_TOLERANCE: f32 = 1e-6;
 
+/// Every row of a dense or multi vector [`normalize`]d.
+pub fn normalize_rows(vector: &mut Vector) {
+    match vector {
+        Vector::Dense(row) => normalize(row),
+        Vector::Multi(multi) => multi.rows_mut().for_each(normalize),
+        Vector::Sparse(_) => {}
+    }
+}
+
 /// L2-normalises in f32, leaving zero-like and already-unit vectors untouched.
 pub fn normalize(values: &mut [f32]) {
     let norm_squared: f32 = values.iter().map(|x| x * x).sum();
@@ -169,5 +210,24 @@ pub fn normalize(values: &mut [f32]) {
     let norm = norm_squared.sqrt();
     for x in values {
         *x /= norm;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_name_says_which_vector_of_the_name_is_meant() {
+        for (name, incarnation, stored) in [
+            ("v", 0, "v"),
+            ("", 0, ""),
+            ("v", 1, "v\u{0}1"),
+            ("", 12, "\u{0}12"),
+            ("ü 1", u64::MAX, "ü 1\u{0}18446744073709551615"),
+        ] {
+            assert_eq!(stored_name(name, incarnation), stored);
+            assert_eq!(split_stored_name(stored), (name, incarnation));
+        }
     }
 }

@@ -149,9 +149,10 @@ fn keep_up(signal: &Signal, shards: &Shards, meta: &Meta, checkpoint_interval: D
         saved_at.retain(|id, _| table.running.contains_key(id));
         for (id, shard) in &table.running {
             let last: Instant = saved_at.get(id).copied().unwrap_or(started);
+            let (unsaved, indexed) = shard.unsaved();
             let due = Due {
-                unsaved: shard.unsaved(),
-                indexed: shard.shard.status().indexed_vector_count,
+                unsaved,
+                indexed,
                 is_idle: !shard.may_have_index_work(),
                 elapsed: last.elapsed(),
                 interval: checkpoint_interval,
@@ -174,7 +175,7 @@ fn keep_up(signal: &Signal, shards: &Shards, meta: &Meta, checkpoint_interval: D
 struct Due {
     /// Units of work that a restart would repeat.
     unsaved: u64,
-    /// Vectors a checkpoint writes.
+    /// What a checkpoint writes, in the same units.
     indexed: u64,
     is_idle: bool,
     elapsed: Duration,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::collections::View;
 use super::read::Scattered;
 use super::shards::RunningShard;
+use super::write::TIMED_OUT;
 use super::{Error, ReadOptions, Scope, Service, WriteAck, WriteOptions, WriteStatus, before};
 use crate::cluster::MetaCommand;
 use crate::index::Stop;
@@ -35,7 +36,7 @@ impl Service {
         self.admit_field_index(&view, &path)?;
         let kind = schema.kind.clone();
         let command = MetaCommand::CreateFieldIndex { name: collection.to_owned(), path: path.clone(), schema };
-        let operation_id = self.change_fields(command, options).await?;
+        let Some(operation_id) = self.change_fields(command, options).await? else { return Ok(TIMED_OUT) };
         if !options.wait {
             return Ok(WriteAck { operation_id, status: WriteStatus::Acknowledged });
         }
@@ -63,19 +64,23 @@ impl Service {
         let _inside = self.running.gate.enter()?;
         self.view(collection).await?;
         let command = MetaCommand::DeleteFieldIndex { name: collection.to_owned(), path };
-        let operation_id = self.change_fields(command, options).await?;
+        let Some(operation_id) = self.change_fields(command, options).await? else { return Ok(TIMED_OUT) };
         let status = if options.wait { WriteStatus::Completed } else { WriteStatus::Acknowledged };
         Ok(WriteAck { operation_id, status })
     }
 
-    /// Proposes `command` and tells the shards; its log index.
-    async fn change_fields(&self, command: MetaCommand, options: WriteOptions) -> Result<u64, Error> {
-        before(options.deadline, "changing field indexes", async {
+    /// Proposes `command` and tells the shards; its log index. `None`: the deadline passed first.
+    async fn change_fields(&self, command: MetaCommand, options: WriteOptions) -> Result<Option<u64>, Error> {
+        let changed = before(options.deadline, "changing field indexes", async {
             let (index, _) = self.change_meta(&command).await?;
             self.running.topology.settle().await?;
             Ok(index)
-        })
-        .await
+        });
+        match changed.await {
+            Ok(index) => Ok(Some(index)),
+            Err(Error::Timeout { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits until the shard has built the index, or nobody wants it any more.
@@ -122,7 +127,7 @@ impl Service {
         options: ReadOptions,
     ) -> Result<Vec<FacetHit>, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into()).await?;
+        let view = self.read_view(scope.into(), options).await?;
         self.admit_facet(&view, &request, options)?;
         self.barrier(&view, options).await?;
         // A value that is rare in every shard may be frequent in all; one shard knows the whole.

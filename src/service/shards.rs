@@ -17,6 +17,7 @@ use crate::shard::{Shard, VectorSettings};
 
 /// What a shard's indexes are told.
 pub(super) struct Settings {
+    /// By stored name.
     pub(super) vectors: BTreeMap<VectorName, VectorSettings>,
     pub(super) fields: BTreeMap<Path, FieldIndexKind>,
 }
@@ -102,14 +103,17 @@ impl RunningShard {
         self.progressed.notified()
     }
 
-    pub(super) fn unsaved(&self) -> u64 {
-        self.unsaved.load(Ordering::Acquire)
+    /// Units of index work that a restart would do again, and how many that would be of all.
+    pub(super) fn unsaved(&self) -> (u64, u64) {
+        let (changed, in_fields) = self.shard.unsaved_field_work();
+        let indexed = self.shard.status().indexed_vector_count;
+        (self.unsaved.load(Ordering::Acquire) + changed, indexed + in_fields)
     }
 
     /// Writes a checkpoint of the indexes. Work done while it is written counts for the next one.
     pub(super) fn checkpoint(&self) -> Result<(), crate::storage::StorageError> {
         let Some(_kept) = self.keep() else { return Ok(()) };
-        let unsaved = self.unsaved();
+        let unsaved = self.unsaved.load(Ordering::Acquire);
         self.shard.checkpoint()?;
         self.unsaved.fetch_sub(unsaved, Ordering::AcqRel);
         Ok(())

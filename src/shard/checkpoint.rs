@@ -1,53 +1,100 @@
 //! Opening a shard, and the checkpoints that make it quick.
 //!
-//! A checkpoint is a folder `checkpoint-STAMP` with a file per graph and, written last, the slot table: a folder
-//! without one was never finished. It may be older or newer than the store. Each slot's point and the version of its
-//! vectors are compared with the store's head of that point: equal means the slot, its vector and its links still
-//! belong together; everything else is placed anew and goes to the tail. So a checkpoint that is stale, damaged or
-//! missing costs time and nothing else.
+//! A checkpoint is a folder `checkpoint-STAMP` with a file per graph, per sparse vector and per field index and, written
+//! last, the slot table: a folder without one was never finished. It may be older or newer than the store. Each slot's
+//! point and the version of its vectors are compared with the store's head of that point: equal means the slot, its
+//! vector, its links and its postings still belong together; everything else is placed anew and goes to the tail. A
+//! change of a payload keeps the slot, so what a field index has of a slot counts only if the point's own version is the
+//! stored one, too; else its payload is read. So a checkpoint that is stale, damaged or missing costs time and nothing
+//! else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::column::{Column, VectorSettings};
+use super::dropped::{Dropped, Sweep};
 use super::field_set::FieldSet;
 use super::{Place, Replaced, Shard, ShardSettings};
-use crate::index::payload::{FieldIndex, FieldSpec};
-use crate::index::{CheckpointError, Restoring, SLOT_COUNT_MAX, Slots, VectorIndex};
+use crate::index::payload::{FieldIndex, FieldSpec, FieldWriter, PIECE_SLOTS, RestoringField};
+use crate::index::{
+    CheckpointError, DenseIndex, DenseRows, MultiIndex, MultiRows, Restoring, RestoringSparse, SLOT_COUNT_MAX, Slots,
+    SparseIndex,
+};
 use crate::model::{PointId, PointVersion, Slot, Vector, VectorName};
 use crate::storage::{PointHead, ShardStore, StorageError};
 
 const PREFIX: &str = "checkpoint-";
 const SLOTS_FILE: &str = "slots";
+/// Payloads read at once for field indexes that have most points already.
+const PAYLOADS_MAX: usize = 256;
+/// Reading a point's payload into the field indexes takes about this part of the time that linking a vector takes.
+const POINTS_PER_UNIT: u64 = 16;
 
 /// A column while its shard is being opened.
 enum Opening {
-    Restored(Box<Restoring>),
+    Dense(Box<Restoring<DenseRows>>),
+    Multi(Box<Restoring<MultiRows>>),
+    Sparse(Box<RestoringSparse>),
     New(Column),
 }
 
 impl Opening {
-    fn put(&self, slot: Slot, vector: &Vector) {
-        match (self, vector) {
-            (Opening::Restored(index), Vector::Dense(values)) if values.len() == index.params().dim => {
-                index.put(slot, values);
+    /// The column of `settings`, from its file if there is one.
+    fn load(
+        slots: &Arc<Slots>,
+        settings: &VectorSettings,
+        folder: &Path,
+        name: &str,
+        stamp: u64,
+    ) -> Result<Opening, CheckpointError> {
+        let slots_of = || Arc::clone(slots);
+        Ok(match settings {
+            VectorSettings::Dense(params) => {
+                let path = folder.join(file("graph", name));
+                Opening::Dense(Box::new(DenseIndex::load(slots_of(), *params, &path, stamp)?))
             }
+            VectorSettings::Sparse => {
+                let path = folder.join(file("sparse", name));
+                Opening::Sparse(Box::new(SparseIndex::load(slots_of(), &path, stamp, name)?))
+            }
+            VectorSettings::Multi(params) => {
+                let path = folder.join(file("graph", name));
+                Opening::Multi(Box::new(MultiIndex::load(slots_of(), *params, &path, stamp)?))
+            }
+            // Scaled vectors are built anew from the store.
+            VectorSettings::UnscaledDense(_) | VectorSettings::UnscaledMulti(_) => {
+                Opening::New(Column::new(slots, settings))
+            }
+        })
+    }
+
+    fn put(&mut self, slot: Slot, vector: Vector) {
+        match (self, vector) {
+            (Opening::Dense(index), Vector::Dense(values)) if values.len() == index.params().dim => {
+                index.put(slot, &values);
+            }
+            (Opening::Multi(index), Vector::Multi(vector)) if vector.dim() == index.params().dim => {
+                index.put(slot, &vector);
+            }
+            (Opening::Sparse(index), Vector::Sparse(vector)) => index.put(slot, vector),
             // Of a vector of the same name that was dropped.
-            (Opening::Restored(_), _) => {}
-            (Opening::New(column), _) => column.put(slot, vector),
+            (Opening::Dense(_) | Opening::Multi(_) | Opening::Sparse(_), _) => {}
+            (Opening::New(column), vector) => column.put(slot, &vector),
         }
     }
 
     fn finish(self) -> Column {
         match self {
-            Opening::Restored(index) => Column::Dense(Arc::new(index.finish())),
+            Opening::Dense(index) => Column::Dense(Arc::new(index.finish())),
+            Opening::Multi(index) => Column::Multi(Arc::new(index.finish())),
+            Opening::Sparse(index) => Column::Sparse(Arc::new(index.finish())),
             Opening::New(column) => column,
         }
     }
@@ -60,7 +107,9 @@ impl Shard {
         fs::create_dir_all(&dir).map_err(|error| storage_error(&dir, &error))?;
         let stamps = stamps(&dir).map_err(|error| storage_error(&dir, &error))?;
         let mut rebuilt = Vec::new();
-        let newest = stamps.last().map(|stamp| (folder(&dir, *stamp), *stamp));
+        // A crash may have left a folder that was never finished beside the one before it.
+        let finished = stamps.iter().rev().map(|stamp| (folder(&dir, *stamp), *stamp));
+        let newest = finished.into_iter().find(|(folder, _)| folder.join(SLOTS_FILE).exists());
         let slots = newest.as_ref().and_then(|(folder, stamp)| {
             Slots::load(&folder.join(SLOTS_FILE), *stamp).map_err(|error| rebuilt.push(error)).ok()
         });
@@ -69,18 +118,29 @@ impl Shard {
         let mut opening = BTreeMap::new();
         for (name, settings) in &settings.vectors {
             let restored = newest.as_ref().filter(|_| is_restored).and_then(|(folder, stamp)| {
-                let VectorSettings::Dense(params) = settings else { return None };
-                let path = folder.join(graph_file(name));
-                let loaded = VectorIndex::load(slots.clone(), *params, &path, *stamp);
-                loaded.map_err(|error| rebuilt.push(error)).ok().map(Box::new)
+                let loaded = Opening::load(&slots, settings, folder, name, *stamp);
+                loaded.map_err(|error| rebuilt.push(error)).ok()
             });
             let new = || Opening::New(Column::new(&slots, settings));
-            opening.insert(name.clone(), restored.map_or_else(new, Opening::Restored));
+            opening.insert(name.clone(), restored.unwrap_or_else(new));
         }
-        let specs = settings.fields.into_iter().map(|(path, kind)| Arc::new(FieldSpec::new(path, kind)));
-        let mut fields: Vec<FieldIndex> = specs.map(FieldIndex::new).collect();
-        let (ids, applied_index) = place_all(&store, &slots, &opening, &mut fields)?;
-        let present = ids.values().map(|place| place.slot.0).collect();
+        let mut fields = Vec::with_capacity(settings.fields.len());
+        for (path, kind) in settings.fields {
+            let spec = Arc::new(FieldSpec::new(path, kind));
+            let restored = newest.as_ref().filter(|_| is_restored).and_then(|(folder, stamp)| {
+                let path = folder.join(file("field", &spec.path.to_string()));
+                let loaded = RestoringField::load(Arc::clone(&spec), &path, *stamp);
+                loaded.map_err(|error| rebuilt.push(error)).ok()
+            });
+            fields.push(restored.unwrap_or_else(|| RestoringField::new(spec)));
+        }
+        let dropped = Dropped::load(&store)?;
+        let Placed { ids, applied_index, unplaced, sweep, payloads_read } =
+            place_all(&store, &slots, &mut opening, &dropped, &mut fields)?;
+        let fields: Vec<FieldIndex> = fields.into_iter().map(RestoringField::finish).collect();
+        let mut live: Vec<u32> = ids.values().map(|place| place.slot.0).collect();
+        live.sort_unstable();
+        let present = live.into_iter().collect();
         let columns = opening.into_iter().map(|(name, column)| (name, column.finish())).collect();
         if is_restored {
             slots.settle();
@@ -90,10 +150,14 @@ impl Shard {
             writer: Mutex::new(()),
             slots,
             columns: RwLock::new(columns),
+            dropped: RwLock::new(dropped),
+            unplaced: Mutex::new(unplaced),
+            sweep: Mutex::new(sweep),
             fields: RwLock::new(FieldSet::new(present, fields)),
             field_builder: Mutex::new(()),
             ids: RwLock::new(ids),
             applied_index: AtomicU64::new(applied_index),
+            field_changes: AtomicU64::new(payloads_read),
             replaced: Replaced::default(),
             scratch: Mutex::default(),
             index_dir: dir,
@@ -111,9 +175,11 @@ impl Shard {
     pub fn checkpoint(&self) -> Result<(), StorageError> {
         let mut last_stamp = self.last_stamp.lock();
         let stamp = *last_stamp + 1;
+        let field_changes = self.field_changes.load(Ordering::Acquire);
         let target = folder(&self.index_dir, stamp);
         let written = self.write_checkpoint(&target, stamp).and_then(|()| {
             *last_stamp = stamp;
+            self.field_changes.fetch_sub(field_changes, Ordering::AcqRel);
             for old in stamps(&self.index_dir)?.into_iter().filter(|old| *old != stamp) {
                 fs::remove_dir_all(folder(&self.index_dir, old))?;
             }
@@ -133,13 +199,57 @@ impl Shard {
         // One pin for all files: no slot changes its identity between them.
         let pin = self.slots.pin();
         for (name, column) in self.columns.read().clone() {
-            // Posting lists and rows of multivectors are built anew from the store.
-            if let Column::Dense(index) = column {
-                index.write_checkpoint(&pin, &target.join(graph_file(&name)), stamp)?;
+            match column {
+                Column::Dense(index) => index.write_checkpoint(&pin, &target.join(file("graph", &name)), stamp)?,
+                Column::Sparse(index) => {
+                    index.write_checkpoint(&pin, &target.join(file("sparse", &name)), stamp, &name)?
+                }
+                Column::Multi(index) => index.write_checkpoint(&pin, &target.join(file("graph", &name)), stamp)?,
+                // Scaled vectors are built anew from the store.
+                Column::Unscaled(..) => {}
             }
         }
+        self.write_fields(target, stamp)?;
         self.slots.write_checkpoint(&pin, &target.join(SLOTS_FILE), stamp)?;
         fs::File::open(&self.index_dir)?.sync_all()
+    }
+
+    /// Writes the complete field indexes. Changes wait while a piece is copied, well under a millisecond; see
+    /// [`FieldWriter`]. An index that is replaced or dropped meanwhile gets no file.
+    fn write_fields(&self, target: &Path, stamp: u64) -> io::Result<()> {
+        let bound = self.slots.bound();
+        let mut writers: Vec<(Arc<FieldSpec>, FieldWriter)> = Vec::new();
+        for index in self.fields.read().ready() {
+            let path = target.join(file("field", &index.spec().path.to_string()));
+            writers.push((Arc::clone(index.spec()), FieldWriter::create(index, &path, stamp, bound)?));
+        }
+        if writers.is_empty() {
+            return Ok(());
+        }
+        for first in (0..bound).step_by(PIECE_SLOTS) {
+            let slots = (first..bound.min(first + PIECE_SLOTS)).map(|slot| Slot(slot as u32));
+            let fields = self.fields.read();
+            let ids = self.ids.read();
+            let version = |slot| {
+                let place = ids.get(&self.slots.get(slot)?.0)?;
+                (place.slot == slot).then_some(place.version)
+            };
+            let versions: Vec<Option<PointVersion>> = slots.map(version).collect();
+            writers.retain_mut(|(spec, writer)| {
+                let index = fields.index(&spec.path).filter(|index| Arc::ptr_eq(index.spec(), spec));
+                index.map(|index| writer.take(index, Slot(first as u32), &versions)).is_some()
+            });
+            drop((ids, fields));
+            writers.iter_mut().try_for_each(|(_, writer)| writer.write())?;
+        }
+        writers.into_iter().try_for_each(|(_, writer)| writer.finish())
+    }
+
+    /// What of the field indexes a restart would do again: the work in units of [`Shard::index_work`], and how much that
+    /// would be of all.
+    pub fn unsaved_field_work(&self) -> (u64, u64) {
+        let points = if self.fields.read().ready().next().is_some() { self.ids.read().len() as u64 } else { 0 };
+        (self.field_changes.load(Ordering::Acquire) / POINTS_PER_UNIT, points / POINTS_PER_UNIT)
     }
 
     /// Where the stored state stands in the log, as the log's owner encoded it.
@@ -153,29 +263,46 @@ impl Shard {
     }
 }
 
-/// Gives every stored point its slot of the checkpoint, or a new one, puts it into the columns and the field indexes, and
-/// retires the slots no point claimed.
-/// Returns the places and the highest version stored.
+/// What the store holds.
+#[derive(Default)]
+struct Placed {
+    ids: HashMap<PointId, Place>,
+    /// The highest version stored.
+    applied_index: u64,
+    /// Live vectors without a column.
+    unplaced: BTreeSet<VectorName>,
+    /// Due if there are bytes of dropped vectors.
+    sweep: Sweep,
+    /// Points whose payloads had to be read for the field indexes.
+    payloads_read: u64,
+}
+
+/// Gives every stored point its slot of the checkpoint, or a new one, puts it into the columns and, where they do not
+/// have it as it is, the field indexes, and retires the slots no point claimed.
 fn place_all(
     store: &ShardStore,
     slots: &Slots,
-    columns: &BTreeMap<VectorName, Opening>,
-    fields: &mut [FieldIndex],
-) -> Result<(HashMap<PointId, Place>, u64), StorageError> {
+    columns: &mut BTreeMap<VectorName, Opening>,
+    dropped: &Dropped,
+    fields: &mut [RestoringField],
+) -> Result<Placed, StorageError> {
     let kept = |slot: Slot| slots.get(slot).map(|(id, version)| (id, (slot, version)));
     let mut unclaimed: HashMap<PointId, (Slot, PointVersion)> = slots.live().iter().filter_map(kept).collect();
-    let mut ids = HashMap::with_capacity(unclaimed.len());
-    let mut applied_index = 0;
+    let mut placed = Placed { ids: HashMap::with_capacity(unclaimed.len()), ..Placed::default() };
     let view = store.view();
-    // Heads, vectors and payloads are all in id order, so one pass over each suffices.
+    // Heads, vectors and payloads are all in id order, so one pass over each suffices. If every index has its file, few
+    // payloads are wanted, and those are looked up.
     let mut stored_vectors = view.iter_vectors().peekable();
-    let mut stored_payloads = (!fields.is_empty()).then(|| view.iter_payloads(None).peekable());
+    let reads_all = fields.iter().any(|index| !index.is_restored());
+    let mut stored_payloads = reads_all.then(|| view.iter_payloads(None).peekable());
+    let mut wanted: Vec<(PointId, Slot)> = Vec::new();
+    let mut stale: Vec<bool> = Vec::new();
     for head in view.iter_heads(None) {
         let (id, PointHead { version, vectors_version }) = head?;
         let slot = match unclaimed.remove(&id) {
             Some((slot, of)) if of == vectors_version => slot,
-            stale => {
-                if let Some((slot, _)) = stale {
+            other => {
+                if let Some((slot, _)) = other {
                     slots.retire(slot);
                 }
                 slots.allocate(id, vectors_version).map_err(|error| StorageError::Failed {
@@ -185,26 +312,42 @@ fn place_all(
             }
         };
         while let Some(next) = stored_vectors.next_if(|next| !matches!(next, Ok((of, _, _)) if *of != id)) {
-            let (_, name, vector) = next?;
-            if let Some(column) = columns.get(&name) {
-                column.put(slot, &vector);
-            }
-        }
-        if let Some(stored) = &mut stored_payloads {
-            while let Some(next) = stored.next_if(|next| !matches!(next, Ok((of, _)) if *of > id)) {
-                let (of, payload) = next?;
-                if of == id {
-                    fields.iter_mut().for_each(|index| index.put(slot, index.spec().select(&payload)));
+            let (_, stored, vector) = next?;
+            match columns.get_mut(&stored) {
+                _ if !dropped.is_live(&stored) => placed.sweep.begin_anew(),
+                Some(column) => column.put(slot, vector),
+                None => {
+                    placed.unplaced.insert(stored);
                 }
             }
         }
-        ids.insert(id, Place { slot, version });
-        applied_index = applied_index.max(version);
+        stale.clear();
+        stale.extend(fields.iter_mut().map(|index| !index.keep(slot, version)));
+        let is_wanted = stale.contains(&true);
+        placed.payloads_read += u64::from(is_wanted);
+        if let Some(stored) = &mut stored_payloads {
+            while let Some(next) = stored.next_if(|next| !matches!(next, Ok((of, _)) if *of > id)) {
+                let (of, payload) = next?;
+                let of_point = fields.iter_mut().zip(&stale).filter(|(_, is_stale)| of == id && **is_stale);
+                of_point.for_each(|(index, _)| index.put(slot, index.spec().select(&payload)));
+            }
+        } else if is_wanted {
+            wanted.push((id, slot));
+        }
+        placed.ids.insert(id, Place { slot, version });
+        placed.applied_index = placed.applied_index.max(version);
+    }
+    for wanted in wanted.chunks(PAYLOADS_MAX) {
+        let of: Vec<PointId> = wanted.iter().map(|(id, _)| *id).collect();
+        for ((_, slot), payload) in wanted.iter().zip(store.payloads(&of)?) {
+            let payload = payload.unwrap_or_default();
+            fields.iter_mut().for_each(|index| index.put(*slot, index.spec().select(&payload)));
+        }
     }
     for (slot, _) in unclaimed.into_values() {
         slots.retire(slot);
     }
-    Ok((ids, applied_index))
+    Ok(placed)
 }
 
 fn folder(index_dir: &Path, stamp: u64) -> PathBuf {
@@ -224,15 +367,16 @@ fn stamps(index_dir: &Path) -> io::Result<Vec<u64>> {
     Ok(stamps)
 }
 
-/// Vector names may hold any character and be longer than a file's name, so the file is named by their bytes' hex, cut,
-/// and their checksum. Two names in one file would cost recall until the next build, never an answer.
-fn graph_file(name: &str) -> String {
+/// Names of vectors and paths of fields may hold any character and be longer than a file's name, so the file is named by
+/// their bytes' hex, cut, and their checksum. Two names in one file would cost time until the next build, never an answer:
+/// a file says what it is of as far as an answer depends on it.
+fn file(prefix: &str, name: &str) -> String {
     const BYTES_MAX: usize = 64;
     let hex = name.bytes().take(BYTES_MAX).fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
     });
-    format!("graph-{hex}-{:08x}", crc32fast::hash(name.as_bytes()))
+    format!("{prefix}-{hex}-{:08x}", crc32fast::hash(name.as_bytes()))
 }
 
 fn storage_error(path: &Path, error: &io::Error) -> StorageError {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::filter::{CompiledFilter, PointView};
-use super::tests::{DB, Rng};
+use super::tests::{DB, Rng, hurt_checkpoint};
 use super::*;
 use crate::index::{IndexParams, Stop};
 use crate::model::datetime::Timestamp;
@@ -464,6 +464,11 @@ fn check_against_reference(seed: u64, steps: u64) {
                 shard.flush().unwrap();
                 drop(shard);
                 drop(db);
+                hurt_checkpoint(dir.path(), &mut rng);
+                if rng.below(4) == 0 {
+                    // Changed while the shard was closed.
+                    wanted = field_indexes(&mut rng);
+                }
                 db = PointDb::open(&dir.path().join("kvdb"), &DB).unwrap();
                 shard = Shard::open(db.shard(ShardId(3)), settings(dir.path(), &wanted)).unwrap();
                 assert!(shard.fields().keys().eq(wanted.keys()), "an open shard has all its indexes");

@@ -14,7 +14,7 @@ use roaring::RoaringBitmap;
 use super::column::Column;
 use super::field_set::FieldSet;
 use super::filter::{CompiledFilter, PointView, TextFields, ValueTest, without_last_each};
-use super::{ReadError, Shard};
+use super::{ReadError, Shard, named};
 use crate::index::payload::{Answer, FieldIndex};
 use crate::index::{Bitmap, Pin, Stop};
 use crate::model::filter::{FieldCondition, FieldQuestion, MinShould, Predicate};
@@ -530,7 +530,7 @@ impl<'a> Planner<'a> {
                 Known::exact(slots.filter(|slot| within.contains(*slot)).collect())
             }
             Condition::HasVector(name) => {
-                let column = self.columns.get(name);
+                let column = named(self.columns, name);
                 let has_one = |slot: u32| column.is_some_and(|column| column.has(Slot(slot)));
                 Known::exact(within.iter().filter(|slot| has_one(*slot)).collect())
             }

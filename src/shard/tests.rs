@@ -319,6 +319,7 @@ fn check_against_reference(seed: u64, steps: u64) {
             3 => {
                 // A crash: what was not flushed is gone, the log is not.
                 drop(shard);
+                hurt_checkpoint(dir.path(), &mut rng);
                 db = reopen(db, dir.path());
                 shard = Shard::open(db.shard(ShardId(3)), settings(dir.path(), is_indexed)).unwrap();
                 let position = shard.position().unwrap();
@@ -341,9 +342,94 @@ fn check_against_reference(seed: u64, steps: u64) {
     shard.validate().unwrap();
 }
 
+/// What a crash or a bad disk leaves of the checkpoint in `dir`: whole, or with one file damaged, cut, gone, of another
+/// checkpoint, or not finished.
+pub(super) fn hurt_checkpoint(dir: &std::path::Path, rng: &mut Rng) {
+    let entries = |dir: &std::path::Path| {
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let Some(newest) = entries(&dir.join("index")).pop() else { return };
+    let files = entries(&newest);
+    let victim = &files[rng.below(files.len() as u64) as usize];
+    let mut bytes = std::fs::read(victim).unwrap();
+    let at = rng.below(bytes.len() as u64) as usize;
+    match rng.below(8) {
+        0 => bytes[at] ^= 1 << rng.below(8),
+        1 => bytes.truncate(at),
+        2 => return std::fs::remove_file(victim).unwrap(),
+        // The crash came while the next one was written.
+        3 => {
+            let next = newest.with_file_name("checkpoint-999999");
+            std::fs::create_dir(&next).unwrap();
+            std::fs::copy(victim, next.join("graph--00000000")).unwrap();
+            return;
+        }
+        4 => bytes = std::fs::read(&files[rng.below(files.len() as u64) as usize]).unwrap(),
+        _ => return,
+    }
+    std::fs::write(victim, bytes).unwrap();
+}
+
 fn reopen(db: PointDb, dir: &std::path::Path) -> PointDb {
     drop(db);
     PointDb::open(&dir.join("kvdb"), &DB).unwrap()
+}
+
+/// A restart without changes links nothing, sorts no list and reads no payload; with changes it does what they need.
+#[test]
+fn a_checkpoint_serves_what_has_not_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = Rng(77);
+    let upsert = |ids: std::ops::Range<u64>, rng: &mut Rng| {
+        let vectors = |rng: &mut Rng| {
+            let multi = Vector::Multi(MultiVector::new(DIM, rng.numbers()).unwrap());
+            let of = [(String::new(), rng.vector()), ("sparse".to_owned(), rng.sparse()), ("multi".to_owned(), multi)];
+            NamedVectors::from(of)
+        };
+        let point = |n| Point { id: PointId::Num(n), vectors: vectors(rng), payload: rng.payload() };
+        PointOp::Upsert { points: ids.map(point).collect(), mode: UpsertMode::Upsert, update_filter: None }
+    };
+    let apply = |shard: &Shard, index: u64, op: &PointOp| {
+        shard.apply(&[Entry { index, command: Some(&encode_command(op)) }], &index.to_be_bytes()).unwrap();
+    };
+    let open = |db: &PointDb| {
+        let shard = Shard::open(db.shard(ShardId(3)), settings(dir.path(), true)).unwrap();
+        assert_eq!(shard.rebuilt().iter().map(ToString::to_string).collect::<Vec<_>>(), [] as [String; 0]);
+        shard
+    };
+    let mut db = PointDb::open(&dir.path().join("kvdb"), &DB).unwrap();
+    let shard = Shard::open(db.shard(ShardId(3)), settings(dir.path(), true)).unwrap();
+    apply(&shard, 1, &upsert(0..500, &mut rng));
+    while shard.index_work(1_000) > 0 {}
+    assert_eq!(shard.unsaved_field_work(), (500 / 16, 500 / 16));
+    shard.checkpoint().unwrap();
+    assert_eq!(shard.unsaved_field_work().0, 0);
+    shard.flush().unwrap();
+    drop(shard);
+    db = reopen(db, dir.path());
+    let shard = open(&db);
+    shard.validate().unwrap();
+    assert_eq!((shard.status().tail_vector_count, shard.field_changes.load(Ordering::Acquire)), (0, 0));
+    assert_eq!(shard.index_work(1_000), 0, "nothing is left to do");
+    // Ten payloads, twenty points with their vectors, thirty deleted.
+    let ids = |ids: std::ops::Range<u64>| PointSelector::Ids(ids.map(PointId::Num).collect());
+    apply(&shard, 2, &PointOp::SetPayload { select: ids(0..10), payload: payload(json!({"n": 99})), key: None });
+    apply(&shard, 3, &upsert(10..30, &mut rng));
+    apply(&shard, 4, &PointOp::Delete { select: ids(30..60) });
+    shard.flush().unwrap();
+    drop(shard);
+    db = reopen(db, dir.path());
+    let shard = open(&db);
+    shard.validate().unwrap();
+    assert_eq!(shard.field_changes.load(Ordering::Acquire), 30, "payloads read");
+    let tails: Vec<usize> = shard.all_columns().iter().map(Column::tail_len).collect();
+    assert!(tails.iter().all(|tail| *tail <= 20), "{tails:?} vectors wait");
+    let count = shard.count(Some(&color_is("red")), &Stop::new()).unwrap();
+    while shard.index_work(1_000) > 0 {}
+    shard.validate().unwrap();
+    assert_eq!(shard.count(Some(&color_is("red")), &Stop::new()).unwrap(), count);
 }
 
 #[test]

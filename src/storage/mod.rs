@@ -23,5 +23,5 @@ mod values;
 pub use error::StorageError;
 pub use log_db::{LogBounds, LogDb, LogRecord};
 pub use point_db::{PointDb, ReadView, ShardBatch, ShardStore};
-pub use rocks::DbSettings;
+pub use rocks::{DbSettings, free_bytes};
 pub use values::PointHead;

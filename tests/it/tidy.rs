@@ -50,6 +50,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rstar", &["index"]),
     ("fastrand", &["service"]),
     ("rust_stemmers", &["text"]),
+    ("snowball_stemmers_rs", &["text"]),
     ("stop_words", &["text"]),
     ("charabia", &["text"]),
     ("unicode_normalization", &["text"]),
@@ -60,6 +61,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("arc_swap", &["shard", "cluster", "service", "server"]),
     ("sha2", &["service"]),
     ("tokio_util", &["service", "api"]),
+    ("object_store", &["service"]),
+    ("reqwest", &["service"]),
+    ("rustls", &["service"]),
     ("axum", &["api", "server"]),
     ("hyper", &["api", "server"]),
     ("hyper_util", &["api", "server"]),
@@ -79,6 +83,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["server", "main"]),
     ("figment", &["server"]),
     ("subtle", &["api"]),
+    ("schemars", &["api"]),
 ];
 
 /// Macros that mark unfinished work or leak to the terminal.

@@ -32,6 +32,9 @@ mod write;
 
 pub use status::grpc_status;
 
+#[cfg(test)]
+mod timeouts_tests;
+
 use std::future::Future;
 use std::io;
 use std::time::Duration;

@@ -84,6 +84,26 @@ impl<T: Copy + Default + PartialEq> Column<T> {
         self.many.values().flatten().for_each(|value| show(*value));
     }
 
+    /// Slots with values, ascending.
+    pub(super) fn slots(&self) -> impl Iterator<Item = u32> {
+        let end = self.many.last_key_value().map_or(0, |(slot, _)| *slot + 1).max(self.values.len() as u32);
+        (0..end).filter(|slot| !self.get(*slot).is_empty())
+    }
+
+    /// Puts what `change` makes of each value in its place. `None` as soon as it makes nothing of one.
+    pub(super) fn change(&mut self, change: impl Fn(T) -> Option<T>) -> Option<()> {
+        for (i, ones) in self.ones.iter().enumerate() {
+            let values = self.values.iter_mut().skip(i * WORD_BITS).take(WORD_BITS).enumerate();
+            for (_, value) in values.filter(|(bit, _)| ones >> bit & 1 == 1) {
+                *value = change(*value)?;
+            }
+        }
+        for value in self.many.values_mut().flat_map(|values| values.iter_mut()) {
+            *value = change(*value)?;
+        }
+        Some(())
+    }
+
     /// Slots with several values.
     pub(super) fn several(&self) -> impl Iterator<Item = (u32, &[T])> {
         self.many.iter().map(|(slot, values)| (*slot, &**values))

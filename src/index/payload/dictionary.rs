@@ -24,6 +24,21 @@ impl Posting {
         }
     }
 
+    /// As `insert`, of a slot that is not below those that are in.
+    fn append(&mut self, slot: u32) {
+        match self {
+            Posting::Many(slots) => {
+                if slots.is_empty() {
+                    *self = Posting::One(slot);
+                } else {
+                    // Refused if it is in already.
+                    let _ = slots.try_push(slot);
+                }
+            }
+            Posting::One(_) => self.insert(slot),
+        }
+    }
+
     /// Takes `slot` out. Is nothing left?
     fn remove(&mut self, slot: u32) -> bool {
         match self {
@@ -97,6 +112,42 @@ impl<K: Ord + Clone> Dictionary<K> {
         Dictionary { numbers: BTreeMap::new(), entries: Vec::new(), free: Vec::new() }
     }
 
+    /// A dictionary of `keys`, of which none has a slot yet, and for each the number it got. A key that is there twice is
+    /// one. [`Dictionary::append`] is to be called for every key.
+    pub(super) fn with_keys(keys: Vec<K>) -> (Dictionary<K>, Vec<u32>) {
+        let mut sorted: Vec<(K, usize)> = keys.into_iter().zip(0..).collect();
+        sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let mut numbers = vec![0; sorted.len()];
+        let mut entries: Vec<Option<(K, Posting)>> = Vec::with_capacity(sorted.len());
+        for (key, place) in sorted {
+            if entries.last().is_none_or(|last| last.as_ref().is_none_or(|(last, _)| *last != key)) {
+                entries.push(Some((key, Posting::Many(RoaringBitmap::new()))));
+            }
+            if let Some(number) = numbers.get_mut(place) {
+                *number = (entries.len() - 1) as u32;
+            }
+        }
+        let by_key = entries.iter().flatten().map(|(key, _)| key.clone()).zip(0..).collect();
+        (Dictionary { numbers: by_key, entries, free: Vec::new() }, numbers)
+    }
+
+    /// Notes that `slot` has the value of this number. Slots come in ascending order.
+    pub(super) fn append(&mut self, number: u32, slot: u32) {
+        if let Some(Some((_, posting))) = self.entries.get_mut(number as usize) {
+            posting.append(slot);
+        }
+    }
+
+    /// Forgets the keys that got no slot.
+    pub(super) fn forget_unused(&mut self) {
+        for (entry, number) in self.entries.iter_mut().zip(0..) {
+            if let Some((key, _)) = entry.take_if(|(_, posting)| posting.len() == 0) {
+                self.numbers.remove(&key);
+                self.free.push(number);
+            }
+        }
+    }
+
     /// Notes that `slot` has `key`; the number of `key`.
     pub(super) fn add(&mut self, key: K, slot: u32) -> u32 {
         if let Some(number) = self.numbers.get(&key) {
@@ -160,6 +211,11 @@ impl<K: Ord + Clone> Dictionary<K> {
         self.entries.iter().flatten().map(|(key, posting)| (key, posting))
     }
 
+    /// Values with their numbers.
+    pub(super) fn numbered(&self) -> impl Iterator<Item = (&K, u32)> {
+        self.entries.iter().zip(0..).filter_map(|(entry, number)| Some((&entry.as_ref()?.0, number)))
+    }
+
     /// Values from `first` on, ascending, with their slots.
     pub(super) fn iter_from<'a, Q: Ord + ?Sized>(
         &'a self,
@@ -201,6 +257,17 @@ pub(super) struct Lookup<K> {
 impl<K: Ord + Clone> Lookup<K> {
     pub(super) fn new() -> Lookup<K> {
         Lookup { dictionary: Dictionary::new(), column: Column::new() }
+    }
+
+    /// A lookup of what `column` has: places in `keys`. `None`: it has others.
+    pub(super) fn restore(keys: Vec<K>, mut column: Column<u32>) -> Option<Lookup<K>> {
+        let (mut dictionary, numbers) = Dictionary::with_keys(keys);
+        column.change(|place| numbers.get(place as usize).copied())?;
+        for slot in column.slots() {
+            column.get(slot).iter().for_each(|number| dictionary.append(*number, slot));
+        }
+        dictionary.forget_unused();
+        Some(Lookup { dictionary, column })
     }
 
     /// Gives `slot`, which has none, these values. Equal ones count once.

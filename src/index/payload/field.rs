@@ -23,19 +23,19 @@ use crate::model::{Payload, Slot};
 /// It answers each condition as evaluating it on the payload would, but for words of texts, which follow the index's
 /// parameters. Where the payload has values of another kind than the index's it says that it is not sure of them.
 pub struct FieldIndex {
-    spec: Arc<FieldSpec>,
-    kind: Kind,
+    pub(super) spec: Arc<FieldSpec>,
+    pub(super) kind: Kind,
     /// For each length of a selected value, the slots with such a value.
-    lengths: BTreeMap<u64, RoaringBitmap>,
+    pub(super) lengths: BTreeMap<u64, RoaringBitmap>,
     /// Slots with a selected value that is null or has a null.
-    nulls: RoaringBitmap,
+    pub(super) nulls: RoaringBitmap,
     /// Slots with an element that is neither null nor of the index's kind.
-    others: RoaringBitmap,
+    pub(super) others: RoaringBitmap,
     /// Slots with a value of the index's kind.
-    indexed: RoaringBitmap,
+    pub(super) indexed: RoaringBitmap,
 }
 
-enum Kind {
+pub(super) enum Kind {
     Keyword(Lookup<Arc<str>>),
     /// At least one of the two.
     Integer {

@@ -9,6 +9,7 @@
 //!
 //! What it deliberately does not do: read payloads from storage, lock, combine conditions, or know ids (`shard` does).
 
+mod checkpoint;
 mod column;
 mod dictionary;
 mod field;
@@ -17,6 +18,7 @@ mod places;
 mod selection;
 mod words;
 
+pub use checkpoint::{FieldWriter, PIECE_SLOTS, RestoringField};
 pub use field::{Answer, FieldIndex, Order};
 pub use selection::{FieldSpec, FieldValues};
 pub use words::{Bm25Scoring, WordStats};

@@ -224,6 +224,15 @@ impl Ordered {
         Ordered { pairs: Pairs::default(), column: Column::new() }
     }
 
+    /// What `column` has: ascending keys, each once in a slot.
+    pub(super) fn restore(column: Column<Key>) -> Ordered {
+        let of_slot = |slot| column.get(slot).iter().map(move |key| (*key, slot));
+        let mut pairs: Vec<(Key, u32)> = column.slots().flat_map(of_slot).collect();
+        pairs.sort_unstable();
+        let blocks = pairs.chunks(BLOCK_ENTRIES_MAX).map(<[_]>::to_vec).collect();
+        Ordered { pairs: Pairs { blocks }, column }
+    }
+
     /// Gives `slot`, which has none, these values. Equal ones count once.
     pub(super) fn put(&mut self, slot: u32, mut keys: Vec<Key>) {
         keys.sort_unstable();

@@ -8,7 +8,7 @@ use super::dictionary::{Lookup, union};
 use crate::model::geo::{EARTH_RADIUS_M, GeoBox, GeoPoint, GeoPolygon, GeoRadius};
 
 /// A place by its bits: longitude, latitude.
-type PlaceKey = (u64, u64);
+pub(super) type PlaceKey = (u64, u64);
 
 /// A box is made this much larger, in degrees (about a centimetre), so that rounding never cuts off what the exact test
 /// would let pass.
@@ -31,6 +31,19 @@ enum Shape<'a> {
 impl Places {
     pub(super) fn new() -> Places {
         Places { lookup: Lookup::new(), tree: RTree::new() }
+    }
+
+    pub(super) fn restore(lookup: Lookup<PlaceKey>) -> Places {
+        let at = |(key, number): (&PlaceKey, u32)| {
+            let place = place(key);
+            GeomWithData::new([place.lon, place.lat], number)
+        };
+        let tree = RTree::bulk_load(lookup.dictionary.numbered().map(at).collect());
+        Places { lookup, tree }
+    }
+
+    pub(super) fn lookup(&self) -> &Lookup<PlaceKey> {
+        &self.lookup
     }
 
     /// Gives `slot`, which has none, these places.

@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 use super::dictionary::{Dictionary, Posting, union};
 
 /// Stands between the elements of an array of texts.
-const ELEMENT_END: u32 = u32::MAX;
+pub(super) const ELEMENT_END: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(super) struct Words {
@@ -70,6 +70,39 @@ impl Words {
             document_count: 0,
             token_count: 0,
         }
+    }
+
+    /// What `texts` has by slot: places in `tokens`. `None`: it has others.
+    pub(super) fn restore(keeps_order: bool, tokens: Vec<Arc<str>>, texts: Vec<Option<Box<[u32]>>>) -> Option<Words> {
+        let (dictionary, numbers) = Dictionary::with_keys(tokens);
+        let mut words = Words { dictionary, texts, ..Words::new(keeps_order) };
+        for (text, slot) in words.texts.iter_mut().zip(0..) {
+            let Some(text) = text else { continue };
+            for number in text.iter_mut().filter(|number| **number != ELEMENT_END) {
+                *number = *numbers.get(*number as usize)?;
+                words.dictionary.append(*number, slot);
+            }
+            if !keeps_order {
+                text.split_mut(|number| *number == ELEMENT_END).for_each(<[u32]>::sort_unstable);
+            }
+            if text.contains(&ELEMENT_END) {
+                words.several.insert(slot);
+            }
+            let count = leading_bits(token_count(text));
+            words.document_count += u64::from(count > 0);
+            words.token_count += count;
+        }
+        words.dictionary.forget_unused();
+        Some(words)
+    }
+
+    pub(super) fn dictionary(&self) -> &Dictionary<Arc<str>> {
+        &self.dictionary
+    }
+
+    /// The numbers of the tokens of `slot`, its elements apart by [`ELEMENT_END`]; none if it has no text.
+    pub(super) fn text(&self, slot: u32) -> Option<&[u32]> {
+        self.texts.get(slot as usize)?.as_deref()
     }
 
     pub(super) fn keeps_order(&self) -> bool {
