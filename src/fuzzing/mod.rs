@@ -65,8 +65,10 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    type Property = fn(&[u8]);
+
     /// Every target with its property.
-    const TARGETS: [(&str, fn(&[u8])); 9] = [
+    const TARGETS: [(&str, Property); 9] = [
         ("paths", super::paths),
         ("filters", super::filters),
         ("formulas", super::formulas),

@@ -274,23 +274,22 @@ impl Shard {
         }
         // A page is soon full if the matching points are spread over all. If it is not, the walk has cost little beside
         // what putting all candidates in order costs.
-        let walk_max = bounds.upper.len() / PICKED_PER_WALKED;
-        match self.visit_first(&bounds, &condition, from, walk_max, stop, show)? {
+        match self.visit_first(&bounds, &condition, from, stop, show)? {
             Walked::Done => Ok(()),
             Walked::To(last) => self.visit_few(&bounds, &condition, last, stop, show),
         }
     }
 
-    /// Walks over the first `walk_max` points in order.
+    /// Walks over the first points in order, as many as cost little beside putting all candidates in order.
     fn visit_first(
         &self,
         bounds: &Bounds,
         condition: &CompiledFilter<'_>,
         from: Option<PointId>,
-        walk_max: u64,
         stop: &Stop,
         show: &mut dyn FnMut(PointId) -> bool,
     ) -> Result<Walked, ReadError> {
+        let walk_max = bounds.upper.len() / PICKED_PER_WALKED;
         if walk_max == 0 {
             return Ok(Walked::To(from));
         }
