@@ -175,9 +175,9 @@ fn replacing_every_point_keeps_recall_and_memory() {
     let mut live = world.put_many(800);
     world.settle();
     let fresh = world.recall(64, None);
-    for at in 0..live.len() {
+    for (at, old) in live.iter_mut().enumerate() {
         let slot = world.put();
-        world.remove(std::mem::replace(&mut live[at], slot));
+        world.remove(std::mem::replace(old, slot));
         if at % 50 == 0 {
             while world.index.work(&mut world.scratch, 100) > 0 {}
         }
