@@ -2,10 +2,10 @@
 # (~/.cache/quiver, or $QUIVER_CACHE), so a second clone is warm.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo stop clean-demo test lint fmt oracle frameworks crash bench
+.PHONY: help setup build demo stop clean-demo test lint fmt oracle frameworks schemathesis crash fuzz bench bench-query
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: ## Install what is missing to build and test (Debian and Ubuntu: apt)
 	@scripts/setup build python node
@@ -43,10 +43,22 @@ frameworks: ## Run RAG frameworks, unmodified, against a server (LangChain, Llam
 	@scripts/setup build python node
 	@scripts/framework-tests
 
+schemathesis: ## Send random requests made from the OpenAPI document and check every answer
+	@scripts/setup build python
+	@scripts/schemathesis
+
 crash: ## Kill the server at random moments under load and check what it acknowledged
 	@scripts/setup build python
 	@scripts/crash
 
+fuzz: ## Look for inputs that break what must hold for any input (10 minutes per target, two at a time)
+	@scripts/setup build
+	@scripts/fuzz
+
 bench: ## Measure the demo's collection beside hnswlib on the same vectors
 	@scripts/setup build python python-headers
 	@scripts/bench
+
+bench-query: ## Measure filters, facets, order_by, sparse search and groups beside numpy and SQLite
+	@scripts/setup build python
+	@scripts/bench-query

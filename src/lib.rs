@@ -11,3 +11,5 @@ pub mod cluster;
 pub mod service;
 pub mod api;
 pub mod server;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

@@ -20,7 +20,10 @@ enum Command {
 
 fn main() {
     let Command::Serve(flags) = Cli::parse().command;
-    match config::load(&flags, environment()).map_err(Failure::from).and_then(server::run) {
+    match config::load(&flags, environment())
+        .map_err(Failure::from)
+        .and_then(|config| server::run(config, flags.recovery()))
+    {
         Ok(()) => server::exit(0),
         Err(failure) => {
             eprintln!("error: {failure}");

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use super::inference::Models;
 use super::status::{ApiError, Failure};
 use crate::model::collection::{
-    CollectionConfig, CollectionConfigDiff, CollectionName, DIM_MAX, DIM_MIN, HnswConfigDiff, NameError,
+    CollectionConfig, CollectionConfigDiff, CollectionName, DIM_MAX, DIM_MIN, HnswConfigDiff, NameError, NewVector,
     OptimizersConfigDiff, StrictModeConfig, VectorParams, WalConfigDiff,
 };
+use crate::model::collection::{HNSW_EF_CONSTRUCT_MAX, HNSW_M_MAX};
 use crate::model::datetime::Timestamp;
 use crate::model::filter::{FieldCondition, MinShould, Predicate};
 use crate::model::geo::{GeoError, GeoPoint, GeoPolygon, GeoRadius};
@@ -28,10 +29,6 @@ pub const FILTER_DEPTH_MAX: usize = 32;
 pub const PREFETCH_DEPTH_MAX: usize = 64;
 /// Levels of a payload, counting a `key` path it is set at: below the 128 at which stored JSON would not parse again.
 pub const PAYLOAD_DEPTH_MAX: usize = 100;
-/// Neighbors per level above 0. Twice this many 4-byte links are kept per vector.
-pub const HNSW_M_MAX: u64 = 512;
-/// Beam width while building.
-pub const HNSW_EF_CONSTRUCT_MAX: u64 = 65_536;
 /// Shards of one collection: each is a Raft group with an index of its own.
 pub const SHARD_NUMBER_MAX: u32 = 256;
 /// A vector's name, bytes.
@@ -254,6 +251,9 @@ pub fn name(found: &mut Findings, at: At<'_>, text: &str) -> Checked<CollectionN
 
 /// The name of a vector to be created.
 pub fn vector_name(found: &mut Findings, at: At<'_>, text: &str) -> Checked<()> {
+    if text == "." || text == ".." {
+        return found.invalid(at, format!("value {text:?} invalid, must not be a relative path"));
+    }
     if text.len() > VECTOR_NAME_BYTES_MAX {
         let message = format!("value {text:?} invalid, must be at most {VECTOR_NAME_BYTES_MAX} bytes long");
         return found.invalid(at, message);
@@ -517,6 +517,18 @@ pub fn collection_config_diff(found: &mut Findings, diff: &CollectionConfigDiff)
     checks.into_iter().collect()
 }
 
+/// A vector to be added to a collection: its name, which is at `at_name`, and its settings.
+pub fn new_vector(found: &mut Findings, at_name: At<'_>, at: At<'_>, name: &str, vector: &NewVector) -> Checked<()> {
+    let settings = match vector {
+        NewVector::Dense(params) => vector_params(found, at, params),
+        NewVector::Sparse(_) if name.is_empty() => {
+            found.refuse(ApiError::wrong_input("Sparse vector name cannot be empty"))
+        }
+        NewVector::Sparse(_) => Ok(()),
+    };
+    vector_name(found, at_name, name).and(settings)
+}
+
 /// Dense and sparse vectors share their names; a sparse one has one.
 fn sparse_name(found: &mut Findings, at: At<'_>, config: &CollectionConfig, name: &str) -> Checked<()> {
     if name.is_empty() {
@@ -531,9 +543,6 @@ fn sparse_name(found: &mut Findings, at: At<'_>, config: &CollectionConfig, name
 }
 
 fn vector_params(found: &mut Findings, at: At<'_>, params: &VectorParams) -> Checked<()> {
-    if params.keeps_length() {
-        return found.unimplemented("datatype uint8 with distance Cosine");
-    }
     let size = within(found, at.field("size"), params.dim, DIM_MIN, DIM_MAX).map(drop);
     let hnsw = hnsw_config(found, at.field("hnsw_config"), &params.hnsw.unwrap_or_default());
     size.and(hnsw)

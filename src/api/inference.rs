@@ -3,6 +3,9 @@
 //!
 //! It deliberately does not look at which vector the result is for: the service refuses it where it does not fit.
 
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -40,13 +43,22 @@ pub enum Purpose {
     Search,
 }
 
+/// Tokens of the texts of a request, by the model's name as it was given.
+pub type Tokens = BTreeMap<String, u64>;
+
 /// The model of the request's last text: texts of one request mostly have the same options.
 #[derive(Debug, Default)]
 pub struct Models {
     bm25: Option<(Map<String, Value>, Bm25)>,
+    tokens: Tokens,
 }
 
 impl Models {
+    /// What has been computed so far.
+    pub fn take_tokens(&mut self) -> Tokens {
+        std::mem::take(&mut self.tokens)
+    }
+
     fn bm25(&mut self, options: Map<String, Value>) -> Result<&Bm25, String> {
         let known = self.bm25.take().filter(|(of, _)| *of == options);
         let (_, model) = self.bm25.insert(match known {
@@ -72,18 +84,22 @@ pub fn vector(found: &mut Findings, inference: Inference, purpose: Purpose) -> C
         return found.refuse(ApiError::wrong_input(format_args!("Only text input is supported for {model}.")));
     };
     let computed = found.models().bm25(options).map(|bm25| match purpose {
-        Purpose::Store => bm25.document(&text),
-        Purpose::Search => bm25.query(&text),
+        Purpose::Store => bm25.weigh_document(&text),
+        Purpose::Search => bm25.weigh_query(&text),
     });
     match computed {
-        Ok(weights) => Ok(Vector::Sparse(weights)),
+        Ok((weights, tokens)) => {
+            *found.models().tokens.entry(model).or_default() += tokens as u64;
+            Ok(Vector::Sparse(weights))
+        }
         Err(error) => found.refuse(ApiError::wrong_input(format_args!("Invalid BM25 config: {error}"))),
     }
 }
 
 /// Members that are no options are passed over, as the protocol has it.
-#[derive(Deserialize)]
-struct OptionsBody {
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Bm25Options")]
+pub(in crate::api) struct OptionsBody {
     k: Option<f64>,
     b: Option<f64>,
     avg_len: Option<f64>,
@@ -97,7 +113,8 @@ struct OptionsBody {
     max_token_len: Option<usize>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Bm25Tokenizer")]
 #[serde(rename_all = "snake_case")]
 enum TokenizerName {
     Word,
@@ -108,14 +125,16 @@ enum TokenizerName {
 }
 
 /// A language, or languages and words.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Bm25Stopwords")]
 #[serde(untagged)]
 enum StopwordsBody {
     Language(String),
     Set { languages: Option<Vec<String>>, custom: Option<Vec<String>> },
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Bm25Stemmer")]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum StemmerBody {
     None,

@@ -114,6 +114,20 @@ pub fn recommend(
     }
 }
 
+/// As [`recommend`], in the words of the old endpoint (PROTOCOL section 17).
+pub fn old_recommend(
+    found: &mut Findings,
+    at: At<'_>,
+    positive: Vec<Target>,
+    negative: Vec<Target>,
+    strategy: RecommendStrategy,
+) -> Checked<Ranking> {
+    if strategy == RecommendStrategy::AverageVector && positive.is_empty() {
+        return found.refuse(ApiError::bad_request("At least one positive vector ID required with this strategy"));
+    }
+    recommend(found, at, positive, negative, strategy)
+}
+
 /// `at` is where the feedback query stands.
 pub fn relevance_feedback(found: &mut Findings, at: At<'_>, feedback: RelevanceFeedback) -> Checked<Ranking> {
     let at_strategy = at.field("strategy");
@@ -123,7 +137,6 @@ pub fn relevance_feedback(found: &mut Findings, at: At<'_>, feedback: RelevanceF
             true => found.invalid(at.field("feedback"), "feedback elements must be non-empty"),
             false => Ok(()),
         },
-        checks::at_least(found, at_naive.field("a"), feedback.a, 0.0).map(drop),
         checks::at_least(found, at_naive.field("b"), feedback.b, 0.0).map(drop),
     ];
     checks.into_iter().collect::<Checked<()>>()?;
@@ -312,9 +325,14 @@ mod tests {
             refusal(|found| recommend(found, at, vec![], vec![], RecommendStrategy::AverageVector)),
             "Wrong input: Positive vectors should not be empty with `average` strategy"
         );
-        assert!(
-            refusal(|found| recommend(found, at, vec![], vec![], RecommendStrategy::BestScore)).contains("At least")
+        assert_eq!(
+            refusal(|found| old_recommend(found, at, vec![], vec![], RecommendStrategy::AverageVector)),
+            "Bad request: At least one positive vector ID required with this strategy"
         );
+        for recommend in [recommend, old_recommend] {
+            let text = refusal(|found| recommend(found, at, vec![], vec![], RecommendStrategy::BestScore));
+            assert!(text.contains("At least one positive or negative"), "{text}");
+        }
         assert!(refusal(|found| rrf(found, at, Some(0), None)).contains("k: value 0 invalid, must be 1 or larger"));
         assert_eq!(accepted(|found| rrf(found, at, None, None)), Fusion::Rrf { k: 2, weights: None });
         assert!(refusal(|found| mmr(found, at, Some(1.5), None)).contains("diversity: value 1.5 invalid"));
@@ -328,6 +346,8 @@ mod tests {
         };
         assert!(refusal(|found| relevance_feedback(found, at, feedback(1.0, vec![]))).contains("must be non-empty"));
         let one = vec![(Target::Point(crate::model::PointId::Num(2)), 0.5)];
+        let away = RelevanceFeedback { a: -1.0, ..feedback(1.0, one.clone()) };
+        assert_eq!(accepted(|found| relevance_feedback(found, at, away.clone())), Ranking::RelevanceFeedback(away));
         let text = refusal(|found| relevance_feedback(found, at, feedback(-1.0, one.clone())));
         assert!(text.contains("strategy.naive.b: value -1.0 invalid, must be 0.0 or larger"), "{text}");
     }

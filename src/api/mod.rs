@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod checks;
+pub mod convert;
 pub mod grpc;
 pub mod inference;
 pub mod levels;

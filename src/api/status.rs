@@ -2,6 +2,7 @@
 
 use super::auth::Denied;
 use super::strict;
+use crate::model::collection::VectorClash;
 use crate::service;
 
 /// The title both transports report; clients compare it.
@@ -154,6 +155,7 @@ impl From<service::Error> for ApiError {
         use service::Error as E;
         match error {
             E::CollectionNotFound { name } => ApiError::not_found(format_args!("Collection `{name}` doesn't exist!")),
+            E::LookupNotFound { name } => ApiError::not_found(format_args!("Collection {name} not found")),
             E::CollectionExists { name } => {
                 ApiError::new(Kind::AlreadyExists, format!("Wrong input: Collection `{name}` already exists!"))
             }
@@ -168,6 +170,17 @@ impl From<service::Error> for ApiError {
             E::VectorNameUnknown { name } => {
                 ApiError::wrong_input(format_args!("Not existing vector name error: {name}"))
             }
+            E::VectorExists { name, clash } => ApiError::wrong_input(match clash {
+                VectorClash::OtherDense => format!("Vector `{name}` already exists with a different configuration"),
+                VectorClash::OtherSparse => {
+                    format!("Sparse vector `{name}` already exists with a different configuration")
+                }
+                VectorClash::IsSparse => format!("Vector `{name}` already exists as a sparse vector"),
+                VectorClash::IsDense => format!("Vector `{name}` already exists as a dense vector"),
+            }),
+            E::VectorIsOnlyOne => ApiError::wrong_input(
+                "Cannot delete the unnamed vector when it is the only dense vector in the collection",
+            ),
             E::WrongDim { want, got } => {
                 ApiError::wrong_input(format_args!("Vector dimension error: expected dim: {want}, got {got}"))
             }
@@ -203,6 +216,19 @@ impl From<service::Error> for ApiError {
                 Kind::DataLoss,
                 format!("Bad request: Snapshot checksum mismatch: expected {wanted}, got {found}"),
             ),
+            E::SnapshotMismatch { why } => ApiError::bad_request(format_args!("The snapshot does not fit: {why}")),
+            E::SnapshotUrl { why } => ApiError::bad_request(format_args!("Invalid snapshot location: {why}")),
+            E::UrlRefused { why } => ApiError::new(
+                Kind::Forbidden,
+                format!(
+                    "Forbidden: {why} (service.enable_snapshot_url_recovery, \
+                     storage.snapshots_config.url_recovery.allowed_hosts)"
+                ),
+            ),
+            E::SnapshotDownload { url, why } => {
+                ApiError::bad_request(format_args!("Failed to download snapshot from {url}: {why}"))
+            }
+            E::ShardNotFound { number } => ApiError::not_found(format_args!("Shard {number} not found")),
             E::SnapshotLocation { location } => ApiError::bad_request(format_args!(
                 "Snapshot file {location} is not in the snapshots folder, or does not exist"
             )),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::collection::{
-    AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName, ShardKey, ShardingMethod,
+    AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName, NewVector, ShardKey, ShardingMethod,
+    VectorClash,
 };
 use crate::model::datetime::Timestamp;
 use crate::model::field_index::FieldIndexSchema;
@@ -25,6 +26,8 @@ pub struct Collection {
     pub shard_keys: BTreeMap<ShardKey, Vec<ShardId>>,
     /// No shard of an earlier collection is at or above it; shards are numbered from here.
     pub first_shard: ShardId,
+    /// Of shards that took the place of others: the numbers of those.
+    pub taken_numbers: BTreeMap<ShardId, u64>,
     /// Log index of its creation: tells it from an earlier collection of the same name.
     pub created_index: u64,
     /// By the clock of the node that was asked.
@@ -51,12 +54,24 @@ impl Collection {
 
     /// The number of a shard of this collection, from 0, as the protocol shows it: never given out twice.
     pub fn shard_number(&self, shard: ShardId) -> u64 {
-        shard.0.saturating_sub(self.first_shard.0)
+        let taken = self.taken_numbers.get(&shard).copied();
+        taken.unwrap_or_else(|| shard.0.saturating_sub(self.first_shard.0))
     }
 
     /// The shard of this number.
     pub fn shard_numbered(&self, number: u64) -> Option<ShardId> {
         self.shards.iter().copied().find(|shard| self.shard_number(*shard) == number)
+    }
+
+    /// As this one, with `new` in the place and under the number of `old`.
+    fn with_replaced(&self, old: ShardId, new: ShardId) -> Collection {
+        let mut collection = self.clone();
+        let number = collection.shard_number(old);
+        let lists = collection.shard_keys.values_mut().flatten().chain(&mut collection.shards);
+        lists.filter(|shard| **shard == old).for_each(|shard| *shard = new);
+        collection.taken_numbers.remove(&old);
+        collection.taken_numbers.insert(new, number);
+        collection
     }
 
     /// What `shard` holds. `None`: it is not one of this collection.
@@ -126,6 +141,25 @@ pub enum MetaCommand {
         collection: String,
         key: ShardKey,
     },
+    /// `collection` may be an alias.
+    CreateVector {
+        collection: String,
+        name: VectorName,
+        vector: NewVector,
+    },
+    /// A name without a vector is no error. `collection` may be an alias.
+    DropVector {
+        collection: String,
+        name: VectorName,
+    },
+    /// Gives shard `shard` of collection `to` the content that the shard of the same place has in collection `from`,
+    /// which is gone with it. `created_index` says which collection of that name is meant.
+    ReplaceShard {
+        from: String,
+        to: String,
+        created_index: u64,
+        shard: ShardId,
+    },
 }
 
 /// What a command did.
@@ -172,6 +206,17 @@ pub enum Refusal {
     NoShardKeys {
         key: ShardKey,
         is_delete: bool,
+    },
+    /// There is another vector of the name.
+    VectorExists {
+        name: VectorName,
+        clash: VectorClash,
+    },
+    /// The unnamed vector of a collection that was declared with one bare vector.
+    VectorIsOnlyOne,
+    /// It is not what it was when the work on it began.
+    CollectionChanged {
+        name: String,
     },
 }
 
@@ -242,6 +287,11 @@ impl MetaState {
                 self.create_shard_key(&collection, key, shard_count)
             }
             MetaCommand::DeleteShardKey { collection, key } => self.delete_shard_key(&collection, key),
+            MetaCommand::CreateVector { collection, name, vector } => self.create_vector(&collection, name, vector),
+            MetaCommand::DropVector { collection, name } => self.drop_vector(&collection, &name),
+            MetaCommand::ReplaceShard { from, to, created_index, shard } => {
+                self.replace_shard(&from, to, created_index, shard)
+            }
         }
     }
 
@@ -258,6 +308,7 @@ impl MetaState {
             shards: Vec::new(),
             shard_keys: BTreeMap::new(),
             first_shard: ShardId(self.next_shard_id),
+            taken_numbers: BTreeMap::new(),
             created_index: index,
             created_at,
         };
@@ -295,6 +346,7 @@ impl MetaState {
             return Err(Refusal::ShardKeyNotFound { key });
         };
         collection.shards.retain(|shard| !shards.contains(shard));
+        collection.taken_numbers.retain(|shard, _| !shards.contains(shard));
         self.collections.insert(collection.name.clone(), Arc::new(collection));
         Ok(MetaChange::ShardKeyDeleted)
     }
@@ -314,19 +366,43 @@ impl MetaState {
         let Some(collection) = self.collections.get_mut(&resolved) else {
             return Err(Refusal::CollectionNotFound { name: name.to_owned() });
         };
-        if let Some(name) = diff.vectors.keys().find(|name| !collection.config.vectors.by_name.contains_key(*name)) {
+        let config = &collection.config;
+        let unknown_dense = diff.vectors.keys().find(|name| !config.vectors.by_name.contains_key(*name));
+        let unknown_sparse = diff.sparse_vectors.keys().find(|name| config.sparse_vector(name).is_none());
+        if let Some(name) = unknown_dense.or(unknown_sparse) {
             return Err(Refusal::VectorNameUnknown { name: name.clone() });
         }
         Arc::make_mut(collection).config.apply(diff);
         Ok(MetaChange::Updated)
     }
 
-    fn change_fields(&mut self, name: &str, change: impl FnOnce(&mut BTreeMap<Path, FieldIndexSchema>)) -> MetaOutcome {
+    fn create_vector(&mut self, collection: &str, name: VectorName, vector: NewVector) -> MetaOutcome {
+        let config = self.config_mut(collection)?;
+        match config.add_vector(&name, vector) {
+            Ok(()) => Ok(MetaChange::Updated),
+            Err(clash) => Err(Refusal::VectorExists { name, clash }),
+        }
+    }
+
+    fn drop_vector(&mut self, collection: &str, name: &str) -> MetaOutcome {
+        let config = self.config_mut(collection)?;
+        if config.vectors.is_single && config.vectors.by_name.contains_key(name) {
+            return Err(Refusal::VectorIsOnlyOne);
+        }
+        config.drop_vector(name);
+        Ok(MetaChange::Updated)
+    }
+
+    fn config_mut(&mut self, name: &str) -> Result<&mut CollectionConfig, Refusal> {
         let resolved = self.resolve(name).to_owned();
-        let Some(collection) = self.collections.get_mut(&resolved) else {
-            return Err(Refusal::CollectionNotFound { name: name.to_owned() });
-        };
-        change(&mut Arc::make_mut(collection).config.field_indexes);
+        match self.collections.get_mut(&resolved) {
+            Some(collection) => Ok(&mut Arc::make_mut(collection).config),
+            None => Err(Refusal::CollectionNotFound { name: name.to_owned() }),
+        }
+    }
+
+    fn change_fields(&mut self, name: &str, change: impl FnOnce(&mut BTreeMap<Path, FieldIndexSchema>)) -> MetaOutcome {
+        change(&mut self.config_mut(name)?.field_indexes);
         Ok(MetaChange::Updated)
     }
 
@@ -351,6 +427,24 @@ impl MetaState {
         };
         Arc::make_mut(&mut collection).name.clone_from(&to);
         self.collections.insert(to, collection);
+        Ok(MetaChange::Replaced)
+    }
+
+    fn replace_shard(&mut self, from: &str, to: String, created_index: u64, shard: ShardId) -> MetaOutcome {
+        let Some(source) = self.collections.get(from) else {
+            return Err(Refusal::CollectionNotFound { name: from.to_owned() });
+        };
+        let replaced = self.collections.get(&to).filter(|_| from != to).and_then(|target| {
+            let place = target.place(shard)?;
+            let new = source.shards.iter().copied().find(|new| source.place(*new).as_ref() == Some(&place))?;
+            let is_meant = target.created_index == created_index
+                && target.config.has_same_vectors(&source.config)
+                && target.config.dropped_vectors == source.config.dropped_vectors;
+            is_meant.then(|| target.with_replaced(shard, new))
+        });
+        let Some(target) = replaced else { return Err(Refusal::CollectionChanged { name: to }) };
+        self.delete(from, None);
+        self.collections.insert(to, Arc::new(target));
         Ok(MetaChange::Replaced)
     }
 
@@ -396,6 +490,12 @@ impl MetaState {
             }
             if let Some(shard) = collection.shards.iter().find(|shard| collection.place(**shard).is_none()) {
                 return Err(format!("shard {shard} of {name} holds nothing"));
+            }
+            let numbers: std::collections::BTreeSet<u64> =
+                collection.shards.iter().map(|shard| collection.shard_number(*shard)).collect();
+            let is_stray = |shard: &ShardId| !collection.shards.contains(shard);
+            if numbers.len() != collection.shards.len() || collection.taken_numbers.keys().any(is_stray) {
+                return Err(format!("shards of {name} have no numbers of their own: {collection:?}"));
             }
             for shard in &collection.shards {
                 if !seen.insert(*shard) || shard.0 >= self.next_shard_id || *shard == super::META_GROUP {
@@ -645,6 +745,56 @@ mod tests {
         assert_eq!(state.collection("a").unwrap().shard_keys.len(), 2);
     }
 
+    #[test]
+    fn s19_a_replaced_shard_keeps_its_place_and_number() {
+        let replace = |created_index, shard| MetaCommand::ReplaceShard {
+            from: "b".into(),
+            to: "a".into(),
+            created_index,
+            shard: ShardId(shard),
+        };
+        let (mut state, _) = run(vec![create("a", 2), create("b", 2)]);
+        let created_index = state.collection("a").unwrap().created_index;
+        let changed = Err(Refusal::CollectionChanged { name: "a".into() });
+        assert_eq!(state.apply(8, replace(created_index + 1, 2)), changed, "another collection of the name");
+        assert_eq!(state.apply(8, replace(created_index, 3)), changed, "a shard of another collection");
+        assert_eq!(state.apply(9, replace(created_index, 2)), Ok(MetaChange::Replaced));
+        state.validate().unwrap();
+        let collection = state.collection("a").unwrap();
+        assert_eq!(collection.shards, [ShardId(1), ShardId(4)]);
+        assert_eq!(collection.shards.iter().map(|id| collection.shard_number(*id)).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(collection.place(ShardId(4)), Some(ShardPlace { key: None, range: 1, range_count: 2 }));
+        assert!(state.collection("b").is_none(), "its other shards are gone");
+        // Once more, and with keys.
+        state.apply(10, create("b", 2)).unwrap();
+        assert_eq!(state.apply(11, replace(created_index, 4)), Ok(MetaChange::Replaced));
+        assert_eq!(state.collection("a").unwrap().shard_numbered(1), Some(ShardId(6)));
+        state.validate().unwrap();
+        let (mut state, _) =
+            run(vec![custom("a", 1), create_key("a", key("k"), None), create_key("a", key("l"), None)]);
+        let created_index = state.collection("a").unwrap().created_index;
+        state.apply(10, custom("b", 1)).unwrap();
+        state.apply(11, create_key("b", key("l"), None)).unwrap();
+        assert_eq!(state.apply(12, replace(created_index, 1)), changed, "another key");
+        assert_eq!(state.apply(12, replace(created_index, 2)), Ok(MetaChange::Replaced));
+        let collection = state.collection("a").unwrap();
+        assert_eq!(
+            (collection.shard_numbered(1), &collection.shard_keys[&key("l")]),
+            (Some(ShardId(3)), &vec![ShardId(3)])
+        );
+        state.validate().unwrap();
+        // Vectors of another kind.
+        let (mut state, _) = run(vec![create("a", 1), create("b", 1)]);
+        let created_index = state.collection("a").unwrap().created_index;
+        let wide = MetaCommand::DeleteCollection { name: "b".into(), created_index: None };
+        state.apply(10, wide).unwrap();
+        let mut config = config(1);
+        config.vectors.by_name.values_mut().for_each(|params| params.dim += 1);
+        let name = CollectionName::new("b").unwrap();
+        state.apply(11, MetaCommand::CreateCollection { name, config, created_at: Timestamp(5) }).unwrap();
+        assert_eq!(state.apply(12, replace(created_index, 1)), changed);
+    }
+
     fn any_command() -> impl Strategy<Value = MetaCommand> {
         let name = prop::sample::select(vec!["a", "b", "c"]);
         let action = (0..3, name.clone(), name.clone()).prop_map(|(kind, one, other)| match kind {
@@ -657,6 +807,9 @@ mod tests {
             (name.clone(), 1..4_u32).prop_map(|(name, shards)| custom(name, shards)),
             (name.clone(), name.clone(), 1..4_u32).prop_map(|(name, text, n)| create_key(name, key(text), Some(n))),
             (name.clone(), name.clone()).prop_map(|(name, text)| delete_key(name, key(text))),
+            (name.clone(), name.clone(), 1..9_u64, 0..40_u64).prop_map(|(from, to, shard, created_index)| {
+                MetaCommand::ReplaceShard { from: from.into(), to: to.into(), created_index, shard: ShardId(shard) }
+            }),
             name.prop_map(delete),
             prop::collection::vec(action, 1..4).prop_map(|actions| MetaCommand::UpdateAliases { actions }),
         ]

@@ -90,6 +90,11 @@ impl<T: Cell> Arena<T> {
         }
     }
 
+    /// Bytes allocated. What was not written to takes no memory yet: at most about half.
+    pub(super) fn allocated_bytes(&self) -> usize {
+        self.owned.lock().iter().map(|(_, layout)| layout.size()).sum()
+    }
+
     #[cold]
     fn allocate(&self, segment: usize) {
         let mut owned = self.owned.lock();

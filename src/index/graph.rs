@@ -81,6 +81,11 @@ impl Graph {
         }
     }
 
+    /// Bytes allocated for links.
+    pub(super) fn allocated_bytes(&self) -> usize {
+        self.level_0.allocated_bytes() + self.upper_at.allocated_bytes() + self.upper.allocated_bytes()
+    }
+
     /// The highest level of `slot`: geometric with factor 1/m as in the paper, drawn from a hash of the slot.
     pub(super) fn level(&self, slot: Slot) -> usize {
         let mut hash = (u64::from(slot.0) ^ LEVEL_SEED).wrapping_mul(0x9E37_79B9_7F4A_7C15);

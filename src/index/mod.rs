@@ -22,6 +22,7 @@ mod file;
 mod graph;
 mod insert;
 mod nearest;
+mod originals;
 pub mod payload;
 mod postings;
 mod repair;
@@ -40,6 +41,7 @@ mod walk;
 pub use bitmap::Bitmap;
 pub use checkpoint::Restoring;
 pub use file::{CheckpointError, FileKind};
+pub use originals::Originals;
 pub use rows::{DenseRows, MultiQuery, MultiRows, Rows};
 pub use scratch::Scratch;
 pub use search::{Cost, Found, SearchParams};
@@ -48,7 +50,7 @@ pub use sparse::{SparseCounts, SparseIndex, SparseParams};
 pub use sparse_checkpoint::RestoringSparse;
 pub use stop::{Stop, Stopped};
 pub use validate::BrokenIndex;
-pub use vector_index::{DenseIndex, IndexParams, MultiIndex, VectorIndex};
+pub use vector_index::{DenseIndex, IndexMemory, IndexParams, MultiIndex, VectorIndex};
 
 #[cfg(test)]
 mod multi_tests;

@@ -148,6 +148,16 @@ impl Postings {
         Some(postings)
     }
 
+    /// Bytes allocated.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let Postings { indices, starts, bounds, places, values } = self;
+        size_of_val(indices.as_slice())
+            + size_of_val(starts.as_slice())
+            + size_of_val(bounds.as_slice())
+            + size_of_val(places.as_slice())
+            + size_of_val(values.as_slice())
+    }
+
     /// The slots that have `index`; none if there are none.
     pub(super) fn list(&self, index: u32) -> Option<List<'_>> {
         let at = self.indices.binary_search(&index).ok()?;

@@ -66,6 +66,9 @@ pub trait Rows: Debug + Send + Sync + Sized {
 
     /// Asks for the vector of `slot` ahead of its use.
     fn prefetch(&self, slot: Slot);
+
+    /// Bytes allocated.
+    fn memory_bytes(&self) -> usize;
 }
 
 /// Dense vectors: rows of an arena, padded with zeros to whole cache lines. A query is such a row.
@@ -171,6 +174,10 @@ impl Rows for DenseRows {
         const LINES_MAX: usize = 16;
         self.vectors.prefetch(slot.0, (self.vectors.width() / 16).min(LINES_MAX));
     }
+
+    fn memory_bytes(&self) -> usize {
+        self.vectors.allocated_bytes()
+    }
 }
 
 /// Multivectors: values of a shelf, compared by max_sim.
@@ -263,5 +270,9 @@ impl Rows for MultiRows {
     #[inline]
     fn prefetch(&self, slot: Slot) {
         self.vectors.prefetch(slot);
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.vectors.memory_bytes(|vector| size_of_val(vector.values()))
     }
 }

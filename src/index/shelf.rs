@@ -90,6 +90,15 @@ impl<T: Send + Sync> Shelf<T> {
         unsafe { value.as_ref() }
     }
 
+    /// Bytes allocated for the values and to find them, by what one value takes beside itself. Looks at every value.
+    pub(super) fn memory_bytes(&self, bytes_of: impl Fn(&T) -> usize) -> usize {
+        let pin = self.slots.pin();
+        let live = self.live.snapshot(self.bound.load(Ordering::SeqCst) as usize);
+        let values = live.iter().filter_map(|slot| self.get(&pin, slot));
+        let value_bytes: usize = values.map(|value| size_of::<T>() + bytes_of(value)).sum();
+        self.values.allocated_bytes() + self.lives.allocated_bytes() + value_bytes
+    }
+
     /// Asks for the value of `slot`, but not for what it points to, ahead of its use.
     #[inline]
     pub(super) fn prefetch(&self, slot: Slot) {

@@ -29,6 +29,7 @@ use super::search::{Cost, Found};
 use super::shelf::Shelf;
 use super::slots::{Pin, Slots};
 use super::stop::{Stop, Stopped};
+use super::vector_index::IndexMemory;
 use crate::distance::sparse_dot;
 use crate::model::{Slot, SparseVector};
 
@@ -123,6 +124,15 @@ impl SparseIndex {
             spread: RwLock::default(),
             agenda: Mutex::default(),
         }
+    }
+
+    /// What it takes of memory. Looks at every vector.
+    pub fn memory(&self) -> IndexMemory {
+        let of_vector = |vector: &SparseVector| size_of_val(vector.indices()) + size_of_val(vector.values());
+        let vector_bytes = self.vectors.memory_bytes(of_vector) as u64;
+        let lists: usize = self.windows.read().iter().map(|window| window.memory_bytes()).sum();
+        let counts = self.spread.read().capacity() * size_of::<(u32, u32)>();
+        IndexMemory { vector_bytes, link_bytes: (lists + counts) as u64 }
     }
 
     /// Stores the vector of a slot just allocated. It is found by every search that begins after the return.

@@ -39,6 +39,15 @@ pub struct IndexParams {
     pub ef_construction: usize,
 }
 
+/// Bytes of memory an index has allocated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexMemory {
+    /// For the vectors themselves.
+    pub vector_bytes: u64,
+    /// For what finds them: links or posting lists.
+    pub link_bytes: u64,
+}
+
 /// The index of one dense vector of one shard.
 pub type DenseIndex = VectorIndex<DenseRows>;
 
@@ -124,6 +133,14 @@ impl<R: Rows> VectorIndex<R> {
     /// What the index was made for.
     pub fn params(&self) -> &IndexParams {
         &self.params
+    }
+
+    /// What it takes of memory.
+    pub fn memory(&self) -> IndexMemory {
+        IndexMemory {
+            vector_bytes: self.rows.memory_bytes() as u64,
+            link_bytes: self.graph.as_ref().map_or(0, Graph::allocated_bytes) as u64,
+        }
     }
 
     /// Stores the vector of a slot just allocated. It is found by every search that begins after the return.

@@ -1,6 +1,6 @@
 //! A collection's configuration, as the `meta` group keeps it and as `info` echoes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use half::f16;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::field_index::FieldIndexSchema;
 use super::payload::{Path, Payload};
-use super::vector::{Metric, VectorName};
+use super::vector::{Incarnation, Metric, VectorName, stored_name};
 
 /// A collection's checked name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,6 +71,10 @@ impl fmt::Display for CollectionName {
 pub const DIM_MIN: u64 = 1;
 /// See [`DIM_MIN`].
 pub const DIM_MAX: u64 = 65_536;
+/// Neighbors per level above 0. Twice this many 4-byte links are kept per vector.
+pub const HNSW_M_MAX: u64 = 512;
+/// Beam width while building.
+pub const HNSW_EF_CONSTRUCT_MAX: u64 = 65_536;
 
 /// Graph settings that were given; absent ones fall back to the collection's, then to the defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +93,8 @@ pub struct HnswConfigDiff {
     pub payload_m: Option<u64>,
     /// Echoed.
     pub inline_storage: Option<bool>,
+    /// Echoed, as `on_disk` is.
+    pub memory: Option<Memory>,
 }
 
 /// Optimizer settings that were given. Only `indexing_threshold` has a meaning here; the rest is echoed.
@@ -256,6 +262,34 @@ pub struct SparseVectorParams {
     pub index: Option<SparseIndexParams>,
 }
 
+impl SparseVectorParams {
+    /// The precision its index keeps weights in, if one was given.
+    pub fn datatype(&self) -> Option<Datatype> {
+        self.index.and_then(|index| index.datatype)
+    }
+}
+
+/// A vector to be added to a collection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum NewVector {
+    /// One vector, or rows, per point.
+    Dense(VectorParams),
+    Sparse(SparseVectorParams),
+}
+
+/// Why a vector cannot be added: there is another one of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VectorClash {
+    /// A dense one with another space.
+    OtherDense,
+    /// A sparse one with another space.
+    OtherSparse,
+    /// A dense vector is, where a sparse one is to be.
+    IsDense,
+    /// A sparse vector is, where a dense one is to be.
+    IsSparse,
+}
+
 /// What query weights of a sparse vector are multiplied with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Modifier {
@@ -271,6 +305,18 @@ pub struct SparseIndexParams {
     pub on_disk: Option<bool>,
     pub datatype: Option<Datatype>,
     pub memory: Option<Memory>,
+}
+
+impl SparseIndexParams {
+    /// `self` with the fields `newer` gives replaced.
+    pub fn merged(self, newer: SparseIndexParams) -> SparseIndexParams {
+        SparseIndexParams {
+            full_scan_threshold: newer.full_scan_threshold.or(self.full_scan_threshold),
+            on_disk: newer.on_disk.or(self.on_disk),
+            datatype: newer.datatype.or(self.datatype),
+            memory: newer.memory.or(self.memory),
+        }
+    }
 }
 
 /// How a collection's points are spread over its shards.
@@ -356,7 +402,13 @@ pub struct CollectionConfig {
     /// At least 1. Echoed: every write is acknowledged by a majority of its shard's voters, whatever this says.
     pub write_consistency_factor: u32,
     pub read_fan_out_factor: Option<u32>,
+    /// Echoed.
+    pub read_fan_out_delay_ms: Option<u64>,
     pub on_disk_payload: bool,
+    /// Echoed; never pinned.
+    pub payload_memory: Option<Memory>,
+    /// Echoed.
+    pub id_tracker_memory: Option<Memory>,
     pub hnsw: HnswConfigDiff,
     pub optimizers: OptimizersConfigDiff,
     pub wal: WalConfigDiff,
@@ -368,19 +420,26 @@ pub struct CollectionConfig {
     pub strict_mode: Option<StrictModeConfig>,
     pub sharding_method: Option<ShardingMethod>,
     pub field_indexes: BTreeMap<Path, FieldIndexSchema>,
+    /// How many vectors of each name have been dropped; names of which none was are absent.
+    pub dropped_vectors: BTreeMap<VectorName, Incarnation>,
 }
 
 /// A change of a collection's settings; `None` leaves a setting as it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CollectionConfigDiff {
-    /// Changes per vector, by name.
+    /// Changes per dense vector, by name.
     pub vectors: BTreeMap<VectorName, VectorParamsDiff>,
+    /// Changes per sparse vector, by name: what is given replaces what was, in `index` setting by setting.
+    pub sparse_vectors: BTreeMap<VectorName, SparseVectorParams>,
     pub hnsw: HnswConfigDiff,
     pub optimizers: OptimizersConfigDiff,
     pub replication_factor: Option<u32>,
     pub write_consistency_factor: Option<u32>,
     pub read_fan_out_factor: Option<u32>,
+    pub read_fan_out_delay_ms: Option<u64>,
     pub on_disk_payload: Option<bool>,
+    pub payload_memory: Option<Memory>,
+    pub id_tracker_memory: Option<Memory>,
     /// Merged key by key; null removes a key.
     pub metadata: Option<Payload>,
     /// Merged setting by setting; none can be unset.
@@ -432,6 +491,7 @@ impl HnswConfigDiff {
             on_disk: newer.on_disk.or(self.on_disk),
             payload_m: newer.payload_m.or(self.payload_m),
             inline_storage: newer.inline_storage.or(self.inline_storage),
+            memory: newer.memory.or(self.memory),
         }
     }
 }
@@ -520,6 +580,15 @@ impl VectorParams {
 }
 
 impl CollectionConfig {
+    /// Whether points of one collection are points of the other: the same vectors, each of the same kind.
+    pub fn has_same_vectors(&self, other: &CollectionConfig) -> bool {
+        let kind = |of: &VectorParams| (of.dim, of.metric, of.datatype.unwrap_or(Datatype::Float32), of.is_multi);
+        let dense = self.vectors.by_name.iter().map(|(name, of)| (name, kind(of)));
+        let sparse = self.sparse_vectors.iter().flat_map(BTreeMap::keys);
+        dense.eq(other.vectors.by_name.iter().map(|(name, of)| (name, kind(of))))
+            && sparse.eq(other.sparse_vectors.iter().flat_map(BTreeMap::keys))
+    }
+
     /// Nothing but the vectors is given.
     pub fn new(vectors: VectorsConfig) -> CollectionConfig {
         CollectionConfig {
@@ -528,7 +597,10 @@ impl CollectionConfig {
             replication_factor: 1,
             write_consistency_factor: 1,
             read_fan_out_factor: None,
+            read_fan_out_delay_ms: None,
             on_disk_payload: true,
+            payload_memory: None,
+            id_tracker_memory: None,
             hnsw: HnswConfigDiff::default(),
             optimizers: OptimizersConfigDiff::default(),
             wal: WalConfigDiff::default(),
@@ -538,6 +610,7 @@ impl CollectionConfig {
             strict_mode: None,
             sharding_method: None,
             field_indexes: BTreeMap::new(),
+            dropped_vectors: BTreeMap::new(),
         }
     }
 
@@ -549,6 +622,62 @@ impl CollectionConfig {
     /// Whether there is a vector of this name, of whatever kind.
     pub fn has_vector(&self, name: &str) -> bool {
         self.vectors.by_name.contains_key(name) || self.sparse_vector(name).is_some()
+    }
+
+    /// What the vector of this name, which is there, goes by in the shards' logs and in `kvdb`.
+    pub fn stored_name(&self, name: &str) -> VectorName {
+        stored_name(name, self.dropped_vectors.get(name).copied().unwrap_or(0))
+    }
+
+    /// [`CollectionConfig::stored_name`] of every vector, of whatever kind.
+    pub fn stored_names(&self) -> BTreeSet<VectorName> {
+        let sparse = self.sparse_vectors.iter().flat_map(|sparse| sparse.keys());
+        self.vectors.by_name.keys().chain(sparse).map(|name| self.stored_name(name)).collect()
+    }
+
+    /// Adds a vector that no point has yet. One that is there already and has the same space is left as it is, with
+    /// whatever settings it has by now.
+    pub fn add_vector(&mut self, name: &str, new: NewVector) -> Result<(), VectorClash> {
+        match new {
+            NewVector::Dense(params) => {
+                if let Some(old) = self.vectors.by_name.get(name) {
+                    let is_same = (old.dim, old.metric, old.is_multi, old.datatype)
+                        == (params.dim, params.metric, params.is_multi, params.datatype);
+                    return if is_same { Ok(()) } else { Err(VectorClash::OtherDense) };
+                }
+                if self.sparse_vector(name).is_some() {
+                    return Err(VectorClash::IsSparse);
+                }
+                // One bare object has room for one vector.
+                self.vectors.is_single = false;
+                self.vectors.by_name.insert(name.to_owned(), params);
+            }
+            NewVector::Sparse(params) => {
+                if let Some(old) = self.sparse_vector(name) {
+                    let is_same = (old.modifier, old.datatype()) == (params.modifier, params.datatype());
+                    return if is_same { Ok(()) } else { Err(VectorClash::OtherSparse) };
+                }
+                if self.vectors.by_name.contains_key(name) {
+                    return Err(VectorClash::IsDense);
+                }
+                self.sparse_vectors.get_or_insert_default().insert(name.to_owned(), params);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a vector; false: there was none of this name.
+    pub fn drop_vector(&mut self, name: &str) -> bool {
+        let was_dense = self.vectors.by_name.remove(name).is_some();
+        let was_sparse = self.sparse_vectors.as_mut().is_some_and(|sparse| sparse.remove(name).is_some());
+        if self.sparse_vectors.as_ref().is_some_and(BTreeMap::is_empty) {
+            self.sparse_vectors = None;
+        }
+        let existed = was_dense || was_sparse;
+        if existed {
+            *self.dropped_vectors.entry(name.to_owned()).or_default() += 1;
+        }
+        existed
     }
 
     /// The graph settings in force for `params`: its own, then the collection's, then the defaults.
@@ -565,7 +694,7 @@ impl CollectionConfig {
         self.strict_mode.as_ref().filter(|strict| strict.enabled == Some(true))
     }
 
-    /// Applies `diff`. The names in `diff.vectors` must exist (the caller has checked); others are ignored.
+    /// Applies `diff`. The vectors it names must exist (the caller has checked); others are ignored.
     pub fn apply(&mut self, diff: &CollectionConfigDiff) {
         for (name, change) in &diff.vectors {
             if let Some(params) = self.vectors.by_name.get_mut(name) {
@@ -579,6 +708,15 @@ impl CollectionConfig {
                 }
             }
         }
+        for (name, newer) in &diff.sparse_vectors {
+            if let Some(params) = self.sparse_vectors.as_mut().and_then(|sparse| sparse.get_mut(name)) {
+                params.modifier = newer.modifier.or(params.modifier);
+                params.index = match (params.index, newer.index) {
+                    (Some(older), Some(newer)) => Some(older.merged(newer)),
+                    (older, newer) => newer.or(older),
+                };
+            }
+        }
         self.hnsw = self.hnsw.merged(diff.hnsw);
         self.optimizers = self.optimizers.merged(diff.optimizers);
         if let Some(change) = &diff.quantization {
@@ -587,7 +725,10 @@ impl CollectionConfig {
         self.replication_factor = diff.replication_factor.unwrap_or(self.replication_factor);
         self.write_consistency_factor = diff.write_consistency_factor.unwrap_or(self.write_consistency_factor);
         self.read_fan_out_factor = diff.read_fan_out_factor.or(self.read_fan_out_factor);
+        self.read_fan_out_delay_ms = diff.read_fan_out_delay_ms.or(self.read_fan_out_delay_ms);
         self.on_disk_payload = diff.on_disk_payload.unwrap_or(self.on_disk_payload);
+        self.payload_memory = diff.payload_memory.or(self.payload_memory);
+        self.id_tracker_memory = diff.id_tracker_memory.or(self.id_tracker_memory);
         if let Some(changes) = &diff.metadata {
             let mut metadata = self.metadata.take().unwrap_or_default();
             metadata.merge(changes);

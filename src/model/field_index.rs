@@ -19,6 +19,22 @@ pub enum FieldIndexKind {
     Uuid,
 }
 
+impl FieldIndexKind {
+    /// The type's name in the protocol.
+    pub fn name(&self) -> &'static str {
+        match self {
+            FieldIndexKind::Keyword(_) => "keyword",
+            FieldIndexKind::Integer(_) => "integer",
+            FieldIndexKind::Float => "float",
+            FieldIndexKind::Geo => "geo",
+            FieldIndexKind::Text(_) => "text",
+            FieldIndexKind::Bool => "bool",
+            FieldIndexKind::Datetime => "datetime",
+            FieldIndexKind::Uuid => "uuid",
+        }
+    }
+}
+
 /// A field index as it was asked for. `is_object` is false when it was given as a bare type name: then no parameters
 /// are echoed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

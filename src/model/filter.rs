@@ -3,9 +3,11 @@
 //! These types are already checked: paths parse, ranges hold finite or absent bounds, polygons are closed, a field
 //! condition has a predicate. Evaluation lives in `shard::filter`.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::datetime::Timestamp;
 use super::geo::{GeoBox, GeoPolygon, GeoRadius};
@@ -53,6 +55,7 @@ pub enum Condition {
         /// Leads to an array of objects; a final `[]` makes no difference.
         key: Path,
         /// What an element must pass.
+        #[serde(deserialize_with = "inner_filter")]
         filter: Box<Filter>,
     },
     /// `stable_hash(id) % total == index`.
@@ -63,7 +66,26 @@ pub enum Condition {
         index: u64,
     },
     /// A filter inside a filter.
-    Filter(Box<Filter>),
+    Filter(#[serde(deserialize_with = "inner_filter")] Box<Filter>),
+}
+
+/// Filters inside each other that are read from bytes. The wire lets in fewer; bytes may come from a file that somebody
+/// made, and reading recurses once per level.
+const DEPTH_READ_MAX: u32 = 64;
+
+/// A filter inside another one, if it is not too deep inside.
+fn inner_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<Filter>, D::Error> {
+    thread_local! {
+        static DEPTH: Cell<u32> = const { Cell::new(0) };
+    }
+    let depth = DEPTH.get();
+    if depth == DEPTH_READ_MAX {
+        return Err(D::Error::custom(format_args!("filters are nested more than {DEPTH_READ_MAX} levels deep")));
+    }
+    DEPTH.set(depth + 1);
+    let filter = Filter::deserialize(deserializer);
+    DEPTH.set(depth);
+    filter.map(Box::new)
 }
 
 /// `key` and the predicates given for it, at least one.

@@ -20,6 +20,8 @@
 mod applier;
 mod encoding;
 mod flusher;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod group;
 mod log_store;
 mod node;

@@ -15,6 +15,9 @@ use figment::{Figment, Metadata, Profile, Provider, error::Kind};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
+use crate::model::collection::CollectionName;
+use crate::service::{AllowedHost, StartupRecovery};
+
 /// Environment variables that hold settings begin so; a double underscore parts the levels.
 const ENV_PREFIX: &str = "QUIVER__";
 
@@ -79,6 +82,8 @@ pub struct Listen {
     pub alt_api_key: Option<String>,
     /// The key that may only read.
     pub read_only_api_key: Option<String>,
+    /// Let callers have snapshots recovered from the hosts of `storage.snapshots_config.url_recovery`.
+    pub enable_snapshot_url_recovery: bool,
 }
 
 /// `storage`.
@@ -89,6 +94,8 @@ pub struct Storage {
     pub storage_path: PathBuf,
     /// Where snapshots are kept.
     pub snapshots_path: PathBuf,
+    /// How they are kept.
+    pub snapshots_config: Snapshots,
     /// Writes are refused while the device has less room than this, in MiB; reads go on.
     pub disk_reserve_mb: u64,
     /// Memory for blocks read from disk, of each of the two databases, in MiB.
@@ -100,6 +107,56 @@ pub struct Storage {
     pub checkpoint_interval_s: u64,
     /// The threads.
     pub performance: Performance,
+}
+
+/// `storage.snapshots_config`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Snapshots {
+    /// Where finished snapshots are kept.
+    pub snapshots_storage: SnapshotsStorage,
+    /// The bucket, if they are kept in one.
+    pub s3_config: S3,
+    /// Which are recovered from elsewhere, if `service.enable_snapshot_url_recovery` is set.
+    pub url_recovery: UrlRecovery,
+}
+
+/// `storage.snapshots_config.snapshots_storage`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SnapshotsStorage {
+    /// In `storage.snapshots_path`.
+    Local,
+    /// In a bucket.
+    S3,
+}
+
+/// `storage.snapshots_config.s3_config`.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct S3 {
+    /// Its name.
+    pub bucket: Option<String>,
+    /// Where it is.
+    pub region: Option<String>,
+    /// Without keys the role of the machine is asked for.
+    pub access_key: Option<String>,
+    /// With `access_key`.
+    pub secret_key: Option<String>,
+    /// Of another service than AWS.
+    pub endpoint_url: Option<String>,
+}
+
+/// `storage.snapshots_config.url_recovery`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UrlRecovery {
+    /// Names, `*.domain`, addresses and networks. Addresses that are not public must be listed themselves.
+    pub allowed_hosts: Vec<String>,
+    /// Largest snapshot, in MiB.
+    pub max_size_mb: u64,
+    /// How long it may take to arrive, in seconds.
+    pub timeout_s: u64,
 }
 
 /// `storage.performance`.
@@ -149,6 +206,7 @@ impl Default for Listen {
             api_key: None,
             alt_api_key: None,
             read_only_api_key: None,
+            enable_snapshot_url_recovery: false,
         }
     }
 }
@@ -158,12 +216,29 @@ impl Default for Storage {
         Storage {
             storage_path: "./storage".into(),
             snapshots_path: "./snapshots".into(),
+            snapshots_config: Snapshots::default(),
             disk_reserve_mb: 512,
             block_cache_mb: 128,
             memtable_mb: 64,
             checkpoint_interval_s: 60,
             performance: Performance::default(),
         }
+    }
+}
+
+impl Default for Snapshots {
+    fn default() -> Snapshots {
+        Snapshots {
+            snapshots_storage: SnapshotsStorage::Local,
+            s3_config: S3::default(),
+            url_recovery: UrlRecovery::default(),
+        }
+    }
+}
+
+impl Default for UrlRecovery {
+    fn default() -> UrlRecovery {
+        UrlRecovery { allowed_hosts: Vec::new(), max_size_mb: 100 << 10, timeout_s: 3600 }
     }
 }
 
@@ -192,6 +267,19 @@ impl std::fmt::Debug for Listen {
             .field("drain_timeout_s", &self.drain_timeout_s)
             .field("enable_cors", &self.enable_cors)
             .field("has_keys", &self.has_keys())
+            .field("enable_snapshot_url_recovery", &self.enable_snapshot_url_recovery)
+            .finish_non_exhaustive()
+    }
+}
+
+/// As with [`Listen`].
+impl std::fmt::Debug for S3 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3")
+            .field("bucket", &self.bucket)
+            .field("region", &self.region)
+            .field("endpoint_url", &self.endpoint_url)
+            .field("has_keys", &self.secret_key.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -235,6 +323,33 @@ pub struct Flags {
     /// How to log [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// Recover a collection from its snapshot before serving; may be given several times
+    #[arg(long, value_name = "FILE:NAME", alias = "collection-snapshot", value_parser = collection_snapshot)]
+    pub snapshot: Vec<(PathBuf, CollectionName)>,
+    /// Recover all collections from a full snapshot before serving
+    #[arg(long, value_name = "FILE", conflicts_with = "snapshot")]
+    pub storage_snapshot: Option<PathBuf>,
+    /// Let snapshots replace the collections that are there; without this the server does not start then
+    #[arg(short, long)]
+    pub force_snapshot: bool,
+}
+
+impl Flags {
+    /// What is to be recovered before the server serves.
+    pub fn recovery(&self) -> StartupRecovery {
+        StartupRecovery {
+            node: self.storage_snapshot.clone(),
+            collections: self.snapshot.clone(),
+            replaces: self.force_snapshot,
+        }
+    }
+}
+
+/// `FILE:NAME`; a name has no colon.
+fn collection_snapshot(text: &str) -> Result<(PathBuf, CollectionName), String> {
+    let (path, name) = text.rsplit_once(':').ok_or("FILE:NAME is needed")?;
+    let name = CollectionName::new(name).map_err(|error| error.to_string())?;
+    Ok((PathBuf::from(path), name))
 }
 
 /// Why the settings were refused. `from` says where the value came from.
@@ -283,7 +398,7 @@ fn file(path: &Path) -> Result<figment::providers::Data<Yaml>, ConfigError> {
 /// The ranges that a type alone does not hold: the key, and what is wrong with it.
 fn check(config: &Config) -> Result<(), (&'static str, String)> {
     let (service, storage) = (&config.service, &config.storage);
-    let performance = &storage.performance;
+    let (performance, url_recovery) = (&storage.performance, &storage.snapshots_config.url_recovery);
     let (threads_max, mb_max, seconds_max) = (4096, 1 << 20, 86_400);
     for (key, value, range) in [
         ("service.max_request_size_mb", service.max_request_size_mb as u64, 1..=4096),
@@ -295,6 +410,8 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
         ("storage.block_cache_mb", storage.block_cache_mb as u64, 1..=mb_max),
         ("storage.memtable_mb", storage.memtable_mb as u64, 1..=mb_max),
         ("storage.checkpoint_interval_s", storage.checkpoint_interval_s, 1..=seconds_max),
+        ("storage.snapshots_config.url_recovery.max_size_mb", url_recovery.max_size_mb, 1..=1 << 30),
+        ("storage.snapshots_config.url_recovery.timeout_s", url_recovery.timeout_s, 1..=seconds_max),
         ("storage.performance.max_search_threads", performance.max_search_threads as u64, 0..=threads_max),
         ("storage.performance.max_search_queue", performance.max_search_queue as u64, 1..=1_000_000),
         ("storage.performance.max_indexing_threads", performance.max_indexing_threads as u64, 0..=threads_max),
@@ -323,8 +440,38 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
             return Err((key, "a path must not be empty".into()));
         }
     }
+    check_snapshots(config)?;
     if let Err(error) = EnvFilter::try_new(&config.log_level) {
         return Err(("log_level", error.to_string()));
+    }
+    Ok(())
+}
+
+fn check_snapshots(config: &Config) -> Result<(), (&'static str, String)> {
+    let snapshots = &config.storage.snapshots_config;
+    let s3 = &snapshots.s3_config;
+    let is_empty = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
+    if snapshots.snapshots_storage == SnapshotsStorage::S3 && is_empty(&s3.bucket) {
+        return Err((
+            "storage.snapshots_config.s3_config.bucket",
+            "snapshots_storage is s3: a bucket is needed".into(),
+        ));
+    }
+    if is_empty(&s3.access_key) != is_empty(&s3.secret_key) {
+        let why = "access_key and secret_key come together, or not at all";
+        return Err(("storage.snapshots_config.s3_config.access_key", why.into()));
+    }
+    if s3.endpoint_url.as_deref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+        let why = "it begins with neither http:// nor https://";
+        return Err(("storage.snapshots_config.s3_config.endpoint_url", why.into()));
+    }
+    let hosts = &snapshots.url_recovery.allowed_hosts;
+    let key = "storage.snapshots_config.url_recovery.allowed_hosts";
+    for host in hosts {
+        host.parse::<AllowedHost>().map_err(|error| (key, error.to_string()))?;
+    }
+    if config.service.enable_snapshot_url_recovery && hosts.is_empty() {
+        return Err((key, "service.enable_snapshot_url_recovery is set: hosts are needed".into()));
     }
     Ok(())
 }
@@ -404,6 +551,10 @@ fn environment_values(
 fn typed(text: &str, like: Option<&Value>) -> Value {
     match like {
         Some(Value::Num(..)) => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
+        Some(Value::Array(..)) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            items.map(Value::from).collect::<Vec<Value>>().into()
+        }
         Some(Value::Bool(..)) => text.to_lowercase().parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
         _ => Value::from(text),
     }
@@ -504,6 +655,7 @@ mod tests {
             snapshots_path: Some("n".into()),
             log_level: Some("warn".into()),
             log_format: Some(LogFormat::Json),
+            ..Flags::default()
         };
         let mut want = Config::default();
         want.service.host = IpAddr::from([0, 0, 0, 0]);
@@ -559,6 +711,55 @@ mod tests {
             "setting `service.enable_cors` in the environment is invalid:",
         );
         check_error("service: {http_port: 1", "", "FILE is not valid YAML:");
+    }
+
+    #[test]
+    fn snapshots_are_kept_and_fetched_as_set() {
+        let prefix = "storage.snapshots_config";
+        let refused = |yaml: &str, key: &str| {
+            check_error(yaml, "", &format!("setting `{prefix}.{key}` in "));
+        };
+        let of = |inner: &str| format!("storage: {{snapshots_config: {{{inner}}}}}");
+        refused(&of("snapshots_storage: s3"), "s3_config.bucket");
+        refused(&of("snapshots_storage: tape"), "snapshots_storage");
+        refused(&of("s3_config: {access_key: a}"), "s3_config.access_key");
+        refused(&of("s3_config: {endpoint_url: minio}"), "s3_config.endpoint_url");
+        refused(&of("url_recovery: {allowed_hosts: ['http://a']}"), "url_recovery.allowed_hosts");
+        refused(&of("url_recovery: {max_size_mb: 0}"), "url_recovery.max_size_mb");
+        refused("service: {enable_snapshot_url_recovery: true}", "url_recovery.allowed_hosts");
+        let env = "QUIVER__SERVICE__ENABLE_SNAPSHOT_URL_RECOVERY=true \
+                   QUIVER__STORAGE__SNAPSHOTS_CONFIG__URL_RECOVERY__ALLOWED_HOSTS=a.example,10.0.0.0/8 \
+                   QUIVER__STORAGE__SNAPSHOTS_CONFIG__SNAPSHOTS_STORAGE=s3 \
+                   QUIVER__STORAGE__SNAPSHOTS_CONFIG__S3_CONFIG__BUCKET=b \
+                   QUIVER__STORAGE__SNAPSHOTS_CONFIG__S3_CONFIG__ACCESS_KEY=k \
+                   QUIVER__STORAGE__SNAPSHOTS_CONFIG__S3_CONFIG__SECRET_KEY=hush";
+        let config = load_from("", env, Flags::default()).unwrap();
+        let snapshots = &config.storage.snapshots_config;
+        assert_eq!(snapshots.url_recovery.allowed_hosts, ["a.example", "10.0.0.0/8"]);
+        assert_eq!(snapshots.snapshots_storage, SnapshotsStorage::S3);
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+
+    #[test]
+    fn snapshots_of_the_command_line() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            flags: Flags,
+        }
+        let parse = |line: &str| {
+            let words = std::iter::once("quiver").chain(line.split_whitespace());
+            <Line as clap::Parser>::try_parse_from(words).map(|line| line.flags.recovery())
+        };
+        let name = |text: &str| CollectionName::new(text).unwrap();
+        assert_eq!(parse("").unwrap(), StartupRecovery::default());
+        let recovery = parse("--snapshot a:b/c.snapshot:d --snapshot e:f --force-snapshot").unwrap();
+        assert_eq!(recovery.collections, [("a:b/c.snapshot".into(), name("d")), ("e".into(), name("f"))]);
+        assert!(recovery.replaces);
+        assert_eq!(parse("--storage-snapshot a -f").unwrap().node, Some("a".into()));
+        for wrong in ["--snapshot a", "--snapshot a:", "--snapshot a:b*", "--snapshot a:b --storage-snapshot c"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

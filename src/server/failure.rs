@@ -40,6 +40,12 @@ pub enum Failure {
     /// The data folder is in use, unusable or damaged.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A snapshot named on the command line cannot be recovered. Nothing was changed.
+    #[error("cannot recover from the snapshot: {source}{}", hint(.source))]
+    Recover {
+        /// What went wrong.
+        source: service::Error,
+    },
     /// The gRPC listener broke.
     #[error(transparent)]
     Grpc(#[from] grpc::ServeError),
@@ -49,6 +55,15 @@ pub enum Failure {
     /// A second signal came while the first one was being obeyed.
     #[error("stopped at once by a second signal; what was acknowledged is recovered at the next start")]
     SecondSignal,
+}
+
+fn hint(error: &service::Error) -> &'static str {
+    match error {
+        service::Error::CollectionExists { .. } | service::Error::NameTaken { .. } => {
+            "; --force-snapshot replaces what is there"
+        }
+        _ => "",
+    }
 }
 
 impl Failure {
@@ -64,6 +79,7 @@ impl Failure {
                 OpenError::Storage(error) | OpenError::Group(StartError::Storage(error)) if is_damage(error) => 5,
                 OpenError::Folder { .. } | OpenError::Storage(_) | OpenError::Group(_) => 6,
             },
+            Failure::Recover { .. } => 7,
             Failure::SecondSignal => 130,
         }
     }

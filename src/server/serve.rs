@@ -17,9 +17,9 @@ use uuid::Uuid;
 use crate::api::auth::Keys;
 use crate::api::grpc::{self, GrpcSettings};
 use crate::api::rest::{self, RestSettings};
-use crate::service::{Service, ServiceSettings};
+use crate::service::{AllowedHost, S3Settings, Service, ServiceSettings, SnapshotPlace, StartupRecovery, UrlRules};
 
-use super::config::{Config, Listen};
+use super::config::{Config, Listen, SnapshotsStorage};
 use super::listen::{Listener, serve_rest};
 use super::metrics::Exporter;
 use super::{Failure, logs, node_id};
@@ -30,8 +30,8 @@ const CALLS_IN_FLIGHT_MAX: usize = 1024;
 /// How often histograms are folded.
 const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Serves until SIGTERM or SIGINT, then drains, flushes and returns.
-pub fn run(config: Config) -> Result<(), Failure> {
+/// Recovers what was asked for, serves until SIGTERM or SIGINT, then drains, flushes and returns.
+pub fn run(config: Config, recovery: StartupRecovery) -> Result<(), Failure> {
     logs::install(&config);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if config.service.max_workers > 0 {
@@ -42,13 +42,13 @@ pub fn run(config: Config) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|source| Failure::System { what: "no threads", source })?;
-    let outcome = runtime.block_on(serve(config));
+    let outcome = runtime.block_on(serve(config, recovery));
     // Work that outlived the drain must not hold the process.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, recovery: StartupRecovery) -> Result<(), Failure> {
     let mut signals = Signals::install()?;
     let exporter = Exporter::install()?;
     warn_of_risks(&config.service);
@@ -65,6 +65,18 @@ async fn serve(config: Config) -> Result<(), Failure> {
         () = signals.next() => {
             tracing::info!("stopped before the data were recovered");
             return Ok(());
+        }
+    };
+    tokio::select! {
+        recovered = service.recover_at_start(&recovery) => {
+            if let Err(source) = recovered {
+                service.shutdown().await.map_err(Failure::Close)?;
+                return Err(Failure::Recover { source });
+            }
+        }
+        () = signals.next() => {
+            tracing::info!("stopped before the snapshots were recovered");
+            return service.shutdown().await.map_err(Failure::Close);
         }
     };
     let is_ready = Arc::new(AtomicBool::new(true));
@@ -175,6 +187,8 @@ fn service_settings(config: &Config) -> ServiceSettings {
     ServiceSettings {
         storage_path: storage.storage_path.clone(),
         snapshots_path: storage.snapshots_path.clone(),
+        snapshots_place: snapshots_place(config),
+        url_recovery: url_recovery(config),
         search_threads: threads(storage.performance.max_search_threads),
         search_queue_max: storage.performance.max_search_queue,
         index_threads: threads(storage.performance.max_indexing_threads),
@@ -184,6 +198,31 @@ fn service_settings(config: &Config) -> ServiceSettings {
         block_cache_bytes: storage.block_cache_mb << 20,
         memtable_bytes: storage.memtable_mb << 20,
     }
+}
+
+fn snapshots_place(config: &Config) -> SnapshotPlace {
+    let snapshots = &config.storage.snapshots_config;
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    match (snapshots.snapshots_storage, given(&snapshots.s3_config.bucket)) {
+        (SnapshotsStorage::S3, Some(bucket)) => SnapshotPlace::S3(S3Settings {
+            bucket,
+            region: given(&snapshots.s3_config.region),
+            access_key: given(&snapshots.s3_config.access_key),
+            secret_key: given(&snapshots.s3_config.secret_key),
+            endpoint_url: given(&snapshots.s3_config.endpoint_url),
+        }),
+        _ => SnapshotPlace::Local,
+    }
+}
+
+fn url_recovery(config: &Config) -> Option<UrlRules> {
+    let rules = &config.storage.snapshots_config.url_recovery;
+    config.service.enable_snapshot_url_recovery.then(|| UrlRules {
+        // All of them parse: the configuration was checked.
+        allowed_hosts: rules.allowed_hosts.iter().filter_map(|host| host.parse::<AllowedHost>().ok()).collect(),
+        size_bytes_max: rules.max_size_mb << 20,
+        time_max: Duration::from_secs(rules.timeout_s),
+    })
 }
 
 /// The signals that ask the process to stop.

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Everything that can be wrong with a write's vectors is found here, before anything is proposed.
-//! - A proposed operation names each id once, its cosine vectors are normalised, and its entry holds about
+//! - A proposed operation names each id once and vectors by their stored names, its cosine vectors are normalised, and its entry holds about
 //!   [`ENTRY_BYTES_MAX`] at most, unless one point alone is larger.
 //!
 //! What it deliberately does not do: ask whether ids exist (only the shard can tell, when the entry is applied).
@@ -16,7 +16,7 @@ use crate::model::vector::normalize;
 use crate::model::write::{PointVectors, UpsertMode};
 use crate::model::{
     CollectionConfig, Filter, Metric, MultiVector, NamedVectors, Point, PointId, PointOp, PointSelector, Vector,
-    VectorParams,
+    VectorName, VectorParams,
 };
 use crate::shard::encode_command;
 
@@ -42,6 +42,7 @@ impl WritePlan {
             PointOp::Upsert { mut points, mode, update_filter } => {
                 for point in &mut points {
                     check_vectors(config, &mut point.vectors)?;
+                    name_for_log(config, &mut point.vectors);
                 }
                 for (shard, points) in by_shard(last_wins(points), shard_count, |point| point.id) {
                     let commands = plan.commands.entry(shard).or_default();
@@ -51,6 +52,7 @@ impl WritePlan {
             PointOp::UpdateVectors { mut points, update_filter } => {
                 for point in &mut points {
                     check_vectors(config, &mut point.vectors)?;
+                    name_for_log(config, &mut point.vectors);
                 }
                 let points = merged(points);
                 plan.must_exist = points.iter().map(|point| point.id).collect();
@@ -64,6 +66,7 @@ impl WritePlan {
                 if let Some(name) = names.iter().find(|name| !config.has_vector(name)) {
                     return Err(Error::VectorNameUnknown { name: name.clone() });
                 }
+                let names: Vec<VectorName> = names.iter().map(|name| config.stored_name(name)).collect();
                 plan.select(select, true, shard_count, &|select| PointOp::DeleteVectors {
                     select,
                     names: names.clone(),
@@ -119,6 +122,14 @@ impl WritePlan {
     }
 }
 
+/// From the names clients use to those of the shards' logs.
+pub(super) fn name_for_log(config: &CollectionConfig, vectors: &mut NamedVectors) {
+    if !config.dropped_vectors.is_empty() {
+        *vectors =
+            std::mem::take(vectors).into_iter().map(|(name, vector)| (config.stored_name(&name), vector)).collect();
+    }
+}
+
 /// Names, kinds, dimensions and finiteness of what is to be stored; normalises cosine vectors and rounds to the precision
 /// that is kept (PROTOCOL sections 2.2 and 2.3).
 fn check_vectors(config: &CollectionConfig, vectors: &mut NamedVectors) -> Result<(), Error> {
@@ -134,6 +145,20 @@ fn check_vectors(config: &CollectionConfig, vectors: &mut NamedVectors) -> Resul
                 Vector::Multi(vector) => vector.rows_mut().try_for_each(|row| round_to(datatype, name, row))?,
                 Vector::Sparse(_) => {}
             }
+        }
+    }
+    Ok(())
+}
+
+/// Checks vectors that were stored once, as a snapshot brings them back: of their kind, whole, and left as they are.
+pub(super) fn check_stored(config: &CollectionConfig, vectors: &mut NamedVectors) -> Result<(), Error> {
+    for (name, vector) in vectors {
+        let is_multi = config.vectors.by_name.get(name).is_some_and(|params| params.is_multi);
+        match vector {
+            Vector::Sparse(sparse) if !sparse.is_sound() => return Err(Error::SparseMismatch),
+            Vector::Multi(multi) if !multi.is_sound() => return Err(Error::MultiMismatch),
+            Vector::Dense(_) if is_multi => return Err(Error::MultiMismatch),
+            _ => check(config, name, vector, false)?,
         }
     }
     Ok(())

@@ -6,8 +6,9 @@ use std::time::{Instant, SystemTime};
 
 use super::errors::{from_propose, from_refusal};
 use super::shards::{NotRunning, RunningShard};
-use super::{Alias, CollectionReport, CollectionStatus, Error, FieldReport, Service, ShardReport, before};
+use super::{Alias, CollectionReport, CollectionStatus, Error, FieldReport, MemoryUsage, Service, ShardReport, before};
 use crate::cluster::{Collection, MetaChange, MetaCommand, outcome_from_reply};
+use crate::index::Stop;
 use crate::model::collection::{
     AliasAction, CollectionConfigDiff, CollectionName, Datatype, HnswConfigDiff, WalConfigDiff, defaults,
 };
@@ -137,6 +138,8 @@ impl Service {
                 key: running.place.key.clone(),
                 point_count: status.point_count,
                 applied_index: status.applied_index,
+                indexed_vector_count: status.indexed_vector_count,
+                tail_vector_count: status.tail_vector_count,
             });
         }
         // With custom sharding there may be none yet.
@@ -144,6 +147,28 @@ impl Service {
             report.status = traffic_light(&collection.config, report.tail_vector_count);
         }
         Ok(report)
+    }
+
+    /// What of the collection takes memory.
+    pub async fn memory_usage(&self, name: &str, deadline: Option<Instant>) -> Result<MemoryUsage, Error> {
+        let _inside = self.running.gate.enter()?;
+        let view = before(deadline, "waiting for the collection", self.view(name)).await?;
+        let jobs = view.shards.iter().map(|running| {
+            let running = Arc::clone(running);
+            move |_: &Stop| Ok((running.shard.vector_memory(), running.shard.field_bytes()))
+        });
+        let parts = self.running.pool.run_all("measuring memory", deadline, jobs.collect()).await?;
+        let mut usage = MemoryUsage::default();
+        for (vectors, fields) in parts {
+            for (name, memory) in vectors {
+                *usage.vectors.entry(name.clone()).or_default() += memory.vector_bytes;
+                *usage.graphs.entry(name).or_default() += memory.link_bytes;
+            }
+            for (path, bytes) in fields {
+                *usage.fields.entry(path).or_default() += bytes;
+            }
+        }
+        Ok(usage)
     }
 
     /// Applies all of `actions` in order, or none.
@@ -280,11 +305,16 @@ fn warnings(config: &CollectionConfig) -> Vec<String> {
     warn(config.replication_factor > 1, "replication_factor", "there is one node");
     warn(config.write_consistency_factor > 1, "write_consistency_factor", "a majority acknowledges every write");
     warn(config.read_fan_out_factor.is_some(), "read_fan_out_factor", "there is one node");
+    warn(config.read_fan_out_delay_ms.is_some(), "read_fan_out_delay_ms", "there is one node");
+    let cached = "payloads are read from disk through a cache of fixed size";
+    warn(config.payload_memory.is_some(), "payload.memory", cached);
+    warn(config.id_tracker_memory.is_some(), "id_tracker.memory", "ids are kept in memory");
     warnings
 }
 
 fn warn_of_hnsw(warn: &mut impl FnMut(bool, &str, &str), hnsw: HnswConfigDiff, of: &str) {
     warn(hnsw.on_disk == Some(true), &format!("hnsw_config.on_disk{of}"), "the graph is kept in memory");
+    warn(hnsw.memory.is_some(), &format!("hnsw_config.memory{of}"), "the graph is kept in memory");
     warn(hnsw.payload_m.is_some(), &format!("hnsw_config.payload_m{of}"), "there are no graphs per tenant");
     warn(hnsw.inline_storage == Some(true), &format!("hnsw_config.inline_storage{of}"), "the graph is kept in memory");
     warn(

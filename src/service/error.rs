@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::query::FormulaError;
 use super::strict::{RateExceeded, Violation};
-use crate::model::collection::ShardKey;
+use crate::model::collection::{ShardKey, VectorClash};
 use crate::model::{Path, PointId};
 use crate::storage::StorageError;
 
@@ -14,6 +14,9 @@ use crate::storage::StorageError;
 pub enum Error {
     #[error("collection {name} not found")]
     CollectionNotFound { name: String },
+    /// The collection in which a query's points are to be looked up.
+    #[error("collection {name}, to look up in, not found")]
+    LookupNotFound { name: String },
     #[error("collection {name} exists")]
     CollectionExists { name: String },
     /// A new collection's name is an alias already, or a new alias's name is a collection.
@@ -30,6 +33,12 @@ pub enum Error {
     /// The collection has no vector of this name.
     #[error("vector name {name} unknown")]
     VectorNameUnknown { name: String },
+    /// There is another vector of the name.
+    #[error("vector {name} exists")]
+    VectorExists { name: String, clash: VectorClash },
+    /// The unnamed vector of a collection that was declared with one bare vector cannot go.
+    #[error("the only vector")]
+    VectorIsOnlyOne,
     #[error("want dimension {want}, got {got}")]
     WrongDim { want: usize, got: usize },
     /// A sparse vector where none is, or another one where a sparse one is.
@@ -70,6 +79,21 @@ pub enum Error {
     /// The file is another one than was asked for.
     #[error("checksum {found}, wanted {wanted}")]
     ChecksumMismatch { found: String, wanted: String },
+    /// What is in the file is not what is to be recovered from it.
+    #[error("snapshot does not fit: {why}")]
+    SnapshotMismatch { why: String },
+    /// The address of a snapshot is none.
+    #[error("not the address of a snapshot: {why}")]
+    SnapshotUrl { why: String },
+    /// The server's settings do not let it ask this address.
+    #[error("not asked for a snapshot: {why}")]
+    UrlRefused { why: String },
+    /// The address did not answer with a snapshot.
+    #[error("no snapshot from {url}: {why}")]
+    SnapshotDownload { url: String, why: String },
+    /// The collection has no shard of this number.
+    #[error("shard {number} not found")]
+    ShardNotFound { number: u64 },
     /// No file inside the snapshots folder.
     #[error("no snapshot at {location}")]
     SnapshotLocation { location: String },

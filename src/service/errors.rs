@@ -52,8 +52,13 @@ pub(super) fn from_refusal(refusal: Refusal) -> Error {
         Refusal::CollectionNotFound { name } => Error::CollectionNotFound { name },
         Refusal::AliasNotFound { alias } => Error::AliasNotFound { alias },
         Refusal::VectorNameUnknown { name } => Error::VectorNameUnknown { name },
+        Refusal::VectorExists { name, clash } => Error::VectorExists { name, clash },
+        Refusal::VectorIsOnlyOne => Error::VectorIsOnlyOne,
         Refusal::ShardKeyExists { key } => Error::ShardKeyExists { key },
         Refusal::ShardKeyNotFound { key } => Error::ShardKeyNotFound { key },
         Refusal::NoShardKeys { key, is_delete } => Error::NoShardKeys { key, is_delete },
+        Refusal::CollectionChanged { name } => {
+            Error::Unavailable { why: format!("collection {name} was changed meanwhile; try again") }
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::collections::View;
 use super::read::Scattered;
 use super::shards::RunningShard;
+use super::write::TIMED_OUT;
 use super::{Error, ReadOptions, Scope, Service, WriteAck, WriteOptions, WriteStatus, before};
 use crate::cluster::MetaCommand;
 use crate::index::Stop;
@@ -35,7 +36,7 @@ impl Service {
         self.admit_field_index(&view, &path)?;
         let kind = schema.kind.clone();
         let command = MetaCommand::CreateFieldIndex { name: collection.to_owned(), path: path.clone(), schema };
-        let operation_id = self.change_fields(command, options).await?;
+        let Some(operation_id) = self.change_fields(command, options).await? else { return Ok(TIMED_OUT) };
         if !options.wait {
             return Ok(WriteAck { operation_id, status: WriteStatus::Acknowledged });
         }
@@ -63,19 +64,23 @@ impl Service {
         let _inside = self.running.gate.enter()?;
         self.view(collection).await?;
         let command = MetaCommand::DeleteFieldIndex { name: collection.to_owned(), path };
-        let operation_id = self.change_fields(command, options).await?;
+        let Some(operation_id) = self.change_fields(command, options).await? else { return Ok(TIMED_OUT) };
         let status = if options.wait { WriteStatus::Completed } else { WriteStatus::Acknowledged };
         Ok(WriteAck { operation_id, status })
     }
 
-    /// Proposes `command` and tells the shards; its log index.
-    async fn change_fields(&self, command: MetaCommand, options: WriteOptions) -> Result<u64, Error> {
-        before(options.deadline, "changing field indexes", async {
+    /// Proposes `command` and tells the shards; its log index. `None`: the deadline passed first.
+    async fn change_fields(&self, command: MetaCommand, options: WriteOptions) -> Result<Option<u64>, Error> {
+        let changed = before(options.deadline, "changing field indexes", async {
             let (index, _) = self.change_meta(&command).await?;
             self.running.topology.settle().await?;
             Ok(index)
-        })
-        .await
+        });
+        match changed.await {
+            Ok(index) => Ok(Some(index)),
+            Err(Error::Timeout { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits until the shard has built the index, or nobody wants it any more.
@@ -122,20 +127,28 @@ impl Service {
         options: ReadOptions,
     ) -> Result<Vec<FacetHit>, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into()).await?;
+        let view = self.read_view(scope.into(), options).await?;
         self.admit_facet(&view, &request, options)?;
         self.barrier(&view, options).await?;
-        self.gather_one(&view, request, options).await
+        // A value that is rare in every shard may be frequent in all; one shard knows the whole.
+        let values_max = if view.shards.len() == 1 { request.limit } else { usize::MAX };
+        self.gather_one(&view, Facet { request, values_max }, options).await
     }
 }
 
-impl Scattered for FacetRequest {
+struct Facet {
+    request: FacetRequest,
+    /// Values that each shard is asked for.
+    values_max: usize,
+}
+
+impl Scattered for Facet {
     const WHAT: &'static str = "facet";
     type Part = Vec<FacetHit>;
     type Whole = Vec<FacetHit>;
 
     fn part(&self, shard: &Shard, stop: &Stop) -> Result<Vec<FacetHit>, ReadError> {
-        shard.facet(&self.key, self.filter.as_ref(), stop)
+        shard.facet(&self.request.key, self.request.filter.as_ref(), self.values_max, stop)
     }
 
     fn whole(
@@ -144,7 +157,6 @@ impl Scattered for FacetRequest {
         parts: Vec<Vec<FacetHit>>,
         _stop: &Stop,
     ) -> Result<Vec<FacetHit>, ReadError> {
-        // A value that is rare in every shard may be frequent in all: whole counts are merged before the limit cuts.
         let mut counts: BTreeMap<FacetValue, u64> = BTreeMap::new();
         for hit in parts.into_iter().flatten() {
             *counts.entry(hit.value).or_default() += hit.count;
@@ -152,7 +164,7 @@ impl Scattered for FacetRequest {
         let mut hits: Vec<FacetHit> = counts.into_iter().map(|(value, count)| FacetHit { value, count }).collect();
         // Stable: values of one count stay in their order.
         hits.sort_by_key(|hit| std::cmp::Reverse(hit.count));
-        hits.truncate(self.limit);
+        hits.truncate(self.request.limit);
         Ok(hits)
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! What it deliberately does not do: speak a protocol, and choose which replica to ask (there is one node so far).
 
+mod advice;
 mod background;
 mod checks;
 mod collections;
@@ -30,14 +31,23 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod topology;
+#[cfg(test)]
+mod stalled_tests;
+mod vector_names;
 mod write;
 
+pub use advice::UnindexedField;
 pub use error::Error;
 pub use query::FormulaError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use query::{Candidate, evaluate, needs_payload};
 pub use scope::Scope;
 pub use settings::{OpenError, ServiceSettings};
 pub use shard_keys::NewShardKey;
-pub use snapshots::SnapshotDescription;
+pub use snapshots::{
+    AllowedHost, AllowedHostError, Receiving, S3Settings, SnapshotBody, SnapshotDescription, SnapshotPlace,
+    SnapshotSource, SnapshotsOf, StartupRecovery, UrlRules,
+};
 pub use strict::{RateExceeded, RetryLater, Violation};
 
 use std::collections::BTreeMap;
@@ -50,14 +60,16 @@ use crate::cluster::{META_GROUP, Meta};
 use crate::model::collection::ShardKey;
 use crate::model::datetime::Timestamp;
 use crate::model::field_index::FieldIndexSchema;
-use crate::model::{CollectionConfig, Path, PointId, Record};
+use crate::model::{CollectionConfig, Path, PointId, Record, VectorName};
 use crate::raft::{self, Group, Node};
 use crate::storage::{DbSettings, LogDb, PointDb};
+use advice::Advice;
 use background::Background;
 use gate::Gate;
 use lock::FolderLock;
 use pool::SearchPool;
 use shards::Shards;
+use snapshots::SnapshotStore;
 use strict::RateLimits;
 use topology::{Topology, TopologyHandle};
 
@@ -177,6 +189,21 @@ pub struct ShardReport {
     pub point_count: u64,
     /// Log index of the last applied command.
     pub applied_index: u64,
+    /// Vectors in the graphs.
+    pub indexed_vector_count: u64,
+    /// Vectors waiting for the graphs.
+    pub tail_vector_count: u64,
+}
+
+/// What of a collection takes memory, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUsage {
+    /// By vector.
+    pub vectors: BTreeMap<VectorName, u64>,
+    /// What finds them: links and posting lists.
+    pub graphs: BTreeMap<VectorName, u64>,
+    /// The field indexes.
+    pub fields: BTreeMap<Path, u64>,
 }
 
 /// An alias and its target.
@@ -220,8 +247,9 @@ struct Running {
     background: Arc<Background>,
     topology: TopologyHandle,
     rate_limits: RateLimits,
+    advice: Advice,
     tail_vectors_max: u64,
-    snapshots_path: PathBuf,
+    snapshots: SnapshotStore,
     /// Dropped last: the databases are closed by then.
     _lock: FolderLock,
 }
@@ -242,6 +270,7 @@ impl Service {
         let meta = Arc::new(Meta::open(points.shard(META_GROUP))?);
         let meta_group = node.start_group(META_GROUP, Arc::clone(&meta) as _).await?;
         let node_id = node.id()?;
+        let snapshots = open_snapshots(&settings, node_id)?;
         let shards = Arc::new(Shards::default());
         let background = Background::start(settings.index_threads, settings.checkpoint_interval, &shards, &meta)
             .map_err(OpenError::Thread)?;
@@ -270,8 +299,9 @@ impl Service {
             background,
             topology,
             rate_limits: RateLimits::default(),
+            advice: Advice::default(),
             tail_vectors_max,
-            snapshots_path: settings.snapshots_path,
+            snapshots,
             _lock: lock,
         };
         let service = Service { running: Arc::new(running) };
@@ -302,6 +332,13 @@ impl Service {
         let _ = tokio::task::spawn_blocking(move || running.pool.close()).await;
         self.running.topology.shutdown().await
     }
+}
+
+fn open_snapshots(settings: &ServiceSettings, node_id: u64) -> Result<SnapshotStore, OpenError> {
+    let path = settings.snapshots_path.clone();
+    let (place, rules) = (settings.snapshots_place.clone(), settings.url_recovery.clone());
+    SnapshotStore::open(path.clone(), place, rules, settings.disk_reserve_bytes, node_id)
+        .map_err(|source| OpenError::Folder { path, source })
 }
 
 fn open_databases(folder: PathBuf, settings: DbSettings) -> Result<(FolderLock, Arc<LogDb>, PointDb), OpenError> {

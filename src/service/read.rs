@@ -48,7 +48,7 @@ impl Service {
     ) -> Result<Vec<Record>, Error> {
         const WHAT: &str = "retrieving points";
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into()).await?;
+        let view = self.read_view(scope.into(), options).await?;
         self.admit_retrieve(&view, ids.len(), options)?;
         self.barrier(&view, options).await?;
         let shards = Arc::clone(&view.shards);
@@ -68,7 +68,7 @@ impl Service {
         options: ReadOptions,
     ) -> Result<ScrollPage, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into()).await?;
+        let view = self.read_view(scope.into(), options).await?;
         self.admit_scroll(&view, &request, options)?;
         self.barrier(&view, options).await?;
         self.gather_one(&view, request, options).await
@@ -82,15 +82,20 @@ impl Service {
         options: ReadOptions,
     ) -> Result<u64, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into()).await?;
+        let view = self.read_view(scope.into(), options).await?;
         self.admit_count(&view, filter.as_ref(), options)?;
         self.barrier(&view, options).await?;
         self.gather_one(&view, Count { filter }, options).await
     }
 
     /// The shards one read goes to.
-    pub(super) async fn read_view(&self, scope: Scope) -> Result<View, Error> {
-        self.view(&scope.collection).await?.read_by(scope.selector(0))
+    pub(super) async fn read_view(&self, scope: Scope, options: ReadOptions) -> Result<View, Error> {
+        self.view_for(&scope.collection, options).await?.read_by(scope.selector(0))
+    }
+
+    /// All shards of the collection, waited for as long as the read may take.
+    pub(super) async fn view_for(&self, collection: &str, options: ReadOptions) -> Result<View, Error> {
+        before(options.deadline, "waiting for the collection", self.view(collection)).await
     }
 
     /// As [`Service::gather`], for one read.

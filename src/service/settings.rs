@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::snapshots::{SnapshotPlace, UrlRules};
 use crate::raft::StartError;
 use crate::storage::StorageError;
 
@@ -11,8 +12,12 @@ use crate::storage::StorageError;
 pub struct ServiceSettings {
     /// Everything the node keeps lies here; created when missing.
     pub storage_path: PathBuf,
-    /// Snapshots lie here, a folder per collection; created when needed.
+    /// Snapshots lie here, a folder per collection; created when needed. With a bucket only unfinished ones do.
     pub snapshots_path: PathBuf,
+    /// Where finished snapshots are kept.
+    pub snapshots_place: SnapshotPlace,
+    /// Which snapshots from elsewhere may be recovered; `None`: none.
+    pub url_recovery: Option<UrlRules>,
     /// Threads that run reads. At least 1.
     pub search_threads: usize,
     /// Requests that may wait for a search thread; further ones are refused. At least 1.

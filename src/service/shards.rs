@@ -17,6 +17,7 @@ use crate::shard::{Shard, VectorSettings};
 
 /// What a shard's indexes are told.
 pub(super) struct Settings {
+    /// By stored name.
     pub(super) vectors: BTreeMap<VectorName, VectorSettings>,
     pub(super) fields: BTreeMap<Path, FieldIndexKind>,
 }

@@ -26,6 +26,8 @@ pub(super) fn settings(folder: &Path) -> ServiceSettings {
     ServiceSettings {
         storage_path: folder.to_owned(),
         snapshots_path: folder.join("snapshots"),
+        snapshots_place: SnapshotPlace::Local,
+        url_recovery: None,
         search_threads: 2,
         search_queue_max: 64,
         index_threads: 1,
@@ -40,11 +42,11 @@ pub(super) fn settings(folder: &Path) -> ServiceSettings {
 /// A service on a folder of its own.
 pub(super) struct Fixture {
     pub(super) service: Service,
-    folder: tempfile::TempDir,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Fixture {
-    async fn new() -> Fixture {
+    pub(super) async fn new() -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let service = Service::open(settings(folder.path())).await.unwrap();
         Fixture { service, folder }
@@ -57,7 +59,7 @@ impl Fixture {
         fixture
     }
 
-    async fn create(&self, name: &str, config: CollectionConfig) {
+    pub(super) async fn create(&self, name: &str, config: CollectionConfig) {
         self.service.create_collection(name_of(name), config, None).await.unwrap();
     }
 
@@ -65,11 +67,11 @@ impl Fixture {
         self.service.write("c", upsert(points), WAIT).await.unwrap();
     }
 
-    async fn query(&self, request: QueryRequest) -> Vec<ScoredPoint> {
+    pub(super) async fn query(&self, request: QueryRequest) -> Vec<ScoredPoint> {
         self.service.query("c", request, READ).await.unwrap()
     }
 
-    async fn ids(&self) -> Vec<u64> {
+    pub(super) async fn ids(&self) -> Vec<u64> {
         self.scroll(scroll_all()).await.0
     }
 
@@ -78,7 +80,7 @@ impl Fixture {
         (page.points.iter().map(|record| num(record.id)).collect(), page.next_offset)
     }
 
-    async fn records(&self, ids: &[u64]) -> Vec<Record> {
+    pub(super) async fn records(&self, ids: &[u64]) -> Vec<Record> {
         let ids = ids.iter().copied().map(PointId::Num).collect();
         self.service.retrieve("c", ids, PayloadSelector::All, VectorSelector::All, READ).await.unwrap()
     }
@@ -114,11 +116,11 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn name_of(name: &str) -> CollectionName {
+pub(super) fn name_of(name: &str) -> CollectionName {
     CollectionName::new(name).unwrap()
 }
 
-fn config(shard_number: u32, vectors: &[(&str, u64, Metric)]) -> CollectionConfig {
+pub(super) fn config(shard_number: u32, vectors: &[(&str, u64, Metric)]) -> CollectionConfig {
     let by_name = vectors.iter().map(|&(name, dim, metric)| (name.to_owned(), VectorParams::new(dim, metric)));
     let vectors = VectorsConfig { is_single: false, by_name: by_name.collect() };
     CollectionConfig { shard_number, ..CollectionConfig::new(vectors) }
@@ -135,7 +137,7 @@ fn vectors(given: &[(&str, &[f32])]) -> NamedVectors {
     given.iter().map(|(name, values)| ((*name).to_owned(), Vector::Dense(values.to_vec()))).collect()
 }
 
-fn point(id: u64, values: &[f32]) -> Point {
+pub(super) fn point(id: u64, values: &[f32]) -> Point {
     Point { id: PointId::Num(id), vectors: vectors(&[("", values)]), payload: payload(json!({"n": id})) }
 }
 
@@ -168,7 +170,7 @@ fn nearest(target: Target) -> QueryRequest {
     }
 }
 
-fn near(values: &[f32]) -> QueryRequest {
+pub(super) fn near(values: &[f32]) -> QueryRequest {
     nearest(Target::Vector(Vector::Dense(values.to_vec())))
 }
 
@@ -184,11 +186,11 @@ pub(super) fn scroll_all() -> ScrollRequest {
 }
 
 /// The best `limit`.
-fn first(limit: usize, request: QueryRequest) -> QueryRequest {
+pub(super) fn first(limit: usize, request: QueryRequest) -> QueryRequest {
     QueryRequest { root: QueryLevel { limit, ..request.root }, ..request }
 }
 
-fn shown(hits: &[ScoredPoint]) -> Vec<(u64, f32)> {
+pub(super) fn shown(hits: &[ScoredPoint]) -> Vec<(u64, f32)> {
     hits.iter().map(|hit| (num(hit.id), hit.score)).collect()
 }
 
@@ -497,7 +499,7 @@ async fn s10_3_a_point_as_target_is_looked_up_and_left_out() {
         let lacks = failure(request(4, "b", None)).await;
         assert!(matches!(&lacks, Error::VectorNotFound { id: PointId::Num(4), name } if name == "b"), "{lacks:?}");
         assert!(
-            matches!(failure(request(2, "b", Some(("no", None)))).await, Error::CollectionNotFound { name } if name == "no")
+            matches!(failure(request(2, "b", Some(("no", None)))).await, Error::LookupNotFound { name } if name == "no")
         );
         assert!(
             matches!(failure(request(2, "b", Some(("other", None)))).await, Error::VectorNameUnknown { name } if name == "b")
@@ -833,119 +835,6 @@ async fn a_shutdown_while_writes_run_keeps_what_was_acknowledged() {
     acknowledged.sort_unstable();
     let found = fixture.reopen().await.ids().await;
     assert_eq!(found, acknowledged);
-}
-
-/// A snapshot of `c`, and its file.
-async fn snapshot_of(fixture: &Fixture) -> std::path::PathBuf {
-    let made = fixture.service.create_snapshot("c").await.unwrap();
-    assert_eq!(fixture.service.snapshots("c").await.unwrap(), std::slice::from_ref(&made));
-    let path = fixture.service.snapshot_path("c", &made.name).unwrap().unwrap();
-    assert_eq!(std::fs::metadata(&path).unwrap().len(), made.size);
-    path
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn s19_a_recovered_collection_is_what_the_snapshot_held() {
-    for shard_number in [1, 3] {
-        let fixture = Fixture::with(shard_number, 2, Metric::Dot).await;
-        fixture.upsert((0..300).map(|id| point(id, &[id as f32, 1.0])).collect()).await;
-        let want = shown(&fixture.query(first(10, near(&[1.0, 0.0]))).await);
-        let path = snapshot_of(&fixture).await;
-        // Later writes are not in it, and are gone with the recovery.
-        fixture.service.write("c", PointOp::Delete { select: by_ids(&[299, 5]) }, WAIT).await.unwrap();
-        fixture.upsert(vec![point(1_000, &[1e6, 0.0])]).await;
-        let alias = AliasAction::Create { alias: "x".into(), collection: "c".into() };
-        fixture.service.update_aliases(vec![alias], None).await.unwrap();
-        fixture.service.recover_snapshot(name_of("c"), path.clone(), None).await.unwrap();
-        assert_eq!(shown(&fixture.query(first(10, near(&[1.0, 0.0]))).await), want);
-        assert_eq!(fixture.service.count("x", None, READ).await.unwrap(), 300, "the alias leads to the new content");
-        assert_eq!(fixture.service.collections(), ["c"]);
-        // Into a collection that is not there yet, and by an alias.
-        fixture.service.recover_snapshot(name_of("new"), path.clone(), None).await.unwrap();
-        fixture.service.recover_snapshot(name_of("x"), path, None).await.unwrap();
-        assert_eq!(fixture.service.collections(), ["c", "new"]);
-        assert_eq!(fixture.service.count("new", None, READ).await.unwrap(), 300);
-        let records = fixture.records(&[7]).await;
-        assert_eq!(records[0].payload, Some(payload(json!({"n": 7}))));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn s19_a_damaged_snapshot_changes_nothing() {
-    let fixture = Fixture::with(2, 2, Metric::Dot).await;
-    fixture.upsert((0..200).map(|id| point(id, &[id as f32, 1.0])).collect()).await;
-    let path = snapshot_of(&fixture).await;
-    let whole = std::fs::read(&path).unwrap();
-    let recover = |bytes: Vec<u8>| {
-        std::fs::write(&path, bytes).unwrap();
-        fixture.service.recover_snapshot(name_of("c"), path.clone(), None)
-    };
-    for cut in [0, 7, 8, 20, whole.len() / 2, whole.len() - 1] {
-        assert!(matches!(recover(whole[..cut].to_vec()).await, Err(Error::SnapshotDamaged { .. })), "cut at {cut}");
-    }
-    for at in [0, 8, 9, 40, whole.len() / 3, whole.len() - 1] {
-        let mut flipped = whole.clone();
-        flipped[at] ^= 0x40;
-        assert!(matches!(recover(flipped).await, Err(Error::SnapshotDamaged { .. })), "a bit flipped at {at}");
-    }
-    std::fs::write(&path, &whole).unwrap();
-    let wrong = Some("00".repeat(32));
-    let outcome = fixture.service.recover_snapshot(name_of("c"), path.clone(), wrong).await;
-    assert!(matches!(outcome, Err(Error::ChecksumMismatch { .. })));
-    assert_eq!(fixture.service.collections(), ["c"]);
-    assert_eq!(fixture.service.count("c", None, READ).await.unwrap(), 200);
-    let made = fixture.service.snapshots("c").await.unwrap().remove(0);
-    fixture.service.recover_snapshot(name_of("c"), path, made.checksum).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn s19_names_lead_nowhere_but_into_the_folder() {
-    let fixture = Fixture::with(1, 1, Metric::Dot).await;
-    let path = snapshot_of(&fixture).await;
-    let name = path.file_name().unwrap().to_str().unwrap();
-    for odd in ["../c/".to_owned() + name, "..".into(), String::new(), "x.snapshot".into(), format!("{name}.checksum")]
-    {
-        assert_eq!(fixture.service.snapshot_path("c", &odd).unwrap(), None, "{odd}");
-        assert!(!fixture.service.delete_snapshot("c", &odd).await.unwrap(), "{odd}");
-    }
-    let link = path.with_file_name("link.snapshot");
-    std::os::unix::fs::symlink("/etc/hostname", &link).unwrap();
-    assert_eq!(fixture.service.snapshot_path("c", "link.snapshot").unwrap(), None);
-    for outside in ["file:///etc/hostname", "/etc/passwd", "nowhere", "file://"] {
-        assert!(matches!(fixture.service.local_snapshot(outside), Err(Error::SnapshotLocation { .. })), "{outside}");
-    }
-    assert!(fixture.service.local_snapshot(&format!("file://{}", path.display())).is_ok());
-    assert!(fixture.service.delete_snapshot("c", name).await.unwrap());
-    assert!(fixture.service.snapshots("c").await.unwrap().is_empty());
-    assert!(matches!(fixture.service.create_snapshot("nowhere").await, Err(Error::CollectionNotFound { .. })));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn s19_a_snapshot_under_writes_holds_one_moment_of_each_shard() {
-    let fixture = Fixture::with(1, 1, Metric::Dot).await;
-    fixture.upsert((0..500).map(|id| point(id, &[0.0])).collect()).await;
-    // Each write gives all points the same number: a snapshot of one moment holds one number.
-    let service = fixture.service.clone();
-    let writer = tokio::spawn(async move {
-        for round in 1..40_u32 {
-            let points = (0..500).map(|id| point(id, &[round as f32])).collect();
-            service.write("c", upsert(points), WAIT).await.unwrap();
-        }
-    });
-    let mut paths = Vec::new();
-    while !writer.is_finished() {
-        let made = fixture.service.create_snapshot("c").await.unwrap();
-        paths.push(fixture.service.snapshot_path("c", &made.name).unwrap().unwrap());
-    }
-    writer.await.unwrap();
-    let scroll = ScrollRequest { with_vectors: VectorSelector::All, ..scroll_all() };
-    for path in paths.into_iter().rev().take(5) {
-        fixture.service.recover_snapshot(name_of("copy"), path, None).await.unwrap();
-        let page = fixture.service.scroll("copy", scroll.clone(), READ).await.unwrap();
-        assert_eq!(page.points.len(), 500);
-        let first = page.points[0].vectors.clone();
-        assert!(page.points.iter().all(|record| record.vectors == first));
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::runtime::Handle;
@@ -22,13 +23,15 @@ use crate::index::IndexParams;
 use crate::model::field_index::FieldIndexKind;
 use crate::model::{CollectionConfig, Path, ShardId, VectorName};
 use crate::raft::Node;
-use crate::shard::{Shard, ShardSettings, VectorSettings};
+use crate::shard::{Shard, ShardSettings, VectorSettings, encode_dropped};
 use crate::storage::{LogDb, PointDb, StorageError};
 
 /// Folder of the indexes' checkpoints, one folder per shard.
 const INDEX_FOLDER: &str = "index";
 /// Shards opened at the same time: each reads a checkpoint and holds a core.
 const OPEN_AT_ONCE_MAX: usize = 4;
+/// For a shard's log to take an entry: everything else the thread is asked for waits meanwhile.
+const TELL_DROPS_MAX: Duration = Duration::from_secs(10);
 /// Requests that may wait for the thread; senders beyond wait.
 const REQUESTS_MAX: usize = 1_024;
 
@@ -206,22 +209,30 @@ impl Topology {
             tracing::warn!(shard = id.0, %reason, "a part of the index is built anew");
         }
         let group = self.node.start_group(id, Arc::clone(&shard) as _).await.map_err(from_start)?;
-        Ok(RunningShard::new((id, place), shard, group, Settings { vectors, fields }))
+        let running = RunningShard::new((id, place), shard, group, Settings { vectors, fields });
+        tell_drops(&running, collection).await;
+        Ok(running)
     }
 
     /// Tells the indexes about changed graph settings.
     fn reconfigure(&self, wanted: &BTreeMap<ShardId, Arc<Collection>>) {
         let table = self.shards.table();
+        let mut told = Vec::new();
         for (id, running) in &table.running {
             let Some(collection) = wanted.get(id) else { continue };
+            // After the shard's columns, so that no read sees what the log does not know any more.
+            told.push(tell_drops(running, collection));
             let vectors = vector_settings(&collection.config);
             let fields = field_settings(&collection.config);
             let mut settings = running.settings.lock();
             if settings.vectors == vectors && settings.fields == fields {
                 continue;
             }
-            if settings.vectors != vectors {
-                running.shard.reconfigure(&vectors);
+            if settings.vectors != vectors
+                && let Err(error) = running.shard.reconfigure(&vectors)
+            {
+                tracing::error!(shard = id.0, %error, "changed vectors cannot be filled; it is tried again later");
+                continue;
             }
             if settings.fields != fields {
                 running.shard.reconfigure_fields(&fields);
@@ -229,6 +240,9 @@ impl Topology {
             *settings = Settings { vectors, fields };
             drop(settings);
             running.touch();
+            self.background.wake();
+        }
+        if self.runtime.block_on(futures::future::join_all(told)).contains(&true) {
             self.background.wake();
         }
     }
@@ -252,12 +266,32 @@ impl Topology {
     }
 }
 
+/// Tells a shard's log which vectors of the collection have been dropped, unless it knows (see `shard::dropped`). What
+/// fails is tried again the next time, and until then the vectors are gone from every read all the same.
+async fn tell_drops(running: &RunningShard, collection: &Collection) -> bool {
+    let dropped = &collection.config.dropped_vectors;
+    if !running.shard.lacks_drops(dropped) {
+        return false;
+    }
+    let proposed = tokio::time::timeout(TELL_DROPS_MAX, running.group.propose(encode_dropped(dropped))).await;
+    let why = match proposed {
+        Ok(Ok(_)) => {
+            running.touch();
+            return true;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("not confirmed within {} s", TELL_DROPS_MAX.as_secs()),
+    };
+    tracing::error!(shard = running.id.0, error = why, "dropped vectors are not in the shard's log yet");
+    false
+}
+
 /// The field indexes the shards of a collection with this configuration are told to have.
 fn field_settings(config: &CollectionConfig) -> BTreeMap<Path, FieldIndexKind> {
     config.field_indexes.iter().map(|(path, schema)| (path.clone(), schema.kind.clone())).collect()
 }
 
-/// What the shards of a collection with this configuration are told.
+/// What the shards of a collection with this configuration are told, by stored name.
 fn vector_settings(config: &CollectionConfig) -> BTreeMap<VectorName, VectorSettings> {
     let graphs = config.vectors.by_name.iter().map(|(name, params)| {
         let hnsw = config.hnsw_params(params);
@@ -267,8 +301,15 @@ fn vector_settings(config: &CollectionConfig) -> BTreeMap<VectorName, VectorSett
             m: hnsw.m,
             ef_construction: hnsw.ef_construction,
         };
-        (name.clone(), if params.is_multi { VectorSettings::Multi(graph) } else { VectorSettings::Dense(graph) })
+        let settings = match (params.is_multi, params.keeps_length()) {
+            (false, false) => VectorSettings::Dense(graph),
+            (true, false) => VectorSettings::Multi(graph),
+            (false, true) => VectorSettings::UnscaledDense(graph),
+            (true, true) => VectorSettings::UnscaledMulti(graph),
+        };
+        (config.stored_name(name), settings)
     });
-    let sparse = config.sparse_vectors.iter().flatten().map(|(name, _)| (name.clone(), VectorSettings::Sparse));
+    let sparse =
+        config.sparse_vectors.iter().flatten().map(|(name, _)| (config.stored_name(name), VectorSettings::Sparse));
     graphs.chain(sparse).collect()
 }

@@ -7,7 +7,7 @@ use super::checks::WritePlan;
 use super::collections::View;
 use super::errors::from_propose;
 use super::shards::RunningShard;
-use super::{Error, Scope, Service, WriteAck, WriteOptions, WriteStatus};
+use super::{Error, Scope, Service, WriteAck, WriteOptions, WriteStatus, before};
 use crate::model::{PointId, PointOp};
 use crate::shard::Outcome;
 
@@ -16,7 +16,8 @@ const INDEX_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Seconds after which a write refused for that may be tried again.
 const INDEX_RETRY_AFTER_S: u32 = 5;
 
-const TIMED_OUT: WriteAck = WriteAck { operation_id: 0, status: WriteStatus::WaitTimeout };
+/// Of a write whose deadline passed first.
+pub(super) const TIMED_OUT: WriteAck = WriteAck { operation_id: 0, status: WriteStatus::WaitTimeout };
 
 /// What applying a write came to.
 struct Applied {
@@ -51,8 +52,16 @@ impl Service {
 
     async fn write_all(&self, scope: &Scope, ops: Vec<PointOp>, options: WriteOptions) -> Result<Vec<WriteAck>, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.view(&scope.collection).await?;
-        self.admit_writes(&view, &ops).await?;
+        let admitted = async {
+            let view = self.view(&scope.collection).await?;
+            self.admit_writes(&view, &ops).await?;
+            Ok(view)
+        };
+        let view = match before(options.deadline, "admitting a write", admitted).await {
+            // Nothing has been proposed; the caller's time is up all the same.
+            Err(Error::Timeout { .. }) => return Ok(vec![TIMED_OUT; ops.len()]),
+            view => view?,
+        };
         let mut plans = Vec::with_capacity(ops.len());
         for (place, op) in ops.into_iter().enumerate() {
             plans.push(planned(view.written_by(scope.selector(place))?, op)?);

@@ -3,14 +3,16 @@
 //! An [`Edit`] overlays the stored points with what the run has changed so far, so that a later command of the same run
 //! sees the earlier ones. Nothing is visible to readers before the batch is written.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::command::decode_command;
+use super::command::{Command, decode};
+use super::dropped::{DROPPED_ENTRY, Dropped};
 use super::field_set::FieldChange;
-use super::filter::{CompiledFilter, PointView, TextFields};
+use super::filter::{CompiledFilter, PointView, TextFields, needs_vectors};
 use super::{Outcome, Place, ReadError, Shard};
 use crate::index::payload::FieldSpec;
 use crate::index::{Pin, SLOT_COUNT_MAX, Stop};
@@ -48,12 +50,27 @@ impl Shard {
     /// Returns one outcome per entry with a command. A command that cannot be decoded is damage, not bad input.
     pub fn apply(&self, entries: &[Entry<'_>], position: &[u8]) -> Result<Vec<Outcome>, StorageError> {
         let _writer = self.writer.lock();
-        let mut edit = Edit { shard: self, texts: self.text_fields(), pending: BTreeMap::new() };
+        let mut edit = Edit {
+            shard: self,
+            texts: self.text_fields(),
+            pending: BTreeMap::new(),
+            dropped: self.dropped.read().clone(),
+            has_drops: false,
+            is_settled: self.is_settled(),
+        };
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
             if let Some(command) = entry.command {
-                let op = decode_command(command).map_err(|what| self.damaged_entry(entry.index, &what))?;
-                outcomes.push(edit.apply(op, entry.index)?);
+                outcomes.push(match decode(command).map_err(|what| self.damaged_entry(entry.index, &what))? {
+                    Command::Points(op) => edit.apply(op, entry.index)?,
+                    Command::Dropped(counts) => {
+                        for (name, count) in counts {
+                            let is_news = edit.dropped.raise(&name, count);
+                            edit.note_drops(is_news);
+                        }
+                        Outcome::default()
+                    }
+                });
             }
         }
         edit.write(position)?;
@@ -72,9 +89,35 @@ struct Edit<'a> {
     texts: Arc<TextFields>,
     /// Ordered, so that equal logs write equal batches.
     pending: BTreeMap<PointId, Pending>,
+    /// As of the entries applied so far.
+    dropped: Dropped,
+    /// Whether this run has changed `dropped`.
+    has_drops: bool,
+    /// Whether the columns tell what the store would: which vectors a point has, and what they are. Otherwise the store is
+    /// asked, so that the result depends on the log alone.
+    is_settled: bool,
 }
 
 impl Edit<'_> {
+    /// The run has met an entry that says which vectors are dropped.
+    fn note_drops(&mut self, is_news: bool) {
+        self.has_drops |= is_news;
+        self.is_settled &= !is_news;
+    }
+
+    /// Passes over vectors that were dropped before this entry.
+    fn admit(&mut self, vectors: &mut NamedVectors) {
+        for stored in vectors.keys() {
+            let is_news = self.dropped.meet(stored);
+            self.note_drops(is_news);
+        }
+        self.keep_live(vectors);
+    }
+
+    fn keep_live(&self, vectors: &mut NamedVectors) {
+        vectors.retain(|stored, _| self.dropped.is_live(stored));
+    }
+
     fn apply(&mut self, op: PointOp, version: PointVersion) -> Result<Outcome, StorageError> {
         match op {
             PointOp::Upsert { points, mode, update_filter } => {
@@ -129,7 +172,8 @@ impl Edit<'_> {
                 (false, _) => true,
             };
             if may_write {
-                let Point { id, vectors, payload } = point;
+                let Point { id, mut vectors, payload } = point;
+                self.admit(&mut vectors);
                 let pending = PendingPoint { version, vectors: Some(vectors), payload: Some(payload) };
                 self.pending.insert(id, Pending::Live(pending));
                 outcome.changed += 1;
@@ -147,7 +191,7 @@ impl Edit<'_> {
         let texts = Arc::clone(&self.texts);
         let condition = update_filter.map(|filter| CompiledFilter::with_texts(filter, &texts));
         let mut outcome = Outcome::default();
-        for PointVectors { id, vectors } in points {
+        for PointVectors { id, mut vectors } in points {
             if !self.exists(&id) {
                 outcome.missing.push(id);
                 continue;
@@ -157,6 +201,7 @@ impl Edit<'_> {
             {
                 continue;
             }
+            self.admit(&mut vectors);
             let mut merged = self.vectors(id)?;
             merged.extend(vectors);
             self.change(id, version).vectors = Some(merged);
@@ -235,22 +280,38 @@ impl Edit<'_> {
 
     /// The vectors as this run sees them. The point exists.
     fn vectors(&self, id: PointId) -> Result<NamedVectors, StorageError> {
-        match self.pending.get(&id) {
-            Some(Pending::Live(PendingPoint { vectors: Some(vectors), .. })) => Ok(vectors.clone()),
-            _ => self.shard.store.vectors(&id),
-        }
+        let mut vectors = match self.pending.get(&id) {
+            Some(Pending::Live(PendingPoint { vectors: Some(vectors), .. })) => vectors.clone(),
+            _ => self.shard.store.vectors(&id)?,
+        };
+        self.keep_live(&mut vectors);
+        Ok(vectors)
     }
 
-    fn has_vector(&self, id: PointId, name: &str) -> bool {
-        match self.pending.get(&id) {
-            Some(Pending::Live(PendingPoint { vectors: Some(vectors), .. })) => vectors.contains_key(name),
-            _ => self.shard.has_vector(id, name),
-        }
+    /// Whether the point, which exists, has a vector of this name, as a client names it.
+    fn has_vector(&self, id: PointId, name: &str) -> Result<bool, StorageError> {
+        let stored = self.dropped.stored_name(name);
+        Ok(match self.pending.get(&id) {
+            Some(Pending::Live(PendingPoint { vectors: Some(vectors), .. })) => vectors.contains_key(&stored),
+            _ if self.is_settled => self.shard.has_vector(id, name),
+            _ => self.shard.store.vector(&id, &stored)?.is_some(),
+        })
     }
 
     fn matches(&self, condition: &CompiledFilter<'_>, id: PointId) -> Result<bool, StorageError> {
         let payload = if condition.needs_payload() { self.payload(id)? } else { Payload::default() };
-        Ok(condition.matches(&PointView { id, payload: &payload, has_vector: &|name| self.has_vector(id, name) }))
+        let failed = Cell::new(None);
+        let has_vector = |name: &str| {
+            self.has_vector(id, name).unwrap_or_else(|error| {
+                failed.set(Some(error));
+                false
+            })
+        };
+        let matches = condition.matches(&PointView { id, payload: &payload, has_vector: &has_vector });
+        match failed.into_inner() {
+            Some(error) => Err(error),
+            None => Ok(matches),
+        }
     }
 
     fn select(&self, select: &PointSelector) -> Result<Selected, StorageError> {
@@ -268,6 +329,9 @@ impl Edit<'_> {
     /// Ids that match, in id order: the order of the log's effects must not depend on a hash map.
     fn matching(&self, filter: &Filter) -> Result<Vec<PointId>, StorageError> {
         let condition = CompiledFilter::with_texts(filter, &self.texts);
+        if !self.is_settled && needs_vectors(filter) {
+            return self.matching_one_by_one(&condition);
+        }
         let pin = self.shard.slots.pin();
         let (stop, slots) = (Stop::new(), &self.shard.slots);
         let bounds = self.shard.bounds(&pin, filter, &stop).map_err(never_stopped)?;
@@ -283,9 +347,40 @@ impl Edit<'_> {
         Ok(matching.into_iter().collect())
     }
 
+    /// As [`Edit::matching`], without the columns.
+    fn matching_one_by_one(&self, condition: &CompiledFilter<'_>) -> Result<Vec<PointId>, StorageError> {
+        let stored = self.shard.ids.read().keys().copied().collect::<Vec<PointId>>();
+        let ids: BTreeSet<PointId> = stored.into_iter().chain(self.pending.keys().copied()).collect();
+        let mut matching = Vec::new();
+        for id in ids {
+            if self.exists(&id) && self.matches(condition, id)? {
+                matching.push(id);
+            }
+        }
+        Ok(matching)
+    }
+
+    /// Whether the stored vectors of the point at `place` are exactly `vectors`.
+    fn holds(&self, pin: &Pin<'_>, id: PointId, place: Place, vectors: &NamedVectors) -> Result<bool, StorageError> {
+        if self.is_settled {
+            return Ok(self.shard.holds(pin, place.slot, vectors));
+        }
+        let mut stored = self.shard.store.vectors(&id)?;
+        self.keep_live(&mut stored);
+        Ok(stored == *vectors)
+    }
+
+    /// Stored names of the vectors that the point at `place` has in the store, dropped ones included.
+    fn stored_names(&self, id: PointId, place: Place) -> Result<Vec<VectorName>, StorageError> {
+        match self.is_settled {
+            true => Ok(self.shard.stored_names(place.slot)),
+            false => Ok(self.shard.store.vectors(&id)?.into_keys().collect()),
+        }
+    }
+
     /// Writes everything in one batch, then lets the memory follow.
-    fn write(self, position: &[u8]) -> Result<(), StorageError> {
-        let Edit { shard, pending, texts: _ } = self;
+    fn write(mut self, position: &[u8]) -> Result<(), StorageError> {
+        let (shard, pending) = (self.shard, std::mem::take(&mut self.pending));
         shard.check_slots(pending.len())?;
         let pin = shard.slots.pin();
         let mut batch = shard.store.batch();
@@ -302,17 +397,24 @@ impl Edit<'_> {
                     if let Some(payload) = &point.payload {
                         batch.put_payload(&id, payload);
                     }
+                    let mut vectors = point.vectors;
+                    // A later entry of the run may have dropped some of them.
+                    vectors.iter_mut().for_each(|vectors| self.keep_live(vectors));
                     // Vectors that are what they were keep their slot and their place in the graph.
-                    let vectors = point.vectors.filter(|new| !place.is_some_and(|at| shard.holds(&pin, at.slot, new)));
+                    if let (Some(place), Some(new)) = (place, &vectors)
+                        && self.holds(&pin, id, place, new)?
+                    {
+                        vectors = None;
+                    }
                     let vectors_version = match (&vectors, place) {
                         (None, Some(place)) => shard.vectors_version(place.slot),
                         _ => point.version,
                     };
                     batch.put_head(&id, &PointHead { version: point.version, vectors_version });
                     if let Some(new) = &vectors {
-                        for name in place.map(|at| shard.vector_names(at.slot)).unwrap_or_default() {
-                            if !new.contains_key(&name) {
-                                batch.delete_vector(&id, &name);
+                        for stored in place.map_or(Ok(Vec::new()), |at| self.stored_names(id, at))? {
+                            if !new.contains_key(&stored) {
+                                batch.delete_vector(&id, &stored);
                             }
                         }
                         batch.put_vectors(&id, new);
@@ -331,9 +433,16 @@ impl Edit<'_> {
                 }
             }
         }
+        if self.has_drops {
+            batch.put_entry(DROPPED_ENTRY, &self.dropped.encode());
+        }
         batch.set_position(position);
         shard.store.commit(batch)?;
-        shard.follow(follow)
+        shard.follow(follow)?;
+        if self.has_drops {
+            shard.adopt_drops(self.dropped);
+        }
+        Ok(())
     }
 }
 
@@ -453,6 +562,16 @@ impl Shard {
         })
     }
 
+    /// Lets the memory follow a batch that says which vectors are dropped.
+    fn adopt_drops(&self, dropped: Dropped) {
+        // The place of the sweep is set back before anybody can take the new list for swept.
+        let mut sweep = self.sweep.lock();
+        sweep.begin_anew();
+        let mut current = self.dropped.write();
+        self.unplaced.lock().retain(|stored| dropped.is_live(stored));
+        *current = dropped;
+    }
+
     /// Refuses a batch that could need more slots than there are, before anything of it is written.
     fn check_slots(&self, point_count: usize) -> Result<(), StorageError> {
         if self.slots.bound() + point_count > SLOT_COUNT_MAX as usize {
@@ -470,10 +589,13 @@ impl Shard {
             unreachable!("the batch was refused if there were not enough slots")
         };
         let columns = self.columns.read();
-        for (name, vector) in vectors {
-            // A name the shard has no column for belongs to a vector that was dropped after the write was proposed.
-            if let Some(column) = columns.get(name) {
-                column.put(slot, vector);
+        for (stored, vector) in vectors {
+            match columns.get(stored) {
+                Some(column) => column.put(slot, vector),
+                // The settings do not name it yet, or do not any more.
+                None => {
+                    self.unplaced.lock().insert(stored.clone());
+                }
             }
         }
         slot
@@ -491,15 +613,17 @@ impl Shard {
         self.slots.get(slot).map_or(0, |(_, vectors_version)| vectors_version)
     }
 
-    /// Names of the vectors at `slot`.
-    fn vector_names(&self, slot: Slot) -> Vec<VectorName> {
+    /// Stored names of the vectors at `slot`.
+    fn stored_names(&self, slot: Slot) -> Vec<VectorName> {
         let columns = self.columns.read();
         columns.iter().filter(|(_, column)| column.has(slot)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether the vectors at `slot` are exactly `vectors`.
     fn holds(&self, pin: &Pin<'_>, slot: Slot, vectors: &NamedVectors) -> bool {
-        self.columns.read().iter().all(|(name, column)| column.holds(pin, slot, vectors.get(name)))
+        let columns = self.columns.read();
+        vectors.keys().all(|stored| columns.contains_key(stored))
+            && columns.iter().all(|(stored, column)| column.holds(pin, slot, vectors.get(stored)))
     }
 
     pub(super) fn has_vector(&self, id: PointId, name: &str) -> bool {

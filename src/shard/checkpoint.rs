@@ -8,7 +8,7 @@
 //! stored one, too; else its payload is read. So a checkpoint that is stale, damaged or missing costs time and nothing
 //! else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::fs;
 use std::io;
@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::column::{Column, VectorSettings};
+use super::dropped::{Dropped, Sweep};
 use super::field_set::FieldSet;
 use super::{Place, Replaced, Shard, ShardSettings};
 use crate::index::payload::{FieldIndex, FieldSpec, FieldWriter, PIECE_SLOTS, RestoringField};
@@ -66,6 +67,10 @@ impl Opening {
             VectorSettings::Multi(params) => {
                 let path = folder.join(file("graph", name));
                 Opening::Multi(Box::new(MultiIndex::load(slots_of(), *params, &path, stamp)?))
+            }
+            // Scaled vectors are built anew from the store.
+            VectorSettings::UnscaledDense(_) | VectorSettings::UnscaledMulti(_) => {
+                Opening::New(Column::new(slots, settings))
             }
         })
     }
@@ -129,7 +134,9 @@ impl Shard {
             });
             fields.push(restored.unwrap_or_else(|| RestoringField::new(spec)));
         }
-        let Placed { ids, applied_index, payloads_read } = place_all(&store, &slots, &mut opening, &mut fields)?;
+        let dropped = Dropped::load(&store)?;
+        let Placed { ids, applied_index, unplaced, sweep, payloads_read } =
+            place_all(&store, &slots, &mut opening, &dropped, &mut fields)?;
         let fields: Vec<FieldIndex> = fields.into_iter().map(RestoringField::finish).collect();
         let mut live: Vec<u32> = ids.values().map(|place| place.slot.0).collect();
         live.sort_unstable();
@@ -143,6 +150,9 @@ impl Shard {
             writer: Mutex::new(()),
             slots,
             columns: RwLock::new(columns),
+            dropped: RwLock::new(dropped),
+            unplaced: Mutex::new(unplaced),
+            sweep: Mutex::new(sweep),
             fields: RwLock::new(FieldSet::new(present, fields)),
             field_builder: Mutex::new(()),
             ids: RwLock::new(ids),
@@ -195,6 +205,8 @@ impl Shard {
                     index.write_checkpoint(&pin, &target.join(file("sparse", &name)), stamp, &name)?
                 }
                 Column::Multi(index) => index.write_checkpoint(&pin, &target.join(file("graph", &name)), stamp)?,
+                // Scaled vectors are built anew from the store.
+                Column::Unscaled(..) => {}
             }
         }
         self.write_fields(target, stamp)?;
@@ -251,11 +263,16 @@ impl Shard {
     }
 }
 
-/// What was found in the store.
+/// What the store holds.
+#[derive(Default)]
 struct Placed {
     ids: HashMap<PointId, Place>,
     /// The highest version stored.
     applied_index: u64,
+    /// Live vectors without a column.
+    unplaced: BTreeSet<VectorName>,
+    /// Due if there are bytes of dropped vectors.
+    sweep: Sweep,
     /// Points whose payloads had to be read for the field indexes.
     payloads_read: u64,
 }
@@ -266,13 +283,12 @@ fn place_all(
     store: &ShardStore,
     slots: &Slots,
     columns: &mut BTreeMap<VectorName, Opening>,
+    dropped: &Dropped,
     fields: &mut [RestoringField],
 ) -> Result<Placed, StorageError> {
     let kept = |slot: Slot| slots.get(slot).map(|(id, version)| (id, (slot, version)));
     let mut unclaimed: HashMap<PointId, (Slot, PointVersion)> = slots.live().iter().filter_map(kept).collect();
-    let mut ids = HashMap::with_capacity(unclaimed.len());
-    let mut applied_index = 0;
-    let mut payloads_read = 0;
+    let mut placed = Placed { ids: HashMap::with_capacity(unclaimed.len()), ..Placed::default() };
     let view = store.view();
     // Heads, vectors and payloads are all in id order, so one pass over each suffices. If every index has its file, few
     // payloads are wanted, and those are looked up.
@@ -296,15 +312,19 @@ fn place_all(
             }
         };
         while let Some(next) = stored_vectors.next_if(|next| !matches!(next, Ok((of, _, _)) if *of != id)) {
-            let (_, name, vector) = next?;
-            if let Some(column) = columns.get_mut(&name) {
-                column.put(slot, vector);
+            let (_, stored, vector) = next?;
+            match columns.get_mut(&stored) {
+                _ if !dropped.is_live(&stored) => placed.sweep.begin_anew(),
+                Some(column) => column.put(slot, vector),
+                None => {
+                    placed.unplaced.insert(stored);
+                }
             }
         }
         stale.clear();
         stale.extend(fields.iter_mut().map(|index| !index.keep(slot, version)));
         let is_wanted = stale.contains(&true);
-        payloads_read += u64::from(is_wanted);
+        placed.payloads_read += u64::from(is_wanted);
         if let Some(stored) = &mut stored_payloads {
             while let Some(next) = stored.next_if(|next| !matches!(next, Ok((of, _)) if *of > id)) {
                 let (of, payload) = next?;
@@ -314,8 +334,8 @@ fn place_all(
         } else if is_wanted {
             wanted.push((id, slot));
         }
-        ids.insert(id, Place { slot, version });
-        applied_index = applied_index.max(version);
+        placed.ids.insert(id, Place { slot, version });
+        placed.applied_index = placed.applied_index.max(version);
     }
     for wanted in wanted.chunks(PAYLOADS_MAX) {
         let of: Vec<PointId> = wanted.iter().map(|(id, _)| *id).collect();
@@ -327,7 +347,7 @@ fn place_all(
     for (slot, _) in unclaimed.into_values() {
         slots.retire(slot);
     }
-    Ok(Placed { ids, applied_index, payloads_read })
+    Ok(placed)
 }
 
 fn folder(index_dir: &Path, stamp: u64) -> PathBuf {

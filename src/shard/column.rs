@@ -1,15 +1,16 @@
 //! One named vector of a shard, whatever its kind.
 //!
-//! A column takes vectors of its own kind and size only. Others are passed over: they belong to a vector of the same
-//! name that was dropped, and are gone from the storage soon.
+//! A column takes vectors of its own kind and size only, and passes over others. The service has seen to it that there are
+//! none: a vector of another kind or size has another stored name.
 
 use std::sync::Arc;
 
 use crate::distance::sparse_dot;
 use crate::index::{
-    DenseIndex, Found, IndexParams, MultiIndex, Pin, Scratch, SearchParams, Slots, SparseIndex, SparseParams, Stop,
-    Stopped,
+    DenseIndex, Found, IndexMemory, IndexParams, MultiIndex, Originals, Pin, Scratch, SearchParams, Slots, SparseIndex,
+    SparseParams, Stop, Stopped,
 };
+use crate::model::vector::normalize_rows;
 use crate::model::{Metric, Slot, Vector};
 
 /// One vector of a shard.
@@ -18,6 +19,10 @@ pub enum VectorSettings {
     Dense(IndexParams),
     Multi(IndexParams),
     Sparse,
+    /// Compared by direction, stored with the length they came with.
+    UnscaledDense(IndexParams),
+    /// As [`VectorSettings::UnscaledDense`], row by row.
+    UnscaledMulti(IndexParams),
 }
 
 /// The vectors of one name, and their index.
@@ -26,13 +31,20 @@ pub(super) enum Column {
     Dense(Arc<DenseIndex>),
     Sparse(Arc<SparseIndex>),
     Multi(Arc<MultiIndex>),
+    /// The vectors scaled to length 1 in a column of their own, where they are searched, and as they came.
+    Unscaled(Box<Column>, Arc<Originals>),
 }
 
 impl Column {
     /// An empty column over the shard's slots.
     pub(super) fn new(slots: &Arc<Slots>, settings: &VectorSettings) -> Column {
+        let unscaled = |scaled: VectorSettings| {
+            Column::Unscaled(Box::new(Column::new(slots, &scaled)), Arc::new(Originals::new(Arc::clone(slots))))
+        };
         let slots = Arc::clone(slots);
         match settings {
+            VectorSettings::UnscaledDense(params) => unscaled(VectorSettings::Dense(*params)),
+            VectorSettings::UnscaledMulti(params) => unscaled(VectorSettings::Multi(*params)),
             VectorSettings::Dense(params) => Column::Dense(Arc::new(DenseIndex::new(slots, *params))),
             VectorSettings::Multi(params) => Column::Multi(Arc::new(MultiIndex::new(slots, *params))),
             VectorSettings::Sparse => Column::Sparse(Arc::new(SparseIndex::new(slots))),
@@ -45,6 +57,11 @@ impl Column {
             Column::Dense(index) => VectorSettings::Dense(*index.params()),
             Column::Multi(index) => VectorSettings::Multi(*index.params()),
             Column::Sparse(_) => VectorSettings::Sparse,
+            Column::Unscaled(scaled, _) => match scaled.settings() {
+                VectorSettings::Dense(params) => VectorSettings::UnscaledDense(params),
+                VectorSettings::Multi(params) => VectorSettings::UnscaledMulti(params),
+                other => other,
+            },
         }
     }
 
@@ -54,6 +71,7 @@ impl Column {
             (Column::Dense(index), Vector::Dense(values)) => values.len() == index.params().dim,
             (Column::Multi(index), Vector::Multi(vector)) => vector.dim() == index.params().dim,
             (Column::Sparse(_), Vector::Sparse(_)) => true,
+            (Column::Unscaled(scaled, _), vector) => scaled.fits(vector),
             _ => false,
         }
     }
@@ -67,6 +85,12 @@ impl Column {
             (Column::Dense(index), Vector::Dense(values)) => index.put(slot, values),
             (Column::Multi(index), Vector::Multi(vector)) => index.put(slot, vector),
             (Column::Sparse(index), Vector::Sparse(vector)) => index.put(slot, vector.clone()),
+            (Column::Unscaled(scaled, originals), vector) => {
+                originals.put(slot, vector.clone());
+                let mut unit = vector.clone();
+                normalize_rows(&mut unit);
+                scaled.put(slot, &unit);
+            }
             _ => {}
         }
     }
@@ -77,6 +101,11 @@ impl Column {
             Column::Dense(index) => index.remove(slot),
             Column::Sparse(index) => index.remove(slot),
             Column::Multi(index) => index.remove(slot),
+            Column::Unscaled(scaled, originals) => {
+                let was_there = scaled.remove(slot);
+                originals.remove(slot);
+                was_there
+            }
         }
     }
 
@@ -86,6 +115,7 @@ impl Column {
             Column::Dense(index) => index.has(slot),
             Column::Sparse(index) => index.has(slot),
             Column::Multi(index) => index.has(slot),
+            Column::Unscaled(scaled, _) => scaled.has(slot),
         }
     }
 
@@ -95,6 +125,7 @@ impl Column {
             Column::Dense(index) => index.vector(pin, slot).map(|values| Vector::Dense(values.to_vec())),
             Column::Sparse(index) => index.vector(pin, slot).cloned().map(Vector::Sparse),
             Column::Multi(index) => index.vector(pin, slot).cloned().map(Vector::Multi),
+            Column::Unscaled(_, originals) => originals.vector(pin, slot).cloned(),
         }
     }
 
@@ -103,6 +134,7 @@ impl Column {
         match (self, vector) {
             (Column::Dense(index), _) => index.vector(pin, slot) == vector.and_then(Vector::as_dense),
             (Column::Sparse(index), Some(Vector::Sparse(vector))) => index.vector(pin, slot) == Some(vector),
+            (Column::Unscaled(_, originals), vector) => originals.vector(pin, slot) == vector,
             _ => self.vector(pin, slot).as_ref() == vector,
         }
     }
@@ -120,6 +152,7 @@ impl Column {
                 index.vector(pin, slot).map(|vector| sparse_dot(query, vector).unwrap_or(0.0))
             }
             (Column::Multi(index), Vector::Multi(query)) => index.distance(pin, query, slot).map(similarity),
+            (Column::Unscaled(scaled, _), query) => scaled.similarity(pin, query, slot),
             _ => None,
         }
     }
@@ -144,6 +177,7 @@ impl Column {
                 let params = SparseParams { k: params.k, indexed_only: params.indexed_only, filter: params.filter };
                 index.search(pin, scratch, query, &params, stop)
             }
+            (Column::Unscaled(scaled, _), query) => scaled.search(pin, scratch, query, params, stop),
             _ => Ok(Found::default()),
         }
     }
@@ -158,12 +192,26 @@ impl Column {
         }
     }
 
+    /// What its vectors and what leads to them take.
+    pub(super) fn memory(&self) -> IndexMemory {
+        match self {
+            Column::Dense(index) => index.memory(),
+            Column::Sparse(index) => index.memory(),
+            Column::Multi(index) => index.memory(),
+            Column::Unscaled(scaled, originals) => {
+                let IndexMemory { vector_bytes, link_bytes } = scaled.memory();
+                IndexMemory { vector_bytes: vector_bytes + originals.memory_bytes(), link_bytes }
+            }
+        }
+    }
+
     /// Lends the calling thread to the index for about `budget` units; how many were done.
     pub(super) fn work(&self, scratch: &mut Scratch, budget: usize) -> usize {
         match self {
             Column::Dense(index) => index.work(scratch, budget),
             Column::Sparse(index) => index.work(budget),
             Column::Multi(index) => index.work(scratch, budget),
+            Column::Unscaled(scaled, _) => scaled.work(scratch, budget),
         }
     }
 
@@ -173,6 +221,7 @@ impl Column {
             Column::Dense(index) => index.params().ef_construction,
             Column::Multi(index) => index.params().ef_construction,
             Column::Sparse(_) => 0,
+            Column::Unscaled(scaled, _) => scaled.default_ef(),
         }
     }
 
@@ -182,6 +231,7 @@ impl Column {
             Column::Dense(index) => index.params().metric,
             Column::Multi(index) => index.params().metric,
             Column::Sparse(_) => Metric::Dot,
+            Column::Unscaled(scaled, _) => scaled.metric(),
         }
     }
 
@@ -193,6 +243,7 @@ impl Column {
             Column::Dense(index) => index.indexed_len(),
             Column::Multi(index) => index.indexed_len(),
             Column::Sparse(index) => index.indexed_len(),
+            Column::Unscaled(scaled, _) => scaled.indexed_len(),
         }
     }
 
@@ -202,6 +253,7 @@ impl Column {
             Column::Dense(index) => index.tail_len(),
             Column::Multi(index) => index.tail_len(),
             Column::Sparse(index) => index.tail_len(),
+            Column::Unscaled(scaled, _) => scaled.tail_len(),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! All points of a shard as they stood at one moment, for snapshots.
 
+use std::collections::BTreeSet;
+
 use super::{ReadError, Shard};
 use crate::index::Stop;
-use crate::model::{NamedVectors, Point};
+use crate::model::{NamedVectors, Point, VectorName};
 
 /// Points between two looks at the stop flag.
 const POINTS_PER_STOP_CHECK: usize = 256;
@@ -11,11 +13,19 @@ impl Shard {
     /// Shows every point, ascending by id, as the shard held them when the call began. Writes go on meanwhile.
     ///
     /// One view of the store serves heads, payloads and vectors, and every applied run is one atomic batch: what is
-    /// shown is the state at one log index.
-    pub fn dump<E: From<ReadError>>(&self, stop: &Stop, show: &mut dyn FnMut(Point) -> Result<(), E>) -> Result<(), E> {
+    /// shown is the state at one log index. Of the vectors only those of `names` are shown, as the log names them: their
+    /// stored names.
+    pub fn dump<E: From<ReadError>>(
+        &self,
+        names: &BTreeSet<VectorName>,
+        stop: &Stop,
+        show: &mut dyn FnMut(Point) -> Result<(), E>,
+    ) -> Result<(), E> {
         let failed = |error| E::from(ReadError::Storage(error));
         let view = self.store.view();
-        let names: Vec<String> = self.columns.read().keys().cloned().collect();
+        // A vector that was dropped meanwhile is shown whole or not at all: its column goes before its bytes do.
+        let columns = self.columns.read().clone();
+        let names: BTreeSet<&VectorName> = names.iter().filter(|stored| columns.contains_key(*stored)).collect();
         let mut payloads = view.iter_payloads(None).peekable();
         let mut vectors = view.iter_vectors().peekable();
         for (seen, head) in view.iter_heads(None).enumerate() {

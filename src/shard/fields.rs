@@ -181,9 +181,33 @@ impl Shard {
             Direction::Desc => b.cmp(a),
         };
         let id = |slot: Slot| self.slots.get(slot).map(|(id, _)| id);
+        // Walked first even if few are selected: spread over all values, they soon fill a page.
         let few = selected.filter(|few| few.len() as usize <= values.len_of(&keys) / PASSED_PER_SORTED);
+        let passed_max = few.map_or(usize::MAX, |few| few.len() as usize);
         let mut found: Vec<(u64, PointId)> = Vec::new();
-        if let Some(few) = few {
+        let mut is_complete = true;
+        // Slots of one value come in no order of ids: a value is taken in whole before the limit counts.
+        let mut value_start = 0;
+        for (seen, (key, slot)) in values.iter(&keys, order.direction).enumerate() {
+            check(stop, seen)?;
+            if found.last().is_some_and(|(last, _)| *last != key) {
+                if found.len() >= limit {
+                    break;
+                }
+                sort_from(&mut found, value_start, in_direction);
+                value_start = found.len();
+            }
+            if seen == passed_max {
+                is_complete = false;
+                break;
+            }
+            if selected.is_none_or(|selected| selected.contains(slot.0)) {
+                found.extend(id(slot).map(|id| (key, id)));
+            }
+        }
+        if let Some(few) = few.filter(|_| !is_complete) {
+            found.clear();
+            value_start = 0;
             for (seen, slot) in few.iter().map(Slot).enumerate() {
                 check(stop, seen)?;
                 let of_slot = values.keys_of(slot).iter().filter(|key| keys.contains(key));
@@ -193,36 +217,25 @@ impl Shard {
                 found.select_nth_unstable_by(limit, in_direction);
                 found.truncate(limit);
             }
-            found.sort_unstable_by(in_direction);
-        } else {
-            // Slots of one value come in no order of ids: a value is taken in whole before the limit counts.
-            let mut value_start = 0;
-            for (seen, (key, slot)) in values.iter(&keys, order.direction).enumerate() {
-                check(stop, seen)?;
-                if found.last().is_some_and(|(last, _)| *last != key) {
-                    if found.len() >= limit {
-                        break;
-                    }
-                    sort_from(&mut found, value_start, in_direction);
-                    value_start = found.len();
-                }
-                if selected.is_none_or(|selected| selected.contains(slot.0)) {
-                    found.extend(id(slot).map(|id| (key, id)));
-                }
-            }
-            sort_from(&mut found, value_start, in_direction);
-            found.truncate(limit);
         }
+        sort_from(&mut found, value_start, in_direction);
+        found.truncate(limit);
         Ok(found.into_iter().map(|(key, id)| (values.value(key), id)).collect())
     }
 
     /// For each value of the field, by value ascending: how many matching points have it; values without any are left
-    /// out.
+    /// out. Of more than `values_max` values those that most points have, and of equals the smaller.
     ///
     /// [`ReadError::NoFacetIndex`] unless the field has an index by value.
-    pub fn facet(&self, key: &Path, filter: Option<&Filter>, stop: &Stop) -> Result<Vec<FacetHit>, ReadError> {
+    pub fn facet(
+        &self,
+        key: &Path,
+        filter: Option<&Filter>,
+        values_max: usize,
+        stop: &Stop,
+    ) -> Result<Vec<FacetHit>, ReadError> {
         self.with_selected(filter, None, stop, |fields, selected| {
-            let hits = fields.index(key).and_then(|index| index.facet(selected));
+            let hits = fields.index(key).and_then(|index| index.facet(selected, values_max));
             hits.ok_or_else(|| ReadError::NoFacetIndex { key: key.clone() })
         })
     }

@@ -5,8 +5,9 @@
 //!   on the stored points and the command alone, never on the index.
 //! - What is in memory (`ids`, slots, indexes) mirrors what is in `store`; it changes after the batch is written.
 //! - One writer: `writer` is held by apply, reconfigure and nothing else. Readers take `ids` and `columns` for the
-//!   moment of a look-up only. Lock order: `writer`, `columns`, `fields`, `ids`. `ids` and the field indexes change
-//!   together, under the write lock of `fields`.
+//!   moment of a look-up only. Lock order: `writer`, `sweep`, `columns`, `dropped`, `unplaced`, `fields`, `ids`. `ids`
+//!   and the field indexes change together, under the write lock of `fields`.
+//! - Inside, vectors go by their stored names (see `dropped`); reads name them as clients do.
 //! - Every point has exactly one live slot, shared by all its vectors.
 //!
 //! What it deliberately does not do: know Raft, collections, routing or the wire, and normalise or check vectors
@@ -16,35 +17,42 @@ mod apply;
 mod checkpoint;
 mod column;
 mod command;
+mod dropped;
 mod dump;
 mod field_set;
 mod fields;
 pub mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod plan;
 mod read;
 mod replaced;
 mod score;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::index::{CheckpointError, Scratch, Slots};
+use crate::index::{CheckpointError, IndexMemory, Scratch, Slots};
 use crate::model::field_index::FieldIndexKind;
-use crate::model::{Path, PointId, PointVersion, Slot, VectorName};
-use crate::storage::ShardStore;
+use crate::model::vector::split_stored_name;
+use crate::model::{NamedVectors, Path, PointId, PointVersion, Slot, VectorName};
+use crate::storage::{ShardStore, StorageError};
 use column::Column;
+use dropped::{Dropped, Sweep};
 use field_set::FieldSet;
 use replaced::Replaced;
 
 pub use crate::index::payload::WordStats as TextStats;
 pub use apply::Entry;
 pub use column::VectorSettings;
+#[cfg(any(test, fuzzing))]
 pub(crate) use command::decode_command;
-pub use command::{Outcome, encode_command};
+pub(crate) use command::decode_plain_upsert;
+pub use command::{Outcome, encode_command, encode_dropped};
 pub use fields::TextSearch;
 pub use read::{Found, Hit, Nearest, ReadError, sort_hits};
 pub use score::{Among, Inspected, Rank, Scoring, similarity};
@@ -52,6 +60,7 @@ pub use score::{Among, Inspected, Rank, Scoring, similarity};
 /// How a shard is set up.
 #[derive(Clone, Debug)]
 pub struct ShardSettings {
+    /// By stored name; of each name one at most.
     pub vectors: BTreeMap<VectorName, VectorSettings>,
     /// The field indexes, by what they are of.
     pub fields: BTreeMap<Path, FieldIndexKind>,
@@ -84,7 +93,15 @@ pub struct Shard {
     /// Serialises changes. Held while a batch is written, so never taken by a reader.
     writer: Mutex<()>,
     slots: Arc<Slots>,
+    /// By stored name; of each name one at most.
     columns: RwLock<BTreeMap<VectorName, Column>>,
+    /// As of the last applied command. Changed under `writer` only.
+    dropped: RwLock<Dropped>,
+    /// Stored names of vectors that are stored, live, and in no column: the log is ahead of the settings, which have not
+    /// named them yet or do not any more. Changed under `writer` only.
+    unplaced: Mutex<BTreeSet<VectorName>>,
+    /// Held for a step of some hundred keys.
+    sweep: Mutex<Sweep>,
     /// Read for the evaluation of a filter's indexed conditions, written for a batch's changes or a step of building:
     /// milliseconds at most. One lock for all indexes, so that a filter over several of them sees one moment.
     fields: RwLock<FieldSet>,
@@ -104,9 +121,9 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// The vectors of this name.
+    /// The vectors of this name, as reads name them.
     fn column(&self, name: &str) -> Option<Column> {
-        self.columns.read().get(name).cloned()
+        named(&self.columns.read(), name).cloned()
     }
 
     fn all_columns(&self) -> Vec<Column> {
@@ -121,12 +138,29 @@ impl Shard {
         result
     }
 
+    /// Keeps every change waiting while the guard lives.
+    #[cfg(test)]
+    pub(crate) fn hold_changes(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.writer.lock()
+    }
+
     /// Lends the calling thread to index building and repair for about `budget` vectors per index.
     /// Returns how many were done; 0 means there is nothing to do.
     pub fn index_work(&self, budget: usize) -> usize {
         let columns = self.all_columns();
-        let fields = self.build_fields(budget);
-        fields + self.with_scratch(|scratch| columns.iter().map(|column| column.work(scratch, budget)).sum::<usize>())
+        let others = self.build_fields(budget) + self.sweep_dropped(budget);
+        others + self.with_scratch(|scratch| columns.iter().map(|column| column.work(scratch, budget)).sum::<usize>())
+    }
+
+    /// What each vector's index takes of memory. Looks at every sparse and every multivector.
+    pub fn vector_memory(&self) -> BTreeMap<VectorName, IndexMemory> {
+        let columns = self.columns.read().clone();
+        columns.into_iter().map(|(name, column)| (name, column.memory())).collect()
+    }
+
+    /// How many points there are.
+    pub fn point_count(&self) -> u64 {
+        self.ids.read().len() as u64
     }
 
     /// The shard's figures.
@@ -138,6 +172,13 @@ impl Shard {
             tail_vector_count: columns.iter().map(|column| column.tail_len() as u64).sum(),
             applied_index: self.applied_index.load(Ordering::Acquire),
         }
+    }
+
+    /// Whether the columns hold all vectors that are stored and live, and no others. It is not so for the moment between
+    /// a change of the collection's vectors and its arrival in the log.
+    fn is_settled(&self) -> bool {
+        let (columns, dropped) = (self.columns.read(), self.dropped.read());
+        columns.keys().all(|stored| dropped.is_current(stored)) && self.unplaced.lock().is_empty()
     }
 
     /// Checks what must hold between changes; for tests.
@@ -158,8 +199,28 @@ impl Shard {
                 return Err(format!("the head of point {id} is {head:?}, in memory it is {want:?}"));
             }
         }
+        let places: Vec<(PointId, Slot)> = ids.iter().map(|(id, place)| (*id, place.slot)).collect();
         drop(ids);
+        self.validate_columns(&places)?;
         self.validate_fields()
+    }
+
+    /// Checks that the columns hold what the store does.
+    fn validate_columns(&self, places: &[(PointId, Slot)]) -> Result<(), String> {
+        let pin = self.slots.pin();
+        let (columns, dropped, unplaced) = (self.columns.read(), self.dropped.read(), self.unplaced.lock());
+        let is_shown = |stored: &VectorName| dropped.is_current(stored) && !unplaced.contains(stored);
+        for (id, slot) in places {
+            let mut stored = self.store.vectors(id).map_err(|error| error.to_string())?;
+            stored.retain(|name, _| is_shown(name));
+            let current = columns.iter().filter(|(name, _)| is_shown(name));
+            let held: NamedVectors =
+                current.filter_map(|(name, column)| Some((name.clone(), column.vector(&pin, *slot)?))).collect();
+            if held != stored {
+                return Err(format!("point {id} has {stored:?} stored and {held:?} in memory"));
+            }
+        }
+        Ok(())
     }
 
     /// Checks that every complete field index holds what the stored payloads do, and nothing else.
@@ -185,14 +246,21 @@ impl Shard {
         Ok(())
     }
 
-    /// Adopts changed settings. New names get empty columns, those that are not named any more go. A vector whose M or
-    /// efConstruction changed gets a new graph, built from its live vectors while the exact scan answers; one whose kind
-    /// or size changed is another vector and begins empty.
-    pub fn reconfigure(&self, vectors: &BTreeMap<VectorName, VectorSettings>) {
+    /// Adopts changed settings, by stored name. New names get columns, those that are not named any more go. A vector
+    /// whose M or efConstruction changed gets a new graph, built from its live vectors while the exact scan answers.
+    pub fn reconfigure(&self, vectors: &BTreeMap<VectorName, VectorSettings>) -> Result<(), StorageError> {
         let _writer = self.writer.lock();
-        self.columns.write().retain(|name, _| vectors.contains_key(name));
-        for (name, settings) in vectors {
-            let old = self.column(name);
+        let gone: Vec<(VectorName, Column)> = {
+            let mut columns = self.columns.write();
+            columns.extract_if(.., |stored, _| !vectors.contains_key(stored)).collect()
+        };
+        let dropped = self.dropped.read().clone();
+        // Until the log says that they were dropped, their vectors are the points' still.
+        self.unplaced
+            .lock()
+            .extend(gone.into_iter().map(|(stored, _)| stored).filter(|stored| dropped.is_live(stored)));
+        for (stored, settings) in vectors {
+            let old = self.columns.read().get(stored).cloned();
             if old.as_ref().is_some_and(|old| old.settings() == *settings) {
                 continue;
             }
@@ -204,12 +272,39 @@ impl Shard {
                         new.put(slot, &vector);
                     }
                 }
+            } else if self.unplaced.lock().contains(stored) {
+                self.fill(stored, &new)?;
             }
-            self.columns.write().insert(name.clone(), new);
+            self.columns.write().insert(stored.clone(), new);
+            self.unplaced.lock().remove(stored);
         }
+        Ok(())
+    }
+
+    /// Puts the stored vectors of this stored name into a new column. The caller is the one writer.
+    fn fill(&self, stored: &str, column: &Column) -> Result<(), StorageError> {
+        for item in self.store.view().iter_vectors() {
+            let (id, name, vector) = item?;
+            if name == stored
+                && let Some(place) = self.place_of(id)
+            {
+                column.put(place.slot, &vector);
+            }
+        }
+        Ok(())
     }
 }
 
+/// The column of a vector as reads name it.
+fn named<'a>(columns: &'a BTreeMap<VectorName, Column>, name: &str) -> Option<&'a Column> {
+    // Few: a vector's stored name is its name unless one of that name was dropped before.
+    columns
+        .get(name)
+        .or_else(|| columns.iter().find_map(|(stored, column)| (split_stored_name(stored).0 == name).then_some(column)))
+}
+
+#[cfg(test)]
+mod dropped_tests;
 #[cfg(test)]
 mod field_tests;
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! by the whole filter, so every point is judged by one version of its payload. Without any index the difference is
 //! everything, and the payloads are scanned.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use roaring::RoaringBitmap;
 use super::column::Column;
 use super::field_set::FieldSet;
 use super::filter::{CompiledFilter, PointView, TextFields, ValueTest, without_last_each};
-use super::{ReadError, Shard};
+use super::{ReadError, Shard, named};
 use crate::index::payload::{Answer, FieldIndex};
 use crate::index::{Bitmap, Pin, Stop};
 use crate::model::filter::{FieldCondition, FieldQuestion, MinShould, Predicate};
@@ -26,6 +27,16 @@ const POINTS_PER_STOP_CHECK: usize = 1_024;
 const PAYLOADS_AT_ONCE: usize = 256;
 /// A point picked out of the store costs as much as this many in a scan.
 const SCANNED_PER_PICKED: u64 = 4;
+/// Passing a point in the order of ids costs as much as putting this many candidates in order.
+const PICKED_PER_WALKED: u64 = 16;
+
+/// How far a walk in the order of ids came.
+enum Walked {
+    /// To the end, or to where nothing more is wanted.
+    Done,
+    /// What follows, this one included, is left.
+    To(Option<PointId>),
+}
 
 /// What the indexes know of which slots match, as of one moment.
 pub(super) struct Bounds {
@@ -44,20 +55,79 @@ impl Bounds {
     }
 }
 
-/// What is known of one condition among the slots asked about.
-struct Known {
-    lower: RoaringBitmap,
-    upper: RoaringBitmap,
+/// What is known of one condition among the slots asked about. What an index has as it is needed is borrowed from it:
+/// of a large shard every copied set costs as much as finding it.
+pub(super) struct Known<'f> {
+    /// No others satisfy it.
+    upper: Cow<'f, RoaringBitmap>,
+    /// These satisfy it; among `upper`. Absent: all of `upper` do.
+    lower: Option<Cow<'f, RoaringBitmap>>,
 }
 
-impl Known {
-    fn exact(slots: RoaringBitmap) -> Known {
-        Known { lower: slots.clone(), upper: slots }
+impl<'f> Known<'f> {
+    fn exact(slots: RoaringBitmap) -> Known<'f> {
+        Known { upper: Cow::Owned(slots), lower: None }
     }
 
-    fn nothing(within: &RoaringBitmap) -> Known {
-        Known { lower: RoaringBitmap::new(), upper: within.clone() }
+    fn nothing(within: &RoaringBitmap) -> Known<'f> {
+        Known { upper: Cow::Owned(within.clone()), lower: Some(Cow::Owned(RoaringBitmap::new())) }
     }
+
+    fn between(lower: RoaringBitmap, upper: RoaringBitmap) -> Known<'f> {
+        if lower.len() == upper.len() {
+            return Known::exact(upper);
+        }
+        Known { upper: Cow::Owned(upper), lower: Some(Cow::Owned(lower)) }
+    }
+
+    pub(super) fn upper(&self) -> &RoaringBitmap {
+        &self.upper
+    }
+
+    pub(super) fn lower(&self) -> &RoaringBitmap {
+        self.lower.as_ref().unwrap_or(&self.upper)
+    }
+
+    /// Both, where `other` was asked about no more than `self` leaves open.
+    fn and(self, other: Known<'f>) -> Known<'f> {
+        let lower = match self.lower {
+            None => other.lower,
+            Some(lower) => Some(Cow::Owned(lower.as_ref() & other.lower())),
+        };
+        Known { upper: other.upper, lower }
+    }
+
+    /// One of the two.
+    fn or(self, other: &Known<'f>) -> Known<'f> {
+        let lower = match (&self.lower, &other.lower) {
+            (None, None) => None,
+            _ => Some(Cow::Owned(self.lower() | other.lower())),
+        };
+        Known { upper: joined_sets(self.upper, other.upper()), lower }
+    }
+
+    /// This, and not `other`.
+    fn but_not(self, other: &Known<'f>) -> Known<'f> {
+        let lower = match (&self.lower, &other.lower) {
+            (None, None) => None,
+            _ => Some(Cow::Owned(self.lower() - other.upper())),
+        };
+        Known { upper: without(self.upper, other.lower()), lower }
+    }
+}
+
+fn joined_sets<'f>(a: Cow<'f, RoaringBitmap>, b: &RoaringBitmap) -> Cow<'f, RoaringBitmap> {
+    Cow::Owned(match a {
+        Cow::Borrowed(a) => a | b,
+        Cow::Owned(a) => a | b,
+    })
+}
+
+fn without<'f>(a: Cow<'f, RoaringBitmap>, b: &RoaringBitmap) -> Cow<'f, RoaringBitmap> {
+    Cow::Owned(match a {
+        Cow::Borrowed(a) => a - b,
+        Cow::Owned(a) => a - b,
+    })
 }
 
 /// What a filter is evaluated with.
@@ -86,8 +156,26 @@ impl Shard {
         stop: &Stop,
     ) -> Result<Bounds, ReadError> {
         let planner = Planner { shard: self, fields, columns, stop };
-        let Known { lower, upper } = planner.filter(filter, fields.present())?;
-        Ok(Bounds { lower, upper, present: fields.present().clone() })
+        let known = planner.filter(filter, fields.present())?;
+        let lower = known.lower().clone();
+        Ok(Bounds { lower, upper: known.upper.into_owned(), present: fields.present().clone() })
+    }
+
+    /// How many points match, if the indexes alone decide it. The pin is as for [`Shard::bounds`].
+    pub(super) fn count_by_indexes(
+        &self,
+        _pin: &Pin<'_>,
+        filter: &Filter,
+        stop: &Stop,
+    ) -> Result<Option<u64>, ReadError> {
+        let columns = self.columns.read().clone();
+        let fields = self.fields.read();
+        if let Some(count) = count_of_one(&fields, filter) {
+            return Ok(Some(count));
+        }
+        let planner = Planner { shard: self, fields: &fields, columns: &columns, stop };
+        let known = planner.filter(filter, fields.present())?;
+        Ok(known.lower.is_none().then(|| known.upper.len()))
     }
 
     /// The slots that match: those sure to, and those whose payloads say so. The pin is the one of the bounds.
@@ -181,11 +269,48 @@ impl Shard {
         let bounds = self.bounds(&pin, filter, stop)?;
         let texts = self.fields.read().texts();
         let condition = CompiledFilter::with_texts(filter, &texts);
-        if bounds.upper.len() <= bounds.present.len() / SCANNED_PER_PICKED {
-            self.visit_few(&bounds, &condition, from, stop, show)
-        } else {
-            self.visit_many(&bounds, &condition, from, stop, show)
+        if bounds.upper.len() > bounds.present.len() / SCANNED_PER_PICKED {
+            return self.visit_many(&bounds, &condition, from, stop, show);
         }
+        // A page is soon full if the matching points are spread over all. If it is not, the walk has cost little beside
+        // what putting all candidates in order costs.
+        let walk_max = bounds.upper.len() / PICKED_PER_WALKED;
+        match self.visit_first(&bounds, &condition, from, walk_max, stop, show)? {
+            Walked::Done => Ok(()),
+            Walked::To(last) => self.visit_few(&bounds, &condition, last, stop, show),
+        }
+    }
+
+    /// Walks over the first `walk_max` points in order.
+    fn visit_first(
+        &self,
+        bounds: &Bounds,
+        condition: &CompiledFilter<'_>,
+        from: Option<PointId>,
+        walk_max: u64,
+        stop: &Stop,
+        show: &mut dyn FnMut(PointId) -> bool,
+    ) -> Result<Walked, ReadError> {
+        if walk_max == 0 {
+            return Ok(Walked::To(from));
+        }
+        let view = self.store.view();
+        for (seen, head) in (0..).zip(view.iter_heads(from)) {
+            check(stop, seen)?;
+            let (id, _) = head?;
+            if seen as u64 == walk_max {
+                return Ok(Walked::To(Some(id)));
+            }
+            let Some(place) = self.place_of(id) else { continue };
+            let slot = place.slot.0;
+            // A point that has come, or moved, since the bounds were drawn is judged anew.
+            let is_open = bounds.upper.contains(slot) || !bounds.present.contains(slot);
+            let passes = bounds.lower.contains(slot) || is_open && self.passes(condition, id)?;
+            if passes && !show(id) {
+                return Ok(Walked::Done);
+            }
+        }
+        Ok(Walked::Done)
     }
 
     /// Puts the few candidates in order, then decides about one after another.
@@ -290,47 +415,67 @@ impl Shard {
     }
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     /// What is known of `filter` among `within`.
-    fn filter(&self, filter: &Filter, within: &RoaringBitmap) -> Result<Known, ReadError> {
-        let mut known = Known::exact(within.clone());
+    fn filter(&self, filter: &Filter, within: &RoaringBitmap) -> Result<Known<'a>, ReadError> {
+        // `None`: all of `within`, which is not copied before it has to be.
+        let mut known: Option<Known<'a>> = None;
         let mut must: Vec<&Condition> = filter.must.iter().collect();
         // What leaves the least first: the others are then asked about few.
-        must.sort_by_key(|condition| self.size_max(condition));
+        must.sort_by_cached_key(|condition| self.size_max(condition));
         for condition in must {
-            if known.upper.is_empty() {
-                return Ok(known);
+            let left = known.as_ref().map_or(within, Known::upper);
+            if left.is_empty() {
+                return Ok(known.unwrap_or_else(|| Known::exact(RoaringBitmap::new())));
             }
-            let of_one = self.condition(condition, &known.upper)?;
-            known.lower &= of_one.lower;
-            known.upper = of_one.upper;
+            let of_one = self.condition(condition, left)?;
+            known = Some(and(known, of_one));
         }
-        if !filter.should.is_empty() {
-            let mut any = Known::exact(RoaringBitmap::new());
-            for condition in &filter.should {
-                let of_one = self.condition(condition, &known.upper)?;
-                any.lower |= of_one.lower;
-                any.upper |= of_one.upper;
-            }
-            known.lower &= any.lower;
-            known.upper = any.upper;
+        let left = known.as_ref().map_or(within, Known::upper);
+        let mut any: Option<Known<'a>> = None;
+        for condition in &filter.should {
+            let of_one = self.condition(condition, left)?;
+            any = Some(match any {
+                None => of_one,
+                Some(any) => any.or(&of_one),
+            });
+        }
+        if let Some(any) = any {
+            known = Some(and(known, any));
         }
         if let Some(MinShould { conditions, min_count }) = &filter.min_should {
-            let of_each: Result<Vec<Known>, ReadError> =
-                conditions.iter().map(|condition| self.condition(condition, &known.upper)).collect();
+            let left = known.as_ref().map_or(within, Known::upper);
+            let of_each: Result<Vec<Known<'a>>, ReadError> =
+                conditions.iter().map(|condition| self.condition(condition, left)).collect();
             let of_each = of_each?;
-            known.lower &= at_least(*min_count, of_each.iter().map(|of_one| &of_one.lower));
-            known.upper &= at_least(*min_count, of_each.iter().map(|of_one| &of_one.upper));
+            let upper = at_least(*min_count, of_each.iter().map(Known::upper)) & left;
+            let enough = if of_each.iter().all(|of_one| of_one.lower.is_none()) {
+                Known::exact(upper)
+            } else {
+                let lower = at_least(*min_count, of_each.iter().map(Known::lower)) & left;
+                Known::between(lower, upper)
+            };
+            known = Some(and(known, enough));
         }
         for condition in &filter.must_not {
-            if known.upper.is_empty() {
+            let left = known.as_ref().map_or(within, Known::upper);
+            if left.is_empty() {
                 break;
             }
-            let of_one = self.condition(condition, &known.upper)?;
-            known.lower -= of_one.upper;
-            known.upper -= of_one.lower;
+            let of_one = self.condition(condition, left)?;
+            known = Some(match known {
+                Some(known) => known.but_not(&of_one),
+                None => Known::between(within - of_one.upper(), within - of_one.lower()),
+            });
         }
-        Ok(known)
+        Ok(known.unwrap_or_else(|| self.all(within)))
+    }
+
+    /// All of `within`.
+    fn all(&self, within: &RoaringBitmap) -> Known<'a> {
+        let present = self.fields.present();
+        let upper = if std::ptr::eq(present, within) { Cow::Borrowed(present) } else { Cow::Owned(within.clone()) };
+        Known { upper, lower: None }
     }
 
     /// At most as many slots satisfy `condition`; what no index limits comes after what one does, and what is asked of
@@ -356,12 +501,19 @@ impl Planner<'_> {
     }
 
     /// What is known of `condition` among `within`.
-    fn condition(&self, condition: &Condition, within: &RoaringBitmap) -> Result<Known, ReadError> {
+    fn condition(&self, condition: &Condition, within: &RoaringBitmap) -> Result<Known<'a>, ReadError> {
         self.stop.poll()?;
         let point = |slot: u32| self.shard.slots.get(Slot(slot)).map(|(id, _)| id);
         Ok(match condition {
             Condition::Field(field) => match self.fields.index(&field.key) {
-                Some(index) => field_known(index, field, within),
+                Some(index) => {
+                    // Asked about all points, a set that the index has is the answer.
+                    let is_all = std::ptr::eq(within, self.fields.present());
+                    match one_predicate(field).and_then(|predicate| index.posting(predicate)).filter(|_| is_all) {
+                        Some(slots) => Known { upper: Cow::Borrowed(slots), lower: None },
+                        None => field_known(index, field, within),
+                    }
+                }
                 None => Known::nothing(within),
             },
             Condition::IsEmpty(key) => match self.fields.index(key) {
@@ -378,7 +530,7 @@ impl Planner<'_> {
                 Known::exact(slots.filter(|slot| within.contains(*slot)).collect())
             }
             Condition::HasVector(name) => {
-                let column = self.columns.get(name);
+                let column = named(self.columns, name);
                 let has_one = |slot: u32| column.is_some_and(|column| column.has(Slot(slot)));
                 Known::exact(within.iter().filter(|slot| has_one(*slot)).collect())
             }
@@ -387,7 +539,7 @@ impl Planner<'_> {
                 Known::exact(within.iter().filter(|slot| point(*slot).is_some_and(is_in)).collect())
             }
             Condition::Nested { key, filter } => {
-                Known { lower: RoaringBitmap::new(), upper: self.nested_upper(&each(key), filter, within) }
+                Known::between(RoaringBitmap::new(), self.nested_upper(&each(key), filter, within))
             }
             Condition::Filter(filter) => self.filter(filter, within)?,
         })
@@ -415,7 +567,7 @@ impl Planner<'_> {
                     // An element without the field satisfies these, and others may have it.
                     FieldQuestion::Count(bounds) if bounds.contains(0) => within.clone(),
                     FieldQuestion::Empty(true) | FieldQuestion::Null(false) => within.clone(),
-                    _ => field_known(index, field, within).upper,
+                    _ => field_known(index, field, within).upper.into_owned(),
                 }
             }
             Condition::IsNull(key) => match self.fields.index(&joined(inside, key)) {
@@ -431,22 +583,49 @@ impl Planner<'_> {
     }
 }
 
+fn and<'f>(known: Option<Known<'f>>, other: Known<'f>) -> Known<'f> {
+    match known {
+        Some(known) => known.and(other),
+        None => other,
+    }
+}
+
+/// The one predicate of a condition that has no other and is about elements.
+fn one_predicate(field: &FieldCondition) -> Option<&Predicate> {
+    match field.predicates.as_slice() {
+        [Predicate::ValuesCount(_) | Predicate::IsEmpty(_) | Predicate::IsNull(_)] => None,
+        [one] => Some(one),
+        _ => None,
+    }
+}
+
+/// How many points match a filter of one condition, if the index knows without finding them.
+fn count_of_one(fields: &FieldSet, filter: &Filter) -> Option<u64> {
+    let Filter { must, should, must_not, min_should: None } = filter else { return None };
+    let (([Condition::Field(field)], [], []) | ([], [Condition::Field(field)], [])) =
+        (must.as_slice(), should.as_slice(), must_not.as_slice())
+    else {
+        return None;
+    };
+    fields.index(&field.key)?.passing_len(one_predicate(field)?)
+}
+
 /// What `index` knows of a condition on its field.
-fn field_known(index: &FieldIndex, field: &FieldCondition, within: &RoaringBitmap) -> Known {
+pub(super) fn field_known<'f>(index: &FieldIndex, field: &FieldCondition, within: &RoaringBitmap) -> Known<'f> {
     let or_not = |slots: RoaringBitmap, want: bool| Known::exact(if want { slots } else { within - slots });
     match field.question() {
         FieldQuestion::Count(bounds) => Known::exact(index.with_count(bounds, within)),
         FieldQuestion::Empty(want) => or_not(index.empty(within), want),
         FieldQuestion::Null(want) => or_not(index.null(within), want),
         FieldQuestion::Any(predicates) => {
-            let mut known = Known::exact(RoaringBitmap::new());
-            for predicate in predicates {
-                let answer = passing(index, predicate, within);
-                known.upper |= &answer.sure;
-                known.upper |= answer.unsure;
-                known.lower |= answer.sure;
+            let answers = predicates.into_iter().map(|predicate| passing(index, predicate, within));
+            let all = answers.reduce(|all, one| Answer { sure: all.sure | one.sure, unsure: all.unsure | one.unsure });
+            let Answer { sure, unsure } = all.unwrap_or_default();
+            if unsure.is_empty() {
+                return Known::exact(sure);
             }
-            known
+            let upper = &sure | unsure;
+            Known::between(sure, upper)
         }
     }
 }

@@ -10,9 +10,10 @@ use super::column::Column;
 use super::plan::bitmap_of;
 use super::{Place, Shard};
 use crate::index::{Bitmap, Cost, Pin, SearchParams, SparseCounts, Stop, Stopped};
+use crate::model::vector::split_stored_name;
 use crate::model::{
     Condition, Filter, Metric, NamedVectors, Path, Payload, PayloadSelector, PointId, PointVersion, Record, Slot,
-    Vector, VectorName, VectorSelector,
+    Vector, VectorSelector,
 };
 use crate::storage::StorageError;
 
@@ -73,6 +74,10 @@ pub struct Found {
     pub cost: Cost,
 }
 
+/// An index orders equal distances by slot, the protocol by id: so many hits beyond those asked for are fetched while
+/// they are as far away as the last one. Of more points at one distance, slots decide which ones are found.
+const SPARES_MAX: usize = 1024;
+
 /// With more ids to leave out than this, they are part of the filter's bitmap rather than of `k`.
 const EXCLUDED_IDS_MAX: usize = 256;
 
@@ -110,17 +115,18 @@ impl Shard {
     }
 
     fn select_vectors(&self, pin: &Pin<'_>, slot: Slot, select: &VectorSelector) -> Option<NamedVectors> {
-        let is_chosen = |name: &VectorName| match select {
+        let is_chosen = |name: &str| match select {
             VectorSelector::None => false,
             VectorSelector::All => true,
-            VectorSelector::Names(names) => names.contains(name),
+            VectorSelector::Names(names) => names.iter().any(|chosen| chosen == name),
         };
         if *select == VectorSelector::None {
             return None;
         }
         let columns = self.columns.read();
-        let chosen = columns.iter().filter(|(name, _)| is_chosen(name));
-        Some(chosen.filter_map(|(name, column)| Some((name.clone(), column.vector(pin, slot)?))).collect())
+        let named = columns.iter().map(|(stored, column)| (split_stored_name(stored).0, column));
+        let chosen = named.filter(|(name, _)| is_chosen(name));
+        Some(chosen.filter_map(|(name, column)| Some((name.to_owned(), column.vector(pin, slot)?))).collect())
     }
 
     /// Up to `limit` matching ids in ascending order, from `from` on (inclusive; it need not exist).
@@ -145,6 +151,9 @@ impl Shard {
             return Ok(self.ids.read().len() as u64);
         };
         let pin = self.slots.pin();
+        if let Some(count) = self.count_by_indexes(&pin, filter, stop)? {
+            return Ok(count);
+        }
         let bounds = self.bounds(&pin, filter, stop)?;
         Ok(self.decided(bounds, &pin, filter, stop)?.len())
     }
@@ -159,14 +168,22 @@ impl Shard {
         let pin = self.slots.pin();
         let mark = self.replaced.mark();
         let plan = self.plan(&pin, query.filter, stop)?;
-        let params = SearchParams {
-            k: query.k.saturating_add(plan.excluded.len()),
-            ef: query.ef.unwrap_or(column.default_ef()),
-            exact: query.exact,
-            indexed_only: query.indexed_only,
-            filter: plan.matching.as_ref(),
+        let k = query.k.saturating_add(plan.excluded.len());
+        let mut spare = 1;
+        let found = loop {
+            let params = SearchParams {
+                k: k.saturating_add(spare),
+                ef: query.ef.unwrap_or(column.default_ef()),
+                exact: query.exact,
+                indexed_only: query.indexed_only,
+                filter: plan.matching.as_ref(),
+            };
+            let found = self.with_scratch(|scratch| column.search(&pin, scratch, query.vector, &params, stop))?;
+            if found.hits.len() < params.k || !is_cut_among_equals(&found.hits, k) || spare >= SPARES_MAX {
+                break found;
+            }
+            spare = (spare * 8).min(SPARES_MAX);
         };
-        let found = self.with_scratch(|scratch| column.search(&pin, scratch, query.vector, &params, stop))?;
         let mut hits: BTreeMap<PointId, (PointVersion, f32)> = BTreeMap::new();
         for (slot, distance) in found.hits {
             if let Some((id, vectors_version)) = self.slots.get(slot) {
@@ -259,6 +276,12 @@ struct Plan {
     rest: Option<Filter>,
     /// The slots that pass `rest`.
     matching: Option<Bitmap>,
+}
+
+/// The last hit is as far away as the `k`-th: there may be more of them.
+fn is_cut_among_equals(hits: &[(Slot, f32)], k: usize) -> bool {
+    let kth = k.checked_sub(1).and_then(|at| hits.get(at));
+    kth.zip(hits.last()).is_some_and(|(kth, last)| kth.1 == last.1)
 }
 
 /// PROTOCOL section 3.2: score and id are compared as one key in one direction, so among equal distances the larger id

@@ -12,6 +12,8 @@
 //! (RocksDB has its own), or decide when to flush (`raft` does).
 
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod keys;
 mod log_db;
 mod point_db;
@@ -21,5 +23,5 @@ mod values;
 pub use error::StorageError;
 pub use log_db::{LogBounds, LogDb, LogRecord};
 pub use point_db::{PointDb, ReadView, ShardBatch, ShardStore};
-pub use rocks::DbSettings;
+pub use rocks::{DbSettings, free_bytes};
 pub use values::PointHead;

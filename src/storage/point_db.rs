@@ -278,6 +278,43 @@ impl ShardStore {
         self.store.flush()
     }
 
+    /// Looks at the keys of about `keys_max` vectors from point `from` on and removes those whose name `is_gone`. Returns
+    /// the point to go on from; `None`: there is nothing beyond. May run beside a writer that writes no such names.
+    pub fn remove_vectors(
+        &self,
+        from: Option<PointId>,
+        keys_max: usize,
+        is_gone: &dyn Fn(&str) -> bool,
+    ) -> Result<Option<PointId>, StorageError> {
+        let rocks = &self.store.rocks;
+        let (start, end) = keys::shard_range(self.shard, from.as_ref());
+        let mut raw = rocks.range(VECTORS, start, end);
+        let mut batch = WriteBatch::default();
+        let mut seen = 0;
+        let mut last = from;
+        let mut next = None;
+        while let Some(key) = raw.key() {
+            let flaw = || rocks.flaw(VECTORS, key, Flaw::Shape("a key is no point id with a vector name"));
+            let (id, name) = keys::vector_from_key(key).ok_or_else(flaw)?;
+            // A point is looked at as a whole.
+            if seen >= keys_max && last != Some(id) {
+                next = Some(id);
+                break;
+            }
+            if is_gone(name) {
+                batch.delete_cf(rocks.family(VECTORS), key);
+            }
+            last = Some(id);
+            seen += 1;
+            raw.next();
+        }
+        raw.status().map_err(|error| rocks.error(&error))?;
+        if !batch.is_empty() {
+            self.store.write(batch)?;
+        }
+        Ok(next)
+    }
+
     /// Removes everything of the shard, its position and entries included, as one atomic step.
     pub fn delete_all(&self) -> Result<(), StorageError> {
         let rocks = &self.store.rocks;

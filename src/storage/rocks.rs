@@ -193,7 +193,7 @@ fn write_version(folder: &Path) -> io::Result<()> {
 }
 
 /// Bytes an unprivileged process may still write on the device of `path`.
-fn free_bytes(path: &Path) -> io::Result<u64> {
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
     let mut stat = MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: `path` is NUL-terminated and `stat` is valid for writes for the length of the call.

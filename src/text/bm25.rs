@@ -90,6 +90,11 @@ impl Bm25 {
 
     /// Weights of a stored text.
     pub fn document(&self, text: &str) -> SparseVector {
+        self.weigh_document(text).0
+    }
+
+    /// As [`Bm25::document`], with the number of the text's tokens.
+    pub fn weigh_document(&self, text: &str) -> (SparseVector, usize) {
         let tokens = self.tokenizer.document(text);
         let length = tokens.len() as f64;
         let mut frequencies: BTreeMap<&str, u32> = BTreeMap::new();
@@ -105,13 +110,19 @@ impl Bm25 {
                 (token_id(token), (frequency * (self.k + 1.0) / (frequency + norm)) as f32)
             })
             .collect();
-        SparseVector::new(weights.into_iter().collect()).unwrap_or_default()
+        (SparseVector::new(weights.into_iter().collect()).unwrap_or_default(), tokens.len())
     }
 
     /// Every distinct token of a query weighs 1.
     pub fn query(&self, text: &str) -> SparseVector {
-        let ids: BTreeSet<u32> = self.tokenizer.query(text).iter().map(|token| token_id(token)).collect();
-        SparseVector::new(ids.into_iter().map(|id| (id, 1.0)).collect()).unwrap_or_default()
+        self.weigh_query(text).0
+    }
+
+    /// As [`Bm25::query`], with the number of the query's tokens.
+    pub fn weigh_query(&self, text: &str) -> (SparseVector, usize) {
+        let tokens = self.tokenizer.query(text);
+        let ids: BTreeSet<u32> = tokens.iter().map(|token| token_id(token)).collect();
+        (SparseVector::new(ids.into_iter().map(|id| (id, 1.0)).collect()).unwrap_or_default(), tokens.len())
     }
 }
 

@@ -1,15 +1,41 @@
 //! Languages by the names the protocol uses: their stopwords and their stemmers.
 
+use std::borrow::Cow;
+
 use rust_stemmers::Algorithm;
 
-/// Stopwords of a language (NLTK's lists), if there is a list.
+/// Stopwords of a language, if there is a list: NLTK's, and for Japanese that of stopwords-iso.
 pub(super) fn stopwords(language: &str) -> Option<&'static [&'static str]> {
-    stop_words::lookup(code(language)?)
+    match code(language)? {
+        // The protocol has no lists of them.
+        "uk" | "hy" => None,
+        code => stop_words::lookup(code),
+    }
+}
+
+/// A Snowball stemmer.
+pub(super) enum WordStemmer {
+    Common(rust_stemmers::Stemmer),
+    /// The one language the other crate lacks.
+    Armenian(snowball_stemmers_rs::Stemmer),
+}
+
+impl WordStemmer {
+    pub(super) fn stem<'a>(&self, word: &'a str) -> Cow<'a, str> {
+        match self {
+            WordStemmer::Common(stemmer) => stemmer.stem(word),
+            WordStemmer::Armenian(stemmer) => stemmer.stem(word),
+        }
+    }
 }
 
 /// The Snowball stemmer of a language, if there is one.
-pub(super) fn stemmer(language: &str) -> Option<Algorithm> {
-    Some(match code(language)? {
+pub(super) fn stemmer(language: &str) -> Option<WordStemmer> {
+    let algorithm = match code(language)? {
+        "hy" => {
+            let stemmer = snowball_stemmers_rs::Stemmer::create(snowball_stemmers_rs::Algorithm::Armenian);
+            return Some(WordStemmer::Armenian(stemmer));
+        }
         "ar" => Algorithm::Arabic,
         "da" => Algorithm::Danish,
         "nl" => Algorithm::Dutch,
@@ -29,7 +55,8 @@ pub(super) fn stemmer(language: &str) -> Option<Algorithm> {
         "ta" => Algorithm::Tamil,
         "tr" => Algorithm::Turkish,
         _ => return None,
-    })
+    };
+    Some(WordStemmer::Common(rust_stemmers::Stemmer::create(algorithm)))
 }
 
 /// ISO 639-1, from a name as the protocol spells it or from the code itself.
@@ -37,9 +64,10 @@ fn code(language: &str) -> Option<&'static str> {
     CODES.iter().find(|(name, code)| name.eq_ignore_ascii_case(language) || *code == language).map(|(_, code)| *code)
 }
 
-const CODES: [(&str, &str); 36] = [
+const CODES: [(&str, &str); 37] = [
     ("albanian", "sq"),
     ("arabic", "ar"),
+    ("armenian", "hy"),
     ("azerbaijani", "az"),
     ("basque", "eu"),
     ("belarusian", "be"),

@@ -143,6 +143,7 @@ fn s8_every_language_has_its_stopwords_and_its_stemmer() {
         ("hungarian", "és"),
         ("indonesian", "dan"),
         ("italian", "e"),
+        ("japanese", "あの"),
         ("kazakh", "жоқ"),
         ("nepali", "र"),
         ("norwegian", "og"),
@@ -162,6 +163,7 @@ fn s8_every_language_has_its_stopwords_and_its_stemmer() {
     // As the reference implementation of Snowball has them, too.
     for (language, word, stem) in [
         ("arabic", "المكتبات", "مكتب"),
+        ("armenian", "քաղաքներում", "քաղ"),
         ("danish", "husene", "hus"),
         ("dutch", "lichamelijk", "licham"),
         ("english", "generously", "generous"),

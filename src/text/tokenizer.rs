@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::fmt;
 
 use charabia::Tokenize;
-use rust_stemmers::Stemmer as Snowball;
 
+use super::language::WordStemmer;
 use super::words::{identifier_parts, words};
 use super::{fold, language};
 use crate::model::field_index::{Stemmer, TextParams, TokenizerKind};
@@ -17,7 +17,7 @@ pub struct Tokenizer {
     is_lowercasing: bool,
     is_folding: bool,
     stopwords: HashSet<String>,
-    stemmer: Option<Snowball>,
+    stemmer: Option<WordStemmer>,
     /// Characters.
     length_min: usize,
     /// Characters.
@@ -42,7 +42,7 @@ impl Tokenizer {
         let custom = given.flat_map(|stopwords| &stopwords.custom).map(String::as_str);
         let stopwords = listed.chain(custom).map(prepared).collect();
         let stemmer = match &params.stemmer {
-            Some(Stemmer::Snowball(name)) => language::stemmer(name).map(Snowball::create),
+            Some(Stemmer::Snowball(name)) => language::stemmer(name),
             Some(Stemmer::None) | None => None,
         };
         Tokenizer {

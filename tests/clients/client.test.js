@@ -132,6 +132,6 @@ test("errors carry status and text", async () => {
     });
     assert.deepEqual(await status(client.setPayload(name, { wait: true, payload: {}, points: [77] })), { status: 404, text: "Not found: No point with id 77 found" });
     assert.equal((await status(client.query(name, { query: [1, 2, 3], limit: 0 }))).status, 422);
-    assert.equal((await status(client.createFullSnapshot())).status, 501);
+    assert.equal((await status(client.deleteFullSnapshot("nowhere"))).status, 404);
   });
 });

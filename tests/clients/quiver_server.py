@@ -54,14 +54,16 @@ def _die_with_parent():
 
 
 class Server:
-    """Use as a context manager. `settings` are further settings in their environment form, without the prefix."""
+    """Use as a context manager. `settings` are further settings in their environment form, without the prefix, and
+    `arguments` further arguments of `quiver serve`."""
 
-    def __init__(self, binary=None, storage=None, settings=None):
+    def __init__(self, binary=None, storage=None, settings=None, arguments=()):
         self.binary = find_binary(binary)
         self.scratch = pathlib.Path(tempfile.mkdtemp(prefix="quiver-test-"))
         self.storage = pathlib.Path(storage) if storage else self.scratch / "storage"
         self.log_path = self.scratch / "server.log"
         self.settings = dict(settings or {})
+        self.arguments = list(arguments)
         self.http_port, self.grpc_port = free_ports(2)
         self.process = None
         #: Seconds from exec to the first successful /readyz of the latest start.
@@ -95,7 +97,7 @@ class Server:
         environment |= {f"QUIVER__{name}": str(value) for name, value in self.settings.items()}
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [self.binary, "serve"],
+                [self.binary, "serve", *self.arguments],
                 env=environment,
                 cwd=self.scratch,
                 stdin=subprocess.DEVNULL,

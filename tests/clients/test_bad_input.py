@@ -421,8 +421,7 @@ def test_absurd_bytes(own_server, unharmed, case, port):
 
 
 UNBUILT = {
-    "full snapshots": ("GET", "/snapshots", None),
-    "vector names": ("PUT", "/collections/one/vectors/more", {"dense": {"size": 2, "distance": "Dot"}}),
+    "partial snapshots": ("GET", "/collections/one/shards/0/snapshot/partial/manifest", None),
     "moving shards": ("POST", "/collections/one/cluster", {"move_shard": {"shard_id": 0, "from_peer_id": 1, "to_peer_id": 2}}),
     "cluster": ("POST", "/cluster/recover", None),
 }
@@ -554,7 +553,7 @@ GRPC_CASES = {
     "unknown service": ("Bombs/Explode", b"", ABSENT, ()),
     "order_by": ("Points/Query", grpc_query(query=pb.Query(order_by=pb.OrderBy(key="n"))), INVALID, ("No range index",)),
     "facet": ("Points/Facet", pb.FacetCounts(collection_name=ONE, key="n"), INVALID, ("No appropriate index",)),
-    "full snapshot": ("Snapshots/CreateFull", pb.CreateFullSnapshotRequest(), ABSENT, ("Not implemented: ",)),
+    "full snapshot": ("Snapshots/DeleteFull", pb.DeleteFullSnapshotRequest(snapshot_name="../../x.snapshot"), grpc.StatusCode.NOT_FOUND, ("Not found: ",)),
     "sparse query": ("Points/Query", grpc_query(query=pb.Query(nearest=pb.VectorInput(sparse=pb.SparseVector(indices=[1], values=[1])))), (ABSENT, INVALID), ()),
 }
 

@@ -363,13 +363,3 @@ def test_quantization_is_kept_shown_and_switched_off(client, kind):
     client.update_collection(name, quantization_config=models.Disabled.DISABLED)
     assert client.get_collection(name).config.quantization_config is None
     client.delete_collection(name)
-
-
-UNBUILT = {
-    "full snapshot": lambda client, name: client.create_full_snapshot(),
-}
-
-
-@pytest.mark.parametrize("what", sorted(UNBUILT))
-def test_what_is_not_built_says_so(client, cities, what):
-    refused(lambda: UNBUILT[what](client, cities), 501, grpc.StatusCode.UNIMPLEMENTED, "Not implemented: ")

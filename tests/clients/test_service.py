@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 
 import grpc
 import httpx
@@ -9,6 +10,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
+from conftest import connect
 from quiver_server import Server
 
 
@@ -55,10 +57,52 @@ def test_metrics_count_requests(web, points):
     assert "_bucket{" in text, "latency histograms"
 
 
-def test_telemetry(web):
-    answer = web.get("/telemetry")
-    assert answer.status_code == 200
-    assert answer.json()["status"] == "ok" and isinstance(answer.json()["result"], dict)
+def test_reports_are_what_the_official_client_reads(server, name):
+    client = connect(server, "rest")
+    api = client.http
+    client.create_collection(name, models.VectorParams(size=2, distance=models.Distance.DOT))
+    client.upsert(name, [models.PointStruct(id=1, vector=[1, 1])], wait=True)
+
+    def telemetry(**options):
+        return api.service_api.telemetry(**options).result
+
+    assert telemetry().collections.collections is None
+    assert telemetry().app.name == "quiver"
+    aggregated = telemetry(details_level=1).collections.collections
+    assert all(isinstance(one, models.CollectionsAggregatedTelemetry) for one in aggregated)
+    assert any(one.vectors == 1 and one.optimizers_status == "ok" for one in aggregated)
+    full = {one.id: one for one in telemetry(details_level=2).collections.collections}
+    assert isinstance(full[name], models.CollectionTelemetry)
+    assert full[name].config.params.vectors.size == 2 and full[name].shards[0].local.num_points == 1
+    assert name not in str(telemetry(details_level=2, anonymize=True))
+
+    report = api.collections_api.get_optimizations(name, _with="queued,completed,idle_segments").result
+    assert report.queued == [] and report.completed == []
+    assert len(report.running) + len(report.idle_segments) == 1 and report.summary.queued_points == 0
+    (segment,) = report.idle_segments or report.running[0].segments
+    assert segment.points_count == 1
+
+    info = client.get_collection(name)
+    assert info.update_queue.length in (0, 1) and info.created_at is not None and not info.warnings
+    client.update_collection(name, optimizers_config=models.OptimizersConfigDiff(deleted_threshold=0.5))
+    (warning,) = client.get_collection(name).warnings
+    assert warning.message.startswith("optimizers_config.deleted_threshold has no effect")
+    client.close()
+
+
+def test_metrics_without_the_names_of_collections(web, name, points):
+    def of_collections(**params):
+        text = web.get("/metrics", params=params).text
+        return {line for line in text.splitlines() if "collection=" in line and not line.startswith("#")}
+
+    # The figures are published once a second.
+    deadline = time.monotonic() + 30
+    while not any(f'"{name}"' in line for line in of_collections()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert of_collections(per_collection="false") == set()
+    anonymous = of_collections(anonymize="true")
+    assert anonymous and not any(name in line for line in anonymous)
 
 
 def test_envelopes(web, points):

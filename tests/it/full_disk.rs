@@ -276,3 +276,83 @@ fn the_point_store_survives_a_device_without_a_single_free_byte() {
     let points = PointDb::open(&device.path().join("kvdb"), &db_settings(0)).unwrap();
     check_points(&points.shard(ShardId(1)), &(0..80).chain([81]).collect::<Vec<_>>());
 }
+
+/// Files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() { found.extend(files(&entry.path())) } else { found.push(entry.path()) }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s19_a_snapshot_that_does_not_fit_leaves_nothing_behind() {
+    use quiver::model::collection::{CollectionName, VectorParams, VectorsConfig};
+    use quiver::model::write::UpsertMode;
+    use quiver::model::{CollectionConfig, Metric, Point, PointOp};
+    use quiver::service::{Error, Service, ServiceSettings, SnapshotPlace, SnapshotsOf, WriteOptions};
+    let Some(device) = Device::mount() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for reserve_bytes in [0, RESERVE_BYTES] {
+        let service = Service::open(ServiceSettings {
+            storage_path: folder.path().to_owned(),
+            snapshots_path: device.path().to_owned(),
+            snapshots_place: SnapshotPlace::Local,
+            url_recovery: None,
+            search_threads: 1,
+            search_queue_max: 64,
+            index_threads: 1,
+            tail_vectors_max: 10_000,
+            checkpoint_interval: Duration::from_secs(3_600),
+            disk_reserve_bytes: reserve_bytes,
+            block_cache_bytes: 1 << 20,
+            memtable_bytes: 1 << 20,
+        })
+        .await
+        .unwrap();
+        let name = CollectionName::new("c").unwrap();
+        if !service.collection_exists("c") {
+            let by_name = [(String::new(), VectorParams::new(DIM as u64, Metric::Dot))].into();
+            let config = CollectionConfig::new(VectorsConfig { is_single: true, by_name });
+            service.create_collection(name.clone(), config, None).await.unwrap();
+        }
+        let point = |number: u64| Point {
+            id: PointId::Num(number),
+            vectors: NamedVectors::from([(String::new(), vector(number))]),
+            payload: Payload::default(),
+        };
+        let op =
+            PointOp::Upsert { points: (0..100).map(point).collect(), mode: UpsertMode::Upsert, update_filter: None };
+        service.write("c", op, WriteOptions { wait: true, deadline: None }).await.unwrap();
+        let of = SnapshotsOf::Collection("c".to_owned());
+        // 6.4 MB of vectors; with a reserve the device is full long before it is.
+        let ballast = device.fill_up(if reserve_bytes > 0 { reserve_bytes } else { 1 << 20 });
+        let full = |outcome: Result<_, Error>| match outcome {
+            Err(Error::OutOfDisk { .. }) => {}
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("it did fit"),
+        };
+        if reserve_bytes > 0 {
+            let taken = device.path().join("taken");
+            std::fs::write(&taken, vec![1_u8; 2 << 20]).unwrap();
+            full(service.create_snapshot(&of).await.map(|_| ()));
+            full(service.receive_snapshot().map(|_| ()));
+            std::fs::remove_file(taken).unwrap();
+        } else {
+            full(service.create_snapshot(&of).await.map(|_| ()));
+            let mut receiving = service.receive_snapshot().unwrap();
+            let mut outcome = Ok(());
+            while outcome.is_ok() {
+                outcome = receiving.write(vec![1; 1 << 20]).await;
+            }
+            full(outcome);
+        }
+        assert_eq!(files(device.path()), std::slice::from_ref(&ballast));
+        assert!(service.snapshots(&of).await.unwrap().is_empty());
+        std::fs::remove_file(ballast).unwrap();
+        let made = service.create_snapshot(&of).await.unwrap();
+        assert!(service.delete_snapshot(&of, &made.name).await.unwrap());
+        service.shutdown().await.unwrap();
+    }
+}

@@ -11,7 +11,7 @@ use quiver::api::grpc::pb::collections_client::CollectionsClient;
 use quiver::api::grpc::pb::points_client::PointsClient;
 use quiver::api::grpc::pb::{self, point_id::PointIdOptions, points_update_operation as batch};
 use quiver::api::grpc::{GrpcSettings, MESSAGE_BYTES_MAX, serve};
-use quiver::service::{Service, ServiceSettings};
+use quiver::service::{Service, ServiceSettings, SnapshotPlace};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -37,6 +37,8 @@ impl Node {
         let settings = ServiceSettings {
             storage_path: folder.path().to_owned(),
             snapshots_path: folder.path().join("snapshots"),
+            snapshots_place: SnapshotPlace::Local,
+            url_recovery: None,
             search_threads: 2,
             search_queue_max: 64,
             index_threads: 1,
@@ -546,6 +548,70 @@ async fn bad_input_is_refused_and_nothing_of_it_is_applied() {
     assert_eq!(node.payloads().await, [(1, json!({"a": 1}))], "the points that exist are changed");
     let wire = pb::CountPoints { collection_name: "d".to_owned(), ..Default::default() };
     assert_status(node.points.count(wire).await, Code::NotFound, "Not found: Collection `d` doesn't exist!");
+    node.stop().await;
+}
+
+/// PROTOCOL section 18, vector names.
+#[tokio::test(flavor = "multi_thread")]
+async fn protocol_18_vectors_are_added_and_dropped_over_grpc() {
+    use pb::create_vector_name_request::VectorConfig;
+    let mut node = Node::start().await;
+    node.create(pb::Distance::Dot).await;
+    node.fill().await;
+    let dense = |size| {
+        let distance = pb::Distance::Dot as i32;
+        VectorConfig::DenseConfig(pb::DenseVectorCreationConfig { size, distance, ..Default::default() })
+    };
+    let create = |name: &str, config| pb::CreateVectorNameRequest {
+        collection_name: c(),
+        vector_name: name.to_owned(),
+        wait: Some(true),
+        vector_config: Some(config),
+        timeout: Some(30),
+        ordering: Some(pb::WriteOrdering { r#type: pb::WriteOrderingType::Strong as i32 }),
+    };
+    let delete = |name: &str| pb::DeleteVectorNameRequest {
+        collection_name: c(),
+        vector_name: name.to_owned(),
+        wait: Some(true),
+        ..Default::default()
+    };
+    let completed = pb::UpdateStatus::Completed as i32;
+    for _ in 0..2 {
+        let answer = node.points.create_vector_name(create("v", dense(3))).await.unwrap().into_inner();
+        assert_eq!(answer.result.unwrap().status, completed);
+    }
+    let refused = Code::InvalidArgument;
+    let text = "Wrong input: Vector `v` already exists with a different configuration";
+    assert_status(node.points.create_vector_name(create("v", dense(4))).await, refused, text);
+    let sparse = VectorConfig::SparseConfig(pb::SparseVectorCreationConfig::default());
+    let text = "Wrong input: Vector `v` already exists as a dense vector";
+    assert_status(node.points.create_vector_name(create("v", sparse)).await, refused, text);
+    let values = pb::vector::Vector::Dense(pb::DenseVector { data: vec![1.0, 2.0, 3.0] });
+    let vector = pb::Vector { vector: Some(values), ..Default::default() };
+    let vectors = pb::NamedVectors { vectors: [("v".to_owned(), vector)].into() };
+    let vectors = Some(pb::Vectors { vectors_options: Some(pb::vectors::VectorsOptions::Vectors(vectors)) });
+    let wire = pb::UpdatePointVectors {
+        collection_name: c(),
+        wait: Some(true),
+        points: vec![pb::PointVectors { id: Some(id_of(2)), vectors }],
+        ..Default::default()
+    };
+    node.points.update_vectors(wire).await.unwrap();
+    let query = || pb::QueryPoints { query: near(&[1.0, 1.0, 1.0]), using: Some("v".to_owned()), ..Default::default() };
+    assert_eq!(node.query(query()).await.unwrap(), [(2, 6.0)]);
+    assert_eq!(
+        node.points.delete_vector_name(delete("v")).await.unwrap().into_inner().result.unwrap().status,
+        completed
+    );
+    assert_status(node.query(query()).await, refused, "Wrong input: Not existing vector name error: v");
+    node.points.create_vector_name(create("v", dense(3))).await.unwrap();
+    assert_eq!(node.query(query()).await.unwrap(), [], "it begins empty");
+    node.points.delete_vector_name(delete("nobody")).await.unwrap();
+    let missing = pb::DeleteVectorNameRequest { collection_name: "q".to_owned(), ..delete("v") };
+    let text = "Not found: Collection `q` doesn't exist!";
+    assert_status(node.points.delete_vector_name(missing).await, Code::NotFound, text);
+    assert_eq!(node.payloads().await.len(), 4);
     node.stop().await;
 }
 

@@ -15,4 +15,5 @@ mod grpc;
 mod operations;
 mod process;
 mod rest;
+mod snapshots;
 mod tidy;

@@ -13,7 +13,7 @@ use quiver::api::grpc::pb::points_client::PointsClient;
 use quiver::api::grpc::pb::{self, point_id::PointIdOptions};
 use quiver::api::grpc::{GrpcSettings, MESSAGE_BYTES_MAX, serve};
 use quiver::api::rest::{self, RestSettings};
-use quiver::service::{Service, ServiceSettings};
+use quiver::service::{Service, ServiceSettings, SnapshotPlace};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tonic::transport::Channel;
@@ -53,6 +53,8 @@ impl Node {
         let settings = ServiceSettings {
             storage_path: folder.path().to_owned(),
             snapshots_path: folder.path().join("snapshots"),
+            snapshots_place: SnapshotPlace::Local,
+            url_recovery: None,
             search_threads: 2,
             search_queue_max: 64,
             index_threads: 1,
@@ -575,6 +577,111 @@ async fn s18_collections_without_custom_sharding_have_no_keys() {
     assert_eq!(hits["points"][0].get("shard_key"), None);
     let answer = node.put("/collections/nowhere/shards", json!({"shard_key": "a"})).await;
     assert_eq!(answer.failure(), (404, "Not found: Collection `nowhere` doesn't exist!".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_1_1_reports_of_optimizations_and_memory() {
+    let node = Node::with_points().await;
+    let index = json!({"field_name": "n", "field_schema": "integer"});
+    node.put("/collections/c/index?wait=true", index).await.result();
+    // Once the tail is linked, nothing runs and the shard is idle.
+    let report = loop {
+        let report = node.get("/collections/c/optimizations?with=idle_segments,queued,completed").await.result();
+        let is_running = !report["running"].as_array().unwrap().is_empty();
+        assert_eq!(report["idle_segments"].as_array().unwrap().is_empty(), is_running, "{report}");
+        if is_running {
+            assert_eq!(report["running"][0]["status"], "optimizing");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        }
+        break report;
+    };
+    assert_eq!(report["summary"]["idle_segments"], 1);
+    assert_eq!(report["idle_segments"][0]["points_count"], 3);
+    assert_eq!((&report["queued"], &report["completed"]), (&json!([]), &json!([])));
+    let bare = node.get("/collections/c/optimizations").await.result();
+    assert_eq!(bare.as_object().unwrap().len(), 2, "{bare}");
+
+    let memory = node.get("/collections/c/memory").await.result();
+    let components = memory["components"].as_array().unwrap();
+    let kinds: Vec<_> =
+        components.iter().map(|one| (one["kind"].as_str().unwrap(), one["name"].as_str().unwrap())).collect();
+    assert_eq!(kinds, [("vectors", ""), ("vector_index", ""), ("payload_index", "n")]);
+    let bytes: Vec<u64> = components.iter().map(|one| one["memory_bytes"].as_u64().unwrap()).collect();
+    assert!(bytes.iter().all(|bytes| *bytes > 0), "{memory}");
+    assert_eq!(memory["total_bytes"], bytes.iter().sum::<u64>());
+
+    for path in ["optimizations", "memory"] {
+        assert_eq!(node.get(&format!("/collections/missing/{path}")).await.status, 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_3_3_inference_is_told_in_usage_over_both_transports() {
+    let mut node = Node::start().await;
+    let config = json!({"sparse_vectors": {"s": {"modifier": "idf"}}});
+    node.put("/collections/c", config).await.result();
+    let document = |text: &str| json!({"text": text, "model": "Qdrant/bm25"});
+    let point = |id: u64, text: &str| json!({"id": id, "vector": {"s": document(text)}});
+    let points = json!({"points": [point(1, "the quick fox"), point(2, "fox fox fox")]});
+    let tokens = |count: u64| json!({"inference": {"models": {"Qdrant/bm25": {"tokens": count}}}});
+    let stored = node.put("/collections/c/points?wait=true", points.clone()).await;
+    // Stopwords are no tokens.
+    assert_eq!(stored.body["usage"], tokens(5), "{}", stored.body);
+    let batch = node.post("/collections/c/points/batch?wait=true", json!({"operations": [{"upsert": points}]})).await;
+    assert_eq!(batch.body["usage"], tokens(5));
+    let query = json!({"query": document("a fox"), "using": "s"});
+    let found = node.post("/collections/c/points/query", query.clone()).await;
+    assert_eq!(found.body["usage"], tokens(1));
+    let found = node.post("/collections/c/points/query/batch", json!({"searches": [query, query]})).await;
+    assert_eq!(found.body["usage"], tokens(2));
+    let plain = node
+        .post("/collections/c/points/query", json!({"query": {"indices": [1], "values": [1.0]}, "using": "s"}))
+        .await;
+    assert_eq!(plain.body.get("usage"), None);
+    // A text that takes long is turned into a vector off the workers, and counted all the same.
+    let long = "word ".repeat(40_000);
+    let stored = node.put("/collections/c/points?wait=true", json!({"points": [point(3, &long)]})).await;
+    assert_eq!(stored.body["usage"], tokens(40_000));
+
+    let document = |text: &str| pb::Document { text: text.to_owned(), model: "bm25".to_owned(), ..Default::default() };
+    let upsert = |text: &str| pb::UpsertPoints {
+        collection_name: "c".to_owned(),
+        wait: Some(true),
+        points: vec![pb::PointStruct {
+            id: Some(pb::PointId { point_id_options: Some(PointIdOptions::Num(4)) }),
+            vectors: Some(pb::Vectors {
+                vectors_options: Some(pb::vectors::VectorsOptions::Vectors(pb::NamedVectors {
+                    vectors: [(
+                        "s".to_owned(),
+                        pb::Vector { vector: Some(pb::vector::Vector::Document(document(text))), ..Default::default() },
+                    )]
+                    .into(),
+                })),
+            }),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let used = |usage: Option<pb::Usage>| {
+        let models = usage.and_then(|usage| usage.inference).unwrap_or_default().models;
+        models.into_iter().map(|(name, usage)| (name, usage.tokens)).collect::<Vec<_>>()
+    };
+    for (text, count) in [("the quick fox", 2), (long.as_str(), 40_000)] {
+        let answer = node.points.upsert(upsert(text)).await.unwrap().into_inner();
+        assert_eq!(used(answer.usage), [("bm25".to_owned(), count)]);
+    }
+    let nearest = pb::VectorInput { variant: Some(pb::vector_input::Variant::Document(document("fox quick"))) };
+    let query = pb::QueryPoints {
+        collection_name: "c".to_owned(),
+        query: Some(pb::Query { variant: Some(pb::query::Variant::Nearest(nearest)) }),
+        using: Some("s".to_owned()),
+        ..Default::default()
+    };
+    let answer = node.points.query(query).await.unwrap().into_inner();
+    assert_eq!(used(answer.usage), [("bm25".to_owned(), 2)]);
+    let count = pb::CountPoints { collection_name: "c".to_owned(), ..Default::default() };
+    assert_eq!(node.points.count(count).await.unwrap().into_inner().usage, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

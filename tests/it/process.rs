@@ -41,7 +41,11 @@ fn command(folder: &Path, settings: &[(&str, &str)]) -> Command {
 impl Server {
     /// Starts and waits until it is ready.
     fn start(folder: &Path, settings: &[(&str, &str)]) -> Server {
-        let mut process = command(folder, settings).stdout(Stdio::piped()).spawn().unwrap();
+        Server::spawn(command(folder, settings))
+    }
+
+    fn spawn(mut command: Command) -> Server {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let (sender, log) = mpsc::channel();
         std::thread::spawn(move || {
@@ -340,4 +344,50 @@ fn a_damaged_log_database_is_not_opened() {
     let raftdb = folder.path().join("raftdb");
     std::fs::write(raftdb.join("db/CURRENT"), "MANIFEST-999999\n").unwrap();
     check_refused(&mut command(folder.path(), &[]), 5, &[&raftdb.display().to_string(), "is damaged: "]);
+}
+
+#[test]
+fn s19_snapshots_are_recovered_before_the_server_is_ready() {
+    let (folder, snapshots) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let settings = [("STORAGE__SNAPSHOTS_PATH", snapshots.path().to_str().unwrap())];
+    let mut server = Server::start(folder.path(), &settings);
+    server.put("/collections/c", &json!({"vectors": {"size": 2, "distance": "Dot"}}));
+    server.put("/collections/c/points?wait=true", &json!({"points": [{"id": 1, "vector": [1, 2]}]}));
+    let alias = json!({"actions": [{"create_alias": {"collection_name": "c", "alias_name": "x"}}]});
+    let answer = client().post(server.url("/collections/aliases")).json(&alias).send().unwrap();
+    assert_eq!(answer.status(), 200);
+    let make = |path: &str| {
+        let made: Value = client().post(server.url(path)).send().unwrap().json().unwrap();
+        made["result"]["name"].as_str().unwrap().to_owned()
+    };
+    let full = snapshots.path().join(make("/snapshots"));
+    let single = snapshots.path().join("c").join(make("/collections/c/snapshots"));
+    server.signal("TERM");
+    assert_eq!(server.wait(), Some(0));
+
+    let count = |server: &Server, name: &str| {
+        let answer = client().post(server.url(&format!("/collections/{name}/points/count"))).json(&json!({})).send();
+        answer.unwrap().json::<Value>().unwrap()["result"]["count"].as_u64()
+    };
+    let fresh = tempfile::tempdir().unwrap();
+    let with = |arguments: &[&str]| {
+        let mut command = command(fresh.path(), &settings);
+        command.args(arguments);
+        command
+    };
+    let full = full.to_str().unwrap();
+    let mut server = Server::spawn(with(&["--storage-snapshot", full]));
+    assert_eq!((count(&server, "c"), count(&server, "x")), (Some(1), Some(1)));
+    server.signal("TERM");
+    assert_eq!(server.wait(), Some(0));
+    // What is there is not overwritten by mistake: with these flags the server does not start again.
+    check_refused(&mut with(&["--storage-snapshot", full]), 7, &["collection c exists", "--force-snapshot"]);
+    check_refused(&mut with(&["--snapshot", "/no/such.snapshot:d"]), 7, &["cannot recover from the snapshot"]);
+    let named = format!("{}:d", single.display());
+    let mut server = Server::spawn(with(&["--snapshot", &named]));
+    assert_eq!((count(&server, "c"), count(&server, "d")), (Some(1), Some(1)));
+    server.signal("TERM");
+    assert_eq!(server.wait(), Some(0));
+    let server = Server::spawn(with(&["--storage-snapshot", full, "--force-snapshot"]));
+    assert_eq!((count(&server, "c"), count(&server, "d")), (Some(1), Some(1)));
 }

@@ -11,36 +11,36 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use futures::{FutureExt, stream};
 use quiver::api::auth::Keys;
 use quiver::api::rest::{self, RestSettings};
-use quiver::service::{Service, ServiceSettings};
+use quiver::service::{Service, ServiceSettings, SnapshotPlace};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
 /// An API on a folder of its own.
-struct Api {
+pub(crate) struct Api {
     router: Router,
     is_ready: Arc<AtomicBool>,
-    _folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 /// An answer.
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    bytes: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Bytes,
 }
 
 impl Answer {
-    fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.bytes).unwrap()
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The result of a success, whose envelope is checked.
-    fn result(&self) -> Value {
+    pub(crate) fn result(&self) -> Value {
         let mut envelope = self.json();
         assert_eq!(self.status, 200, "{envelope}");
         assert_eq!(envelope["status"], "ok");
@@ -50,7 +50,7 @@ impl Answer {
     }
 
     /// Status and text of a failure, whose envelope is checked.
-    fn failure(&self) -> (u16, String) {
+    pub(crate) fn failure(&self) -> (u16, String) {
         let envelope = self.json();
         assert!(envelope["time"].is_f64(), "{envelope}");
         assert_eq!(envelope.as_object().unwrap().len(), 2, "no result: {envelope}");
@@ -73,15 +73,17 @@ fn rest_settings(is_ready: Arc<AtomicBool>) -> RestSettings {
 }
 
 impl Api {
-    async fn new() -> Api {
+    pub(crate) async fn new() -> Api {
         Api::with(|_| {}).await
     }
 
-    async fn with(change: impl FnOnce(&mut RestSettings)) -> Api {
+    pub(crate) async fn with(change: impl FnOnce(&mut RestSettings)) -> Api {
         let folder = TempDir::new().unwrap();
         let service = Service::open(ServiceSettings {
             storage_path: folder.path().to_owned(),
             snapshots_path: folder.path().join("snapshots"),
+            snapshots_place: SnapshotPlace::Local,
+            url_recovery: None,
             search_threads: 2,
             search_queue_max: 64,
             index_threads: 1,
@@ -96,7 +98,7 @@ impl Api {
         let is_ready = Arc::new(AtomicBool::new(true));
         let mut settings = rest_settings(is_ready.clone());
         change(&mut settings);
-        Api { router: rest::router(service, settings), is_ready, _folder: folder }
+        Api { router: rest::router(service, settings), is_ready, folder }
     }
 
     /// With collection `c`: points 1 to 3 on a line, with payloads.
@@ -114,28 +116,28 @@ impl Api {
         api
     }
 
-    async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         Answer { status: parts.status, headers: parts.headers, bytes }
     }
 
-    async fn raw(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn raw(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
         let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
         self.send(request.body(body.into()).unwrap()).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.raw("GET", path, Body::empty()).await
     }
-    async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.raw("DELETE", path, Body::empty()).await
     }
-    async fn put(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
         self.raw("PUT", path, body.to_string()).await
     }
-    async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.raw("POST", path, body.to_string()).await
     }
     async fn patch(&self, path: &str, body: Value) -> Answer {
@@ -174,10 +176,60 @@ async fn clients_3_1_banner_health_metrics_and_telemetry() {
     assert_eq!(telemetry["id"], "the-node");
     assert_eq!(telemetry["app"]["version"], "1.19.0");
     assert_eq!(telemetry["app"]["startup"], "1970-01-01T00:00:00Z");
-    assert_eq!(telemetry["collections"]["number_of_collections"], 1);
-    assert_eq!(telemetry["collections"]["collections"][0]["name"], "c");
-    let anonymous = api.get("/telemetry?anonymize=true").await.result();
-    assert_eq!(anonymous["collections"]["collections"][0].get("name"), None);
+    assert_eq!(telemetry["collections"], json!({"number_of_collections": 1}), "level 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_1_1_telemetry_tells_as_much_as_is_asked_for() {
+    let api = Api::new().await;
+    let params = json!({"size": 2, "distance": "Dot"});
+    let config = json!({"vectors": {"secret": params}, "sparse_vectors": {"words": {}}, "metadata": {"owner": "me"}});
+    api.put("/collections/c", config).await.result();
+    let points = json!({"points": [{"id": 1, "vector": {"secret": [1, 2]}}]});
+    api.put("/collections/c/points?wait=true", points).await.result();
+
+    let of = async |query: &str| api.get(&format!("/telemetry?{query}")).await.result()["collections"].clone();
+    let one = of("details_level=1").await;
+    let collection = &one["collections"][0];
+    assert_eq!((&collection["name"], &collection["points"]), (&json!("c"), &json!(1)));
+    assert_eq!((&collection["vectors"], &collection["optimizers_status"]), (&json!(1), &json!("ok")));
+    assert_eq!(collection["params"]["vectors"]["secret"], params);
+    let two = of("details_level=2").await;
+    let collection = &two["collections"][0];
+    assert_eq!(collection["id"], "c");
+    assert_eq!(collection["config"]["metadata"], json!({"owner": "me"}));
+    assert_eq!(collection["shards"].as_array().unwrap().len(), 1);
+    assert_eq!(collection["shards"][0]["local"]["num_points"], 1);
+    assert_eq!(of("details_level=2&per_collection=false").await, json!({"number_of_collections": 1}));
+
+    for level in [1, 2] {
+        let anonymous = api.get(&format!("/telemetry?details_level={level}&anonymize=true")).await.result();
+        assert_ne!(anonymous["id"], "the-node");
+        let text = anonymous.to_string();
+        for word in ["secret", "words", "owner", "\"c\""] {
+            assert!(!text.contains(word), "{word} in {text}");
+        }
+        assert!(text.contains("\"Dot\""), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_1_1_the_description_is_served_and_names_what_the_router_serves() {
+    let api = Api::new().await;
+    let answer = api.get("/openapi.json").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.headers["content-type"], "application/json");
+    let document = answer.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    // Every path that is described is served: the answer to nothing is a 404 without a body.
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let path = path.replace('{', "a").replace('}', "");
+            let request = Request::builder().method(method.to_uppercase().as_str()).uri(&path);
+            let answer = api.send(request.body(Body::empty()).unwrap()).await;
+            assert!(!answer.bytes.is_empty(), "{method} {path}: {}", answer.status);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,6 +275,69 @@ async fn protocol_18_a_collections_life() {
         let answer = api.post(&format!("/collections/c/{path}"), json!({"ids": [1]})).await;
         assert_eq!(answer.failure(), missing, "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn protocol_18_vectors_are_added_and_dropped_over_rest() {
+    let api = Api::new().await;
+    let put = async |path: &str, body: Value| api.put(path, body).await;
+    put("/collections/c", json!({"vectors": {"size": 2, "distance": "Dot"}})).await.result();
+    let points = json!({"points": [{"id": 1, "vector": [1.0, 0.0]}, {"id": 2, "vector": {"": [0.0, 1.0]}}]});
+    put("/collections/c/points?wait=true", points).await.result();
+    let dense = json!({"dense": {"size": 3, "distance": "Dot"}});
+    let added = put("/collections/c/vectors/v?wait=true&ordering=strong&timeout=30", dense.clone()).await.result();
+    assert_eq!(added["status"], "completed");
+    assert!(added["operation_id"].is_u64());
+    assert_eq!(put("/collections/c/vectors/v", dense).await.result()["status"], "acknowledged", "again");
+    put("/collections/c/vectors/s", json!({"sparse": {"modifier": "idf"}})).await.result();
+    let params = api.get("/collections/c").await.result()["config"]["params"].clone();
+    let (one, other) = (json!({"size": 2, "distance": "Dot"}), json!({"size": 3, "distance": "Dot"}));
+    assert_eq!(params["vectors"], json!({"": one, "v": other}));
+    assert_eq!(params["sparse_vectors"], json!({"s": {"modifier": "idf"}}));
+
+    let long = put(&format!("/collections/c/vectors/{}", "x".repeat(201)), json!({"sparse": {}})).await.failure();
+    assert!(long.0 == 422 && long.1.starts_with("Validation error in path parameters: [vector_name: "), "{long:?}");
+    let wrong = |text: &str| (400, format!("Wrong input: {text}"));
+    for (name, body, text) in [
+        (
+            "v",
+            json!({"dense": {"size": 4, "distance": "Dot"}}),
+            "Vector `v` already exists with a different configuration",
+        ),
+        ("v", json!({"sparse": {}}), "Vector `v` already exists as a dense vector"),
+        ("s", json!({"dense": {"size": 3, "distance": "Dot"}}), "Vector `s` already exists as a sparse vector"),
+        ("s", json!({"sparse": {}}), "Sparse vector `s` already exists with a different configuration"),
+    ] {
+        assert_eq!(put(&format!("/collections/c/vectors/{name}"), body).await.failure(), wrong(text));
+    }
+    let missing = (404, "Not found: Collection `q` doesn't exist!".to_owned());
+    assert_eq!(put("/collections/q/vectors/v", json!({"sparse": {}})).await.failure(), missing);
+    assert_eq!(api.delete("/collections/q/vectors/v").await.failure(), missing);
+
+    let vectors =
+        json!({"points": [{"id": 1, "vector": {"v": [1.0, 2.0, 3.0], "s": {"indices": [7], "values": [2.0]}}}]});
+    put("/collections/c/points/vectors?wait=true", vectors).await.result();
+    let record = api.get("/collections/c/points/1").await.result();
+    let words = json!({"indices": [7], "values": [2.0]});
+    assert_eq!(record["vector"], json!({"": [1.0, 0.0], "v": [1.0, 2.0, 3.0], "s": words}));
+    let has = json!({"filter": {"must": [{"has_vector": "v"}]}});
+    let count = async || api.post("/collections/c/points/count", has.clone()).await.result()["count"].clone();
+    assert_eq!(count().await, 1);
+    assert_eq!(api.delete("/collections/c/vectors/v?wait=true").await.result()["status"], "completed");
+    assert_eq!(count().await, 0);
+    assert_eq!(api.delete("/collections/c/vectors/nobody?wait=true").await.result()["status"], "completed");
+    let query = json!({"query": [1.0, 2.0, 3.0], "using": "v"});
+    let unknown = wrong("Not existing vector name error: v");
+    assert_eq!(api.post("/collections/c/points/query", query).await.failure(), unknown);
+    put("/collections/c/vectors/v?wait=true", json!({"dense": {"size": 1, "distance": "Cosine"}})).await.result();
+    let record = api.get("/collections/c/points/1").await.result();
+    assert_eq!(record["vector"], json!({"": [1.0, 0.0], "s": words}), "the new one begins empty");
+    for gone in ["s", "v"] {
+        api.delete(&format!("/collections/c/vectors/{gone}?wait=true")).await.result();
+    }
+    assert_eq!(api.get("/collections/c/points/1").await.result()["vector"], json!([1.0, 0.0]));
+    let params = api.get("/collections/c").await.result()["config"]["params"].clone();
+    assert_eq!((&params["vectors"], params.get("sparse_vectors")), (&json!({"": one}), None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -476,7 +591,7 @@ async fn clients_1_1_routes_not_built_and_routes_that_are_nowhere() {
     let api = Api::new().await;
     for (method, path, operation) in [
         ("POST", "/cluster/recover", "recover current peer"),
-        ("DELETE", "/snapshots/s", "delete full snapshot"),
+        ("GET", "/collections/c/shards/0/snapshot/partial/manifest", "get partial shard snapshot manifest"),
         ("GET", "/dashboard/index.html", "dashboard"),
     ] {
         let answer = api.raw(method, path, "not even JSON").await;

@@ -12,13 +12,20 @@ import httpx
 from pydantic import TypeAdapter
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+from qdrant_client.local.qdrant_local import QdrantLocal
+
+import old
 
 UPDATE_OPERATION = TypeAdapter(models.UpdateOperation)
 ALIAS_OPERATION = TypeAdapter(models.AliasOperations)
-VECTOR = TypeAdapter(models.VectorStruct)
+QUERY = TypeAdapter(models.QueryInterface)
+FIELD_SCHEMA = TypeAdapter(models.PayloadFieldSchema)
+VECTOR_NAME_CONFIG = TypeAdapter(models.VectorNameConfig)
 
 #: Operations that change nothing.
-READS = {"retrieve", "scroll", "count", "query", "query_batch", "info", "exists", "collections", "aliases", "check_all"}
+READS = {
+    "retrieve", "scroll", "count", "query", "query_batch", "query_groups", "facet", "matrix", "old", "info", "exists", "collections", "aliases", "check_all",
+}
 
 
 @dataclasses.dataclass
@@ -113,11 +120,15 @@ def _done(result):
 
 def plain(value):
     """A model as JSON data."""
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
 def record(point):
-    return {"id": str(point.id) if not isinstance(point.id, int) else point.id, "payload": point.payload, "vector": plain(point.vector)}
+    shown = {"id": str(point.id) if not isinstance(point.id, int) else point.id, "payload": point.payload, "vector": plain(point.vector)}
+    order = getattr(point, "order_value", None)
+    return shown if order is None else shown | {"order": order}
 
 
 # Collections and aliases
@@ -129,8 +140,13 @@ def _create_collection(client, op):
         config = models.VectorParams(**vectors)
     else:
         config = {name: models.VectorParams(**params) for name, params in vectors.items()}
+    sparse = op.get("sparse_vectors")
     return client.create_collection(
-        op["name"], vectors_config=config, shard_number=op.get("shard_number"), metadata=op.get("metadata")
+        op["name"],
+        vectors_config=config,
+        sparse_vectors_config=None if sparse is None else {name: models.SparseVectorParams(**params) for name, params in sparse.items()},
+        shard_number=op.get("shard_number"),
+        metadata=op.get("metadata"),
     )
 
 
@@ -152,9 +168,13 @@ def _info(client, op):
     info = client.get_collection(op["name"])
     vectors = info.config.params.vectors
     named = {"": vectors} if isinstance(vectors, models.VectorParams) else vectors or {}
+    multi = lambda params: None if params.multivector_config is None else params.multivector_config.comparator.value
+    datatype = lambda params: None if params.datatype is None else params.datatype.value
     return {
         "points": info.points_count,
-        "vectors": {name: [params.size, params.distance.value] for name, params in named.items()},
+        "vectors": {name: [params.size, params.distance.value, multi(params), datatype(params)] for name, params in named.items()},
+        "sparse_vectors": {name: getattr(params.modifier, "value", None) for name, params in (info.config.params.sparse_vectors or {}).items()},
+        "indexes": {name: [index.data_type.value, index.points] for name, index in info.payload_schema.items()},
         "metadata": info.config.metadata or {},
     }
 
@@ -242,9 +262,11 @@ def _retrieve(client, op):
 
 
 def _scroll(client, op):
+    order = op.get("order_by")
     records, following = client.scroll(
         op["name"],
         scroll_filter=_filter(op.get("filter")),
+        order_by=models.OrderBy(**order) if isinstance(order, dict) else order,
         limit=op["limit"],
         offset=op.get("offset"),
         with_payload=_with_payload(op["with_payload"]),
@@ -257,36 +279,97 @@ def _count(client, op):
     return client.count(op["name"], count_filter=_filter(op.get("filter"))).count
 
 
-def _hits(response):
-    return [record(one) | {"score": one.score} for one in response.points]
+def _hits(points):
+    return [record(one) | {"score": one.score} for one in points]
+
+
+def _level(op):
+    """The arguments that describe a query, without what it is asked for."""
+    lookup, params, query, prefetch = op.get("lookup_from"), op.get("params"), op.get("query"), op.get("prefetch")
+    return {
+        "query": None if query is None else QUERY.validate_python(query),
+        "using": op.get("using"),
+        "prefetch": [models.Prefetch(**one) for one in prefetch] if isinstance(prefetch, list) else None if prefetch is None else models.Prefetch(**prefetch),
+        "query_filter": _filter(op.get("filter")),
+        "search_params": None if params is None else models.SearchParams(**params),
+        "limit": op["limit"],
+        "score_threshold": op.get("score_threshold"),
+        "lookup_from": None if lookup is None else models.LookupLocation(**lookup),
+        "with_payload": _with_payload(op["with_payload"]),
+        "with_vectors": op["with_vectors"],
+    }
 
 
 def _query(client, op):
-    lookup = op.get("lookup_from")
-    params = op.get("params")
-    return _hits(
-        client.query_points(
-            op["name"],
-            query=op.get("query"),
-            using=op.get("using"),
-            query_filter=_filter(op.get("filter")),
-            search_params=None if params is None else models.SearchParams(**params),
-            limit=op["limit"],
-            offset=op.get("offset"),
-            score_threshold=op.get("score_threshold"),
-            lookup_from=None if lookup is None else models.LookupLocation(**lookup),
-            with_payload=_with_payload(op["with_payload"]),
-            with_vectors=op["with_vectors"],
-        )
-    )
+    return _hits(client.query_points(op["name"], offset=op.get("offset"), **_level(op)).points)
+
+
+def _grouping(op):
+    lookup = op.get("with_lookup")
+    return {"group_by": op["group_by"], "group_size": op["group_size"], "with_lookup": models.WithLookup(**lookup) if isinstance(lookup, dict) else lookup}
+
+
+def _query_groups(client, op):
+    return _groups(client.query_points_groups(op["name"], **_grouping(op), **_level(op)))
+
+
+def _groups(answer):
+    lookup = lambda group: None if group.lookup is None else record(group.lookup)
+    return [{"id": group.id, "hits": _hits(group.hits), "lookup": lookup(group)} for group in answer.groups]
+
+
+def _facet(client, op):
+    answer = client.facet(op["name"], op["key"], facet_filter=_filter(op.get("filter")), limit=op["limit"], exact=True)
+    return [[hit.value, hit.count] for hit in answer.hits]
+
+
+def _matrix(client, op):
+    """Rows of a distance matrix: (id, its neighbors with their scores), whatever form was asked for."""
+    arguments = {"query_filter": _filter(op.get("filter")), "limit": op["limit"], "sample": op["sample"], "using": op["using"]}
+    if op["form"] == "pairs":
+        pairs = client.search_matrix_pairs(op["name"], **arguments).pairs
+        return [[pair.a, {"id": pair.b, "score": pair.score}] for pair in pairs]
+    answer = client.search_matrix_offsets(op["name"], **arguments)
+    columns = zip(answer.offsets_row, answer.offsets_col, answer.scores, strict=True)
+    return [[answer.ids[row], {"id": answer.ids[column], "score": score}] for row, column, score in columns]
 
 
 def _query_batch(client, op):
     requests = []
     for one in op["searches"]:
-        fields = {name: value for name, value in one.items() if name not in ("op", "name", "with_vectors", "inexact")}
+        fields = {name: value for name, value in one.items() if name not in ("op", "name", "with_vectors")}
         requests.append(models.QueryRequest(**fields, with_vector=one["with_vectors"]))
-    return [_hits(response) for response in client.query_batch_points(op["name"], requests)]
+    return [_hits(response.points) for response in client.query_batch_points(op["name"], requests)]
+
+
+def _old(client, op):
+    """One of the eight endpoints that the query endpoint replaced. Local mode answers the query they stand for."""
+    remote = client._client
+    if isinstance(remote, QdrantLocal):
+        if op["form"] == "groups":
+            return _query_groups(client, op["searches"][0] | {"name": op["name"]})
+        return [_query(client, one | {"name": op["name"]}) for one in op["searches"]]
+    return (old.over_grpc if remote._prefer_grpc else old.over_rest)(remote, op, _hits, _groups)
+
+
+# Indexes and vector names
+
+
+def _create_index(client, op):
+    schema = FIELD_SCHEMA.validate_python(op["schema"])
+    return _done(client.create_payload_index(op["name"], op["field"], field_schema=schema, wait=True))
+
+
+def _delete_index(client, op):
+    return _done(client.delete_payload_index(op["name"], op["field"], wait=True))
+
+
+def _create_vector_name(client, op):
+    return _done(client.create_vector_name(op["name"], op["vector"], VECTOR_NAME_CONFIG.validate_python(op["config"])))
+
+
+def _delete_vector_name(client, op):
+    return _done(client.delete_vector_name(op["name"], op["vector"]))
 
 
 def _check_all(client, op):

@@ -9,6 +9,7 @@ turn. `--transport local` compares local mode with itself: it tests this test.
 
 import argparse
 import contextlib
+import copy
 import json
 import pathlib
 import re
@@ -25,6 +26,7 @@ from qdrant_client import QdrantClient  # noqa: E402
 import compare  # noqa: E402
 import generate  # noqa: E402
 import mutants  # noqa: E402
+import protocol  # noqa: E402
 import ops  # noqa: E402
 from quiver_server import Server, ServerError  # noqa: E402
 
@@ -96,7 +98,7 @@ class Local:
         pass
 
     def clear(self):
-        self.client = QdrantClient(":memory:")
+        self.client = protocol.new_client()
 
 
 def step(op, oracle, target):
@@ -110,9 +112,9 @@ def step(op, oracle, target):
         return f"server fault: {fault}"
 
 
-def sequence(seed, requests, oracle):
+def sequence(seed, requests, oracle, has_vector_names):
     """The operations of a run, each made when the ones before it have been done."""
-    maker = generate.Generator(seed, oracle)
+    maker = generate.Generator(seed, oracle, has_vector_names)
     restarts = {requests * at // (RESTARTS + 1): how for at, how in zip(range(1, RESTARTS + 1), ["term", "kill"] * RESTARTS)}
     for at in range(requests):
         if at in restarts:
@@ -127,19 +129,19 @@ def sequence(seed, requests, oracle):
 def play(operations, target, like=None):
     """Does `operations` from an empty database: (index, what is wrong) of the first divergence, or None.
 
-    `like` is a divergence: only those of its kind count.
+    `like` is a divergence: only those of its kind count, and only at the last operation.
     """
     target.clear()
-    oracle = QdrantClient(":memory:")
-    for at, op in enumerate(operations):
+    oracle = protocol.new_client()
+    for at, op in enumerate(copy.deepcopy(operations)):
         if wrong := step(op, oracle, target):
-            return (at, wrong) if like is None or kind(wrong) == kind(like) else None
+            return (at, wrong) if like is None or (kind(wrong) == kind(like) and at == len(operations) - 1) else None
     return None
 
 
 def kind(wrong):
     """The words of a divergence before its particulars."""
-    return re.split(r"[\d:({]", wrong)[0]
+    return re.split(r"[\d:({]", re.sub(r"^(search|row|group) [^:]*: ", "", wrong))[0]
 
 
 def shrink(operations, wrong, target, deadline):
@@ -168,18 +170,22 @@ def shrink(operations, wrong, target, deadline):
     return operations, wrong
 
 
-def run(target, seed, requests, report=print):
+def run(target, seed, requests, report=print, has_vector_names=True):
     """Runs a whole sequence; (operations done without divergence, failure or None)."""
-    oracle = QdrantClient(":memory:")
+    compare.compared.clear()
+    compare.left_out.clear()
+    oracle = protocol.new_client()
     done, began, shown = [], time.monotonic(), time.monotonic()
-    for op in sequence(seed, requests, oracle):
-        done.append(op)
+    for op in sequence(seed, requests, oracle, has_vector_names):
+        done.append(copy.deepcopy(op))  # clients keep parts of what they are given, and change them
         if wrong := step(op, oracle, target):
             return len(done) - 1, (done, wrong)
         if time.monotonic() - shown > 10:
             shown = time.monotonic()
             report(f"  {len(done)} operations in {shown - began:.0f} s")
     report(f"  {len(done)} operations in {time.monotonic() - began:.1f} s: {tally(done)}")
+    report(f"  {sum(compare.compared.values())} answers compared in order: {listed(compare.compared)}")
+    report(f"  {sum(compare.left_out.values())} of them left out, as rounding may have decided them: {listed(compare.left_out)}")
     return len(done), None
 
 
@@ -187,7 +193,11 @@ def tally(operations):
     counts = {}
     for op in operations:
         counts[op["op"]] = counts.get(op["op"], 0) + 1
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return listed(counts)
+
+
+def listed(counts):
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: -item[1])) or "none"
 
 
 def main():
@@ -197,6 +207,7 @@ def main():
     parser.add_argument("--requests", type=int, default=3000)
     parser.add_argument("--binary", help="default: $QUIVER_BINARY, or the newest build")
     parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS), help="with --transport local: break the stand-in")
+    parser.add_argument("--no-vector-names", action="store_true", help="do not add and drop vectors of a living collection")
     parser.add_argument("--replay", type=pathlib.Path, help="run the operations of this file instead of random ones")
     parser.add_argument("--save", type=pathlib.Path, help="write a divergence's operations to this file")
     arguments = parser.parse_args()
@@ -214,7 +225,7 @@ def main():
             if found:
                 passed, failure = found[0], (operations[: found[0] + 1], found[1])
         else:
-            passed, failure = run(target, seed, arguments.requests, lambda text: print(text, flush=True))
+            passed, failure = run(target, seed, arguments.requests, lambda text: print(text, flush=True), not arguments.no_vector_names)
         if failure:
             operations, wrong = failure
             print(f"DIVERGENCE after {passed} operations (seed {seed}):\n  {wrong}\n  {json.dumps(operations[-1], ensure_ascii=False)}", flush=True)

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::call::Times;
-use super::fields::wire_from_field;
+use super::fields::{wire_from_field, write_options};
+use super::pb::create_vector_name_request::VectorConfig;
 use super::pb::{self, alias_operations::Action, max_optimization_threads, vectors_config, vectors_config_diff};
 use super::point::{choice_from_wire, required};
 use super::quantization::{quantization_change, quantization_from_wire, wire_from_quantization};
@@ -17,12 +18,12 @@ use super::value::{payload_from_wire, wire_from_payload};
 use crate::api::checks::{self, At, Checked, Findings, each};
 use crate::model::collection::{
     AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName, Datatype, HnswConfigDiff, Memory, Modifier,
-    OptimizersConfigDiff, ShardingMethod, SparseIndexParams, SparseVectorParams, StrictModeConfig, VectorParams,
-    VectorParamsDiff, VectorsConfig, WalConfigDiff, defaults,
+    NewVector, OptimizersConfigDiff, ShardingMethod, SparseIndexParams, SparseVectorParams, StrictModeConfig,
+    VectorParams, VectorParamsDiff, VectorsConfig, WalConfigDiff, defaults,
 };
 use crate::model::datetime::Timestamp;
 use crate::model::{Metric, Payload, VectorName};
-use crate::service::{Alias, CollectionReport, CollectionStatus, NewShardKey};
+use crate::service::{Alias, CollectionReport, CollectionStatus, NewShardKey, WriteOptions};
 
 /// A field of several messages.
 const QUANTIZATION: &str = "quantization_config";
@@ -43,15 +44,55 @@ pub(super) struct Update {
     pub(super) deadline: Option<Instant>,
 }
 
+/// A vector to be added to a collection.
+#[derive(Debug)]
+pub(super) struct CreateVector {
+    pub(super) collection: String,
+    pub(super) name: VectorName,
+    pub(super) vector: NewVector,
+    pub(super) options: WriteOptions,
+}
+
+pub(super) fn create_vector(
+    found: &mut Findings,
+    wire: pb::CreateVectorNameRequest,
+    times: Times,
+) -> Checked<CreateVector> {
+    let options = write_options(found, wire.wait, wire.ordering, wire.timeout, times);
+    let name = wire.vector_name;
+    let (at, vector) = match required(found, At::Root.field("vector_config"), wire.vector_config)? {
+        VectorConfig::DenseConfig(dense) => {
+            let params = pb::VectorParams {
+                size: dense.size,
+                distance: dense.distance,
+                multivector_config: dense.multivector_config,
+                datatype: dense.datatype,
+                ..Default::default()
+            };
+            let at = At::Root.field("dense_config");
+            (at, NewVector::Dense(vector_params(found, at, params)?))
+        }
+        VectorConfig::SparseConfig(sparse) => {
+            // A datatype that is not given leaves the index without settings.
+            let index = sparse
+                .datatype
+                .map(|datatype| pb::SparseIndexConfig { datatype: Some(datatype), ..Default::default() });
+            let params = pb::SparseVectorParams { index, modifier: sparse.modifier };
+            let at = At::Root.field("sparse_config");
+            (at, NewVector::Sparse(sparse_params(found, at, params)?))
+        }
+    };
+    checks::new_vector(found, At::Root.field("vector_name"), at, &name, &vector)?;
+    Ok(CreateVector { collection: wire.collection_name, name, vector, options: options? })
+}
+
 pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Times) -> Checked<Create> {
-    let lacking = [
-        memory(found, At::Root.field("payload"), wire.payload.and_then(|payload| payload.memory)),
-        found.absent(&wire.id_tracker.and_then(|tracker| tracker.memory), "id_tracker.memory"),
-    ];
+    let payload_memory = payload_memory(found, At::Root.field("payload"), wire.payload);
+    let id_tracker_memory = id_tracker_memory(found, At::Root.field("id_tracker"), wire.id_tracker);
     let name = checks::name(found, At::Root.field("collection_name"), &wire.collection_name);
     let deadline = checks::deadline(found, At::Root.field("timeout"), times.started, wire.timeout);
     let vectors = vectors_config(found, At::Root.field("vectors_config"), wire.vectors_config);
-    let hnsw = hnsw_config(found, wire.hnsw_config);
+    let hnsw = hnsw_config(found, At::Root.field("hnsw_config"), wire.hnsw_config);
     let optimizers = optimizers_config(found, At::Root.field("optimizers_config"), wire.optimizers_config);
     let metadata = metadata(found, wire.metadata);
     let strict_mode = strict_mode(found, wire.strict_mode_config);
@@ -59,7 +100,6 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
     let sharding_method = sharding_method(found, wire.sharding_method);
     let at = At::Root.field(QUANTIZATION);
     let quantization = wire.quantization_config.map(|wire| quantization_from_wire(found, at, wire)).transpose();
-    lacking.into_iter().collect::<Checked<()>>()?;
     let config = CollectionConfig {
         sparse_vectors: sparse?,
         shard_number: wire.shard_number.unwrap_or(1),
@@ -67,6 +107,8 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
         write_consistency_factor: wire.write_consistency_factor.unwrap_or(1),
         read_fan_out_factor: None,
         on_disk_payload: wire.on_disk_payload.unwrap_or(true),
+        payload_memory: payload_memory?,
+        id_tracker_memory: id_tracker_memory?,
         hnsw: hnsw?,
         optimizers: optimizers?,
         wal: wire.wal_config.map(wal_config).unwrap_or_default(),
@@ -82,29 +124,30 @@ pub(super) fn create(found: &mut Findings, wire: pb::CreateCollection, times: Ti
 
 pub(super) fn update(found: &mut Findings, wire: pb::UpdateCollection, times: Times) -> Checked<Update> {
     let params = wire.params.unwrap_or_default();
-    let lacking = [
-        found.absent(&params.read_fan_out_delay_ms, "read_fan_out_delay_ms"),
-        memory(found, At::Root.field("params").field("payload"), params.payload.and_then(|payload| payload.memory)),
-        found.absent(&params.id_tracker.and_then(|tracker| tracker.memory), "id_tracker.memory"),
-        no_sparse(found, wire.sparse_vectors_config),
-    ];
+    let in_params = At::Root.field("params");
+    let payload_memory = payload_memory(found, in_params.field("payload"), params.payload);
+    let id_tracker_memory = id_tracker_memory(found, in_params.field("id_tracker"), params.id_tracker);
+    let sparse = sparse_vectors(found, At::Root.field("sparse_vectors_config"), wire.sparse_vectors_config);
     let deadline = checks::deadline(found, At::Root.field("timeout"), times.started, wire.timeout);
     let vectors = vectors_config_diff(found, At::Root.field("vectors_config"), wire.vectors_config);
-    let hnsw = hnsw_config(found, wire.hnsw_config);
+    let hnsw = hnsw_config(found, At::Root.field("hnsw_config"), wire.hnsw_config);
     let optimizers = optimizers_config(found, At::Root.field("optimizers_config"), wire.optimizers_config);
     let metadata = metadata(found, wire.metadata);
     let strict_mode = strict_mode(found, wire.strict_mode_config);
     let at = At::Root.field(QUANTIZATION);
     let quantization = wire.quantization_config.map(|wire| quantization_change(found, at, wire)).transpose();
-    lacking.into_iter().collect::<Checked<()>>()?;
     let diff = CollectionConfigDiff {
         vectors: vectors?,
+        sparse_vectors: sparse?.unwrap_or_default(),
         hnsw: hnsw?,
         optimizers: optimizers?,
         replication_factor: params.replication_factor,
         write_consistency_factor: params.write_consistency_factor,
         read_fan_out_factor: params.read_fan_out_factor,
+        read_fan_out_delay_ms: params.read_fan_out_delay_ms,
         on_disk_payload: params.on_disk_payload,
+        payload_memory: payload_memory?,
+        id_tracker_memory: id_tracker_memory?,
         metadata: metadata?,
         strict_mode: strict_mode?,
         quantization: quantization?,
@@ -138,21 +181,21 @@ pub(super) fn aliases(
     Ok((actions?, deadline?.or(times.latest)))
 }
 
-fn no_sparse(found: &mut Findings, wire: Option<pb::SparseVectorConfig>) -> Checked<()> {
-    found.absent(&wire.filter(|config| !config.map.is_empty()), "sparse vectors")
-}
-
 fn strict_mode(found: &mut Findings, wire: Option<pb::StrictModeConfig>) -> Checked<Option<StrictModeConfig>> {
     wire.map(|wire| strict_mode_from_wire(found, At::Root.field("strict_mode_config"), wire)).transpose()
 }
 
-/// Where vectors and payloads are kept cannot be chosen in this version; pinned it never can.
-fn memory(found: &mut Findings, at: At<'_>, wire: Option<i32>) -> Checked<()> {
-    let (at, Some(wire)) = (at.field("memory"), wire) else { return Ok(()) };
-    match choice_from_wire(found, at, wire)? {
-        pb::Memory::Pinned => found.invalid(at, "`pinned` is not supported"),
-        pb::Memory::Unknown | pb::Memory::Cold | pb::Memory::Cached => found.unimplemented(at),
+/// Where payloads are kept: never pinned.
+fn payload_memory(found: &mut Findings, at: At<'_>, wire: Option<pb::PayloadStorageParams>) -> Checked<Option<Memory>> {
+    let at = at.field("memory");
+    match placement(found, at, wire.and_then(|params| params.memory))? {
+        Some(Memory::Pinned) => found.invalid(at, "`pinned` is not supported for payload storage"),
+        memory => Ok(memory),
     }
+}
+
+fn id_tracker_memory(found: &mut Findings, at: At<'_>, wire: Option<pb::IdTrackerParams>) -> Checked<Option<Memory>> {
+    placement(found, at.field("memory"), wire.and_then(|params| params.memory))
 }
 
 fn sharding_method(found: &mut Findings, wire: Option<i32>) -> Checked<Option<ShardingMethod>> {
@@ -250,7 +293,8 @@ fn vector_params(found: &mut Findings, at: At<'_>, wire: pb::VectorParams) -> Ch
         Ok(pb::Distance::UnknownDistance) => found.invalid(at.field("distance"), "must be specified"),
         Err(noted) => Err(noted),
     };
-    let hnsw = wire.hnsw_config.map(|wire| hnsw_config(found, Some(wire))).transpose();
+    let at_hnsw = at.field("hnsw_config");
+    let hnsw = wire.hnsw_config.map(|wire| hnsw_config(found, at_hnsw, Some(wire))).transpose();
     Ok(VectorParams {
         quantization: quantization.transpose()?,
         hnsw: hnsw?,
@@ -350,7 +394,7 @@ fn vector_params_diff(found: &mut Findings, at: At<'_>, wire: pb::VectorParamsDi
     let in_quantization = at.field(QUANTIZATION);
     let quantization = wire.quantization_config.map(|wire| quantization_change(found, in_quantization, wire));
     let memory = vector_memory(found, at, wire.memory);
-    let hnsw = hnsw_config(found, wire.hnsw_config);
+    let hnsw = hnsw_config(found, at.field("hnsw_config"), wire.hnsw_config);
     Ok(VectorParamsDiff {
         hnsw: hnsw?,
         on_disk: wire.on_disk,
@@ -359,10 +403,10 @@ fn vector_params_diff(found: &mut Findings, at: At<'_>, wire: pb::VectorParamsDi
     })
 }
 
-fn hnsw_config(found: &mut Findings, wire: Option<pb::HnswConfigDiff>) -> Checked<HnswConfigDiff> {
+fn hnsw_config(found: &mut Findings, at: At<'_>, wire: Option<pb::HnswConfigDiff>) -> Checked<HnswConfigDiff> {
     let wire = wire.unwrap_or_default();
-    found.absent(&wire.memory, "hnsw_config.memory")?;
     Ok(HnswConfigDiff {
+        memory: placement(found, at.field("memory"), wire.memory)?,
         m: wire.m,
         ef_construct: wire.ef_construct,
         full_scan_threshold: wire.full_scan_threshold,
@@ -455,11 +499,17 @@ fn wire_from_params(config: CollectionConfig) -> pb::CollectionParams {
         replication_factor: Some(config.replication_factor),
         write_consistency_factor: Some(config.write_consistency_factor),
         read_fan_out_factor: config.read_fan_out_factor,
+        read_fan_out_delay_ms: config.read_fan_out_delay_ms,
+        payload: config
+            .payload_memory
+            .map(|memory| pb::PayloadStorageParams { memory: Some(wire_from_memory(memory) as i32) }),
+        id_tracker: config
+            .id_tracker_memory
+            .map(|memory| pb::IdTrackerParams { memory: Some(wire_from_memory(memory) as i32) }),
         sharding_method: config.sharding_method.map(|method| match method {
             ShardingMethod::Auto => pb::ShardingMethod::Auto as i32,
             ShardingMethod::Custom => pb::ShardingMethod::Custom as i32,
         }),
-        ..Default::default()
     }
 }
 
@@ -550,7 +600,7 @@ fn wire_from_hnsw(hnsw: HnswConfigDiff) -> pb::HnswConfigDiff {
         on_disk: hnsw.on_disk,
         payload_m: hnsw.payload_m,
         inline_storage: hnsw.inline_storage,
-        memory: None,
+        memory: hnsw.memory.map(|memory| wire_from_memory(memory) as i32),
     }
 }
 
@@ -661,7 +711,7 @@ mod tests {
             on_disk: Some(true),
             payload_m: Some(3),
             inline_storage: Some(true),
-            memory: None,
+            memory: Some(pb::Memory::Cached as i32),
         };
         let want_hnsw = |m| HnswConfigDiff {
             m: Some(m),
@@ -671,6 +721,7 @@ mod tests {
             on_disk: Some(true),
             payload_m: Some(3),
             inline_storage: Some(true),
+            memory: Some(Memory::Cached),
         };
         let vector = pb::VectorParams {
             hnsw_config: Some(hnsw(8)),
@@ -789,21 +840,78 @@ mod tests {
             change(&mut params);
             single(params)
         };
-        let memory = Some(pb::Memory::Cold as i32);
-        let hnsw = pb::HnswConfigDiff { memory, ..Default::default() };
         let unoptimized = pb::OptimizersConfigDiff { prevent_unoptimized: Some(true), ..Default::default() };
-        let payload = Some(pb::PayloadStorageParams { memory });
-        let id_tracker = Some(pb::IdTrackerParams { memory });
         let cases = [
             (vector(|params| params.datatype = Some(pb::Datatype::Turbo4 as i32)), "datatype: Turbo4"),
-            (pb::CreateCollection { hnsw_config: Some(hnsw), ..good() }, "hnsw_config.memory"),
             (pb::CreateCollection { optimizers_config: Some(unoptimized), ..good() }, "prevent_unoptimized"),
-            (pb::CreateCollection { payload, ..good() }, "payload.memory"),
-            (pb::CreateCollection { id_tracker, ..good() }, "id_tracker.memory"),
         ];
         for (wire, what) in cases {
             assert_eq!(read(wire), Err(format!("Not implemented: {what}")));
         }
+    }
+
+    #[test]
+    fn protocol_18_where_data_are_kept_is_echoed_and_changed() {
+        let kept = |memory: pb::Memory| Some(memory as i32);
+        let wire = pb::CreateCollection {
+            hnsw_config: Some(pb::HnswConfigDiff { memory: kept(pb::Memory::Cold), ..Default::default() }),
+            payload: Some(pb::PayloadStorageParams { memory: kept(pb::Memory::Cached) }),
+            id_tracker: Some(pb::IdTrackerParams { memory: kept(pb::Memory::Pinned) }),
+            sparse_vectors_config: Some(pb::SparseVectorConfig {
+                map: [("s".to_owned(), pb::SparseVectorParams::default())].into(),
+            }),
+            ..single(params(4, pb::Distance::Dot))
+        };
+        let mut config = read(wire).unwrap();
+        assert_eq!(wire_from_hnsw(full_hnsw(config.hnsw)).memory, kept(pb::Memory::Cold));
+        let shown = wire_from_params(config.clone());
+        assert_eq!(shown.payload.unwrap().memory, kept(pb::Memory::Cached));
+        assert_eq!(shown.id_tracker.unwrap().memory, kept(pb::Memory::Pinned));
+        let index = pb::SparseIndexConfig { memory: kept(pb::Memory::Pinned), ..Default::default() };
+        let sparse = pb::SparseVectorParams { index: Some(index), modifier: Some(pb::Modifier::Idf as i32) };
+        let wire = pb::UpdateCollection {
+            collection_name: "c".to_owned(),
+            params: Some(pb::CollectionParamsDiff {
+                payload: Some(pb::PayloadStorageParams { memory: kept(pb::Memory::Cold) }),
+                read_fan_out_delay_ms: Some(7),
+                ..Default::default()
+            }),
+            sparse_vectors_config: Some(pb::SparseVectorConfig { map: [("s".to_owned(), sparse)].into() }),
+            ..Default::default()
+        };
+        config.apply(&run(|found| update(found, wire, times())).unwrap().diff);
+        let shown = wire_from_params(config);
+        assert_eq!((shown.payload.unwrap().memory, shown.read_fan_out_delay_ms), (kept(pb::Memory::Cold), Some(7)));
+        assert_eq!(shown.sparse_vectors_config.unwrap().map["s"], sparse);
+        let payload = Some(pb::PayloadStorageParams { memory: kept(pb::Memory::Pinned) });
+        let refused = read(pb::CreateCollection { payload, ..single(params(4, pb::Distance::Dot)) }).unwrap_err();
+        assert!(refused.contains("payload.memory: `pinned` is not supported for payload storage"), "{refused}");
+    }
+
+    #[test]
+    fn protocol_18_a_vector_to_be_added() {
+        let read = |name: &str, vector_config| {
+            let (collection_name, vector_name) = ("c".to_owned(), name.to_owned());
+            let wire =
+                pb::CreateVectorNameRequest { collection_name, vector_name, vector_config, ..Default::default() };
+            run(|found| create_vector(found, wire, times())).map(|create| create.vector)
+        };
+        let dense = |size| pb::DenseVectorCreationConfig {
+            size,
+            distance: pb::Distance::Cosine as i32,
+            multivector_config: Some(pb::MultiVectorConfig::default()),
+            datatype: Some(pb::Datatype::Float16 as i32),
+        };
+        let want =
+            VectorParams { is_multi: true, datatype: Some(Datatype::Float16), ..VectorParams::new(3, Metric::Cosine) };
+        assert_eq!(read("v", Some(VectorConfig::DenseConfig(dense(3)))), Ok(NewVector::Dense(want)));
+        let sparse = pb::SparseVectorCreationConfig { modifier: Some(pb::Modifier::Idf as i32), datatype: None };
+        let want = SparseVectorParams { modifier: Some(Modifier::Idf), index: None };
+        assert_eq!(read("s", Some(VectorConfig::SparseConfig(sparse))), Ok(NewVector::Sparse(want)));
+        assert!(read("v", None).unwrap_err().contains("vector_config"));
+        let refused = read("v", Some(VectorConfig::DenseConfig(dense(0)))).unwrap_err();
+        assert!(refused.contains("dense_config.size: value 0 invalid, must be from 1 to 65536"), "{refused}");
+        assert!(read("", Some(VectorConfig::SparseConfig(sparse))).unwrap_err().contains("name cannot be empty"));
     }
 
     #[test]
@@ -890,7 +998,14 @@ mod tests {
                 indexed_vector_count: 4,
                 tail_vector_count: 2,
                 shard_count: 1,
-                shards: vec![ShardReport { id: 0, key: None, point_count: 6, applied_index: 9 }],
+                shards: vec![ShardReport {
+                    id: 0,
+                    key: None,
+                    point_count: 6,
+                    applied_index: 9,
+                    indexed_vector_count: 6,
+                    tail_vector_count: 0,
+                }],
                 fields: BTreeMap::new(),
                 created_at: Timestamp(1_500_000),
                 warnings: vec!["w".to_owned()],

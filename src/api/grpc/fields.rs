@@ -8,6 +8,7 @@ use super::pb::{self, payload_index_params::IndexParams};
 use super::point::choice_from_wire;
 use crate::api::checks::{self, At, Checked, Findings, each};
 use crate::api::schema;
+use crate::api::status::ApiError;
 use crate::model::Path;
 use crate::model::collection::Memory;
 use crate::model::field_index::{
@@ -48,7 +49,8 @@ pub(super) fn delete(found: &mut Findings, wire: pb::DeleteFieldIndexCollection,
     Ok(DeleteIndex { collection: wire.collection_name, path: path?, options: options? })
 }
 
-fn write_options(
+/// Of changes that the group of the collections orders.
+pub(super) fn write_options(
     found: &mut Findings,
     wait: Option<bool>,
     ordering: Option<pb::WriteOrdering>,
@@ -85,7 +87,7 @@ fn schema_from_wire(
 ) -> Checked<FieldIndexSchema> {
     use pb::FieldType as Type;
     let Some(Ok(field_type)) = field_type.map(Type::try_from) else {
-        return found.malformed("cannot convert field_type");
+        return found.refuse(ApiError::malformed("cannot convert field_type"));
     };
     let Some(params) = params else {
         let kind = match field_type {

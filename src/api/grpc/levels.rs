@@ -368,7 +368,7 @@ pub(super) fn recommend(found: &mut Findings, at: At<'_>, wire: pb::RecommendPoi
     let negative = examples(found, at.field("negative_vectors"), wire.negative, wire.negative_vectors);
     let ranking = match (positive, negative, strategy) {
         (Ok(positive), Ok(negative), Ok(strategy)) => {
-            levels::recommend(found, at, positive, negative, strategy).map(Some)
+            levels::old_recommend(found, at, positive, negative, strategy).map(Some)
         }
         (Err(noted), _, _) | (_, Err(noted), _) | (_, _, Err(noted)) => Err(noted),
     };

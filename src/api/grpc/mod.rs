@@ -13,6 +13,8 @@ mod collections;
 mod config;
 mod fields;
 mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod levels;
 mod gate;
 mod methods;
@@ -29,6 +31,9 @@ mod vector;
 mod write;
 
 pub use status::grpc_status;
+
+#[cfg(test)]
+mod timeouts_tests;
 
 use std::future::Future;
 use std::io;

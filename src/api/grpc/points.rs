@@ -3,12 +3,13 @@
 use tonic::{Request, Response, Status};
 
 use super::call::{Call, Calls};
-use super::fields::{self, CreateIndex, DeleteIndex, wire_from_facet_hit};
+use super::config::{self, CreateVector};
+use super::fields::{self, CreateIndex, DeleteIndex, wire_from_facet_hit, write_options};
 use super::levels::{wire_from_groups, wire_from_matrix_offsets, wire_from_matrix_pairs};
 use super::pb::{self, points_server::Points};
 use super::point::{wire_from_hit, wire_from_id, wire_from_record};
 use super::query::{self, Get};
-use super::status::{checked, failed};
+use super::status::{checked, converted, failed};
 use super::write::{self, Write, wire_from_ack};
 use crate::model::{PointOp, ScoredPoint};
 use crate::service::Service;
@@ -22,10 +23,15 @@ pub(super) struct PointsRpc {
 type Answer<T> = Result<Response<T>, Status>;
 
 impl PointsRpc {
-    async fn write(&self, write: Write<PointOp>, call: &Call) -> Answer<pb::PointsOperationResponse> {
+    async fn write(
+        &self,
+        write: Write<PointOp>,
+        usage: Option<pb::Usage>,
+        call: &Call,
+    ) -> Answer<pb::PointsOperationResponse> {
         let ack = call.within_limit(self.service.write(write.scope, write.change, write.options)).await?;
         let result = Some(wire_from_ack(ack));
-        Ok(Response::new(pb::PointsOperationResponse { result, time: call.elapsed_s(), usage: None }))
+        Ok(Response::new(pb::PointsOperationResponse { result, time: call.elapsed_s(), usage }))
     }
 }
 
@@ -33,51 +39,54 @@ impl PointsRpc {
 impl Points for PointsRpc {
     async fn upsert(&self, request: Request<pb::UpsertPoints>) -> Answer<pb::PointsOperationResponse> {
         let call = self.calls.begin()?;
-        self.write(checked(|found| write::upsert(found, request.into_inner(), call.times))?, &call).await
+        let (write, usage) = converted(request.into_inner(), call.times, write::upsert).await?;
+        self.write(write, usage, &call).await
     }
 
     async fn delete(&self, request: Request<pb::DeletePoints>) -> Answer<pb::PointsOperationResponse> {
         let call = self.calls.begin()?;
-        self.write(checked(|found| write::delete(found, request.into_inner(), call.times))?, &call).await
+        self.write(checked(|found| write::delete(found, request.into_inner(), call.times))?, None, &call).await
     }
 
     async fn update_vectors(&self, request: Request<pb::UpdatePointVectors>) -> Answer<pb::PointsOperationResponse> {
         let call = self.calls.begin()?;
-        self.write(checked(|found| write::update_vectors(found, request.into_inner(), call.times))?, &call).await
+        let (write, usage) = converted(request.into_inner(), call.times, write::update_vectors).await?;
+        self.write(write, usage, &call).await
     }
 
     async fn delete_vectors(&self, request: Request<pb::DeletePointVectors>) -> Answer<pb::PointsOperationResponse> {
         let call = self.calls.begin()?;
-        self.write(checked(|found| write::delete_vectors(found, request.into_inner(), call.times))?, &call).await
+        self.write(checked(|found| write::delete_vectors(found, request.into_inner(), call.times))?, None, &call).await
     }
 
     async fn set_payload(&self, request: Request<pb::SetPayloadPoints>) -> Answer<pb::PointsOperationResponse> {
         let call = self.calls.begin()?;
-        self.write(checked(|found| write::set_payload(found, request.into_inner(), call.times))?, &call).await
+        self.write(checked(|found| write::set_payload(found, request.into_inner(), call.times))?, None, &call).await
     }
 
     async fn overwrite_payload(&self, request: Request<pb::SetPayloadPoints>) -> Answer<pb::PointsOperationResponse> {
         let call = self.calls.begin()?;
-        self.write(checked(|found| write::overwrite_payload(found, request.into_inner(), call.times))?, &call).await
+        self.write(checked(|found| write::overwrite_payload(found, request.into_inner(), call.times))?, None, &call)
+            .await
     }
 
     async fn delete_payload(&self, request: Request<pb::DeletePayloadPoints>) -> Answer<pb::PointsOperationResponse> {
         let call = self.calls.begin()?;
-        self.write(checked(|found| write::delete_payload(found, request.into_inner(), call.times))?, &call).await
+        self.write(checked(|found| write::delete_payload(found, request.into_inner(), call.times))?, None, &call).await
     }
 
     async fn clear_payload(&self, request: Request<pb::ClearPayloadPoints>) -> Answer<pb::PointsOperationResponse> {
         let call = self.calls.begin()?;
-        self.write(checked(|found| write::clear_payload(found, request.into_inner(), call.times))?, &call).await
+        self.write(checked(|found| write::clear_payload(found, request.into_inner(), call.times))?, None, &call).await
     }
 
     async fn update_batch(&self, request: Request<pb::UpdateBatchPoints>) -> Answer<pb::UpdateBatchResponse> {
         let call = self.calls.begin()?;
-        let batch = checked(|found| write::update_batch(found, request.into_inner(), call.times))?;
+        let (batch, usage) = converted(request.into_inner(), call.times, write::update_batch).await?;
         let write = self.service.write_batch(batch.scope, batch.change, batch.options);
         let acks = call.within_limit(write).await?;
         let result = acks.into_iter().map(wire_from_ack).collect();
-        Ok(Response::new(pb::UpdateBatchResponse { result, time: call.elapsed_s(), usage: None }))
+        Ok(Response::new(pb::UpdateBatchResponse { result, time: call.elapsed_s(), usage }))
     }
 
     async fn get(&self, request: Request<pb::GetPoints>) -> Answer<pb::GetResponse> {
@@ -142,88 +151,104 @@ impl Points for PointsRpc {
         Ok(Response::new(pb::PointsOperationResponse { result, time: call.elapsed_s(), usage: None }))
     }
 
+    async fn create_vector_name(
+        &self,
+        request: Request<pb::CreateVectorNameRequest>,
+    ) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        let CreateVector { collection, name, vector, options } =
+            checked(|found| config::create_vector(found, request.into_inner(), call.times))?;
+        let ack = call.within_limit(self.service.create_vector(&collection, name, vector, options)).await?;
+        let result = Some(wire_from_ack(ack));
+        Ok(Response::new(pb::PointsOperationResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
+    async fn delete_vector_name(
+        &self,
+        request: Request<pb::DeleteVectorNameRequest>,
+    ) -> Answer<pb::PointsOperationResponse> {
+        let call = self.calls.begin()?;
+        let wire = request.into_inner();
+        let options = checked(|found| write_options(found, wire.wait, wire.ordering, wire.timeout, call.times))?;
+        let deleted = self.service.delete_vector(&wire.collection_name, wire.vector_name, options);
+        let result = Some(wire_from_ack(call.within_limit(deleted).await?));
+        Ok(Response::new(pb::PointsOperationResponse { result, time: call.elapsed_s(), usage: None }))
+    }
+
     async fn query(&self, request: Request<pb::QueryPoints>) -> Answer<pb::QueryResponse> {
         let call = self.calls.begin()?;
-        let read = checked(|found| query::query(found, request.into_inner(), call.times))?;
+        let (read, usage) = converted(request.into_inner(), call.times, query::query).await?;
         let hits = self.service.query(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = wire_from_hits(hits);
-        Ok(Response::new(pb::QueryResponse { result, time: call.elapsed_s(), usage: None }))
+        Ok(Response::new(pb::QueryResponse { result, time: call.elapsed_s(), usage }))
     }
 
     async fn query_batch(&self, request: Request<pb::QueryBatchPoints>) -> Answer<pb::QueryBatchResponse> {
         let call = self.calls.begin()?;
-        let read = checked(|found| query::query_batch(found, request.into_inner(), call.times))?;
+        let (read, usage) = converted(request.into_inner(), call.times, query::query_batch).await?;
         let lists = self.service.query_batch(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = wire_from_lists(lists);
-        Ok(Response::new(pb::QueryBatchResponse { result, time: call.elapsed_s(), usage: None }))
+        Ok(Response::new(pb::QueryBatchResponse { result, time: call.elapsed_s(), usage }))
     }
 
     async fn search(&self, request: Request<pb::SearchPoints>) -> Answer<pb::SearchResponse> {
         let call = self.calls.begin()?;
-        let read = checked(|found| query::search(found, request.into_inner(), call.times))?;
+        let (read, usage) = converted(request.into_inner(), call.times, query::search).await?;
         let hits = self.service.query(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = wire_from_hits(hits);
-        Ok(Response::new(pb::SearchResponse { result, time: call.elapsed_s(), usage: None }))
+        Ok(Response::new(pb::SearchResponse { result, time: call.elapsed_s(), usage }))
     }
 
     async fn search_batch(&self, request: Request<pb::SearchBatchPoints>) -> Answer<pb::SearchBatchResponse> {
         let call = self.calls.begin()?;
-        let read = checked(|found| query::search_batch(found, request.into_inner(), call.times))?;
+        let (read, usage) = converted(request.into_inner(), call.times, query::search_batch).await?;
         let lists = self.service.query_batch(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = wire_from_lists(lists);
-        Ok(Response::new(pb::SearchBatchResponse { result, time: call.elapsed_s(), usage: None }))
+        Ok(Response::new(pb::SearchBatchResponse { result, time: call.elapsed_s(), usage }))
     }
 
     async fn recommend(&self, request: Request<pb::RecommendPoints>) -> Answer<pb::RecommendResponse> {
         let call = self.calls.begin()?;
-        let read = checked(|found| query::recommend(found, request.into_inner(), call.times))?;
+        let (read, usage) = converted(request.into_inner(), call.times, query::recommend).await?;
         let hits = self.service.query(read.scope, read.request, read.options).await.map_err(failed)?;
-        Ok(Response::new(pb::RecommendResponse { result: wire_from_hits(hits), time: call.elapsed_s(), usage: None }))
+        Ok(Response::new(pb::RecommendResponse { result: wire_from_hits(hits), time: call.elapsed_s(), usage }))
     }
 
     async fn discover(&self, request: Request<pb::DiscoverPoints>) -> Answer<pb::DiscoverResponse> {
         let call = self.calls.begin()?;
-        let read = checked(|found| query::discover(found, request.into_inner(), call.times))?;
+        let (read, usage) = converted(request.into_inner(), call.times, query::discover).await?;
         let hits = self.service.query(read.scope, read.request, read.options).await.map_err(failed)?;
-        Ok(Response::new(pb::DiscoverResponse { result: wire_from_hits(hits), time: call.elapsed_s(), usage: None }))
+        Ok(Response::new(pb::DiscoverResponse { result: wire_from_hits(hits), time: call.elapsed_s(), usage }))
     }
 
     async fn recommend_batch(&self, request: Request<pb::RecommendBatchPoints>) -> Answer<pb::RecommendBatchResponse> {
         let call = self.calls.begin()?;
-        let read = checked(|found| query::recommend_batch(found, request.into_inner(), call.times))?;
+        let (read, usage) = converted(request.into_inner(), call.times, query::recommend_batch).await?;
         let lists = self.service.query_batch(read.scope, read.request, read.options).await.map_err(failed)?;
-        Ok(Response::new(pb::RecommendBatchResponse {
-            result: wire_from_lists(lists),
-            time: call.elapsed_s(),
-            usage: None,
-        }))
+        Ok(Response::new(pb::RecommendBatchResponse { result: wire_from_lists(lists), time: call.elapsed_s(), usage }))
     }
 
     async fn discover_batch(&self, request: Request<pb::DiscoverBatchPoints>) -> Answer<pb::DiscoverBatchResponse> {
         let call = self.calls.begin()?;
-        let read = checked(|found| query::discover_batch(found, request.into_inner(), call.times))?;
+        let (read, usage) = converted(request.into_inner(), call.times, query::discover_batch).await?;
         let lists = self.service.query_batch(read.scope, read.request, read.options).await.map_err(failed)?;
-        Ok(Response::new(pb::DiscoverBatchResponse {
-            result: wire_from_lists(lists),
-            time: call.elapsed_s(),
-            usage: None,
-        }))
+        Ok(Response::new(pb::DiscoverBatchResponse { result: wire_from_lists(lists), time: call.elapsed_s(), usage }))
     }
 
     async fn query_groups(&self, request: Request<pb::QueryPointGroups>) -> Answer<pb::QueryGroupsResponse> {
         let call = self.calls.begin()?;
-        let read = checked(|found| query::query_groups(found, request.into_inner(), call.times))?;
+        let (read, usage) = converted(request.into_inner(), call.times, query::query_groups).await?;
         let groups = self.service.query_groups(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = Some(wire_from_groups(groups));
-        Ok(Response::new(pb::QueryGroupsResponse { result, time: call.elapsed_s(), usage: None }))
+        Ok(Response::new(pb::QueryGroupsResponse { result, time: call.elapsed_s(), usage }))
     }
 
     async fn search_groups(&self, request: Request<pb::SearchPointGroups>) -> Answer<pb::SearchGroupsResponse> {
         let call = self.calls.begin()?;
-        let read = checked(|found| query::search_groups(found, request.into_inner(), call.times))?;
+        let (read, usage) = converted(request.into_inner(), call.times, query::search_groups).await?;
         let groups = self.service.query_groups(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = Some(wire_from_groups(groups));
-        Ok(Response::new(pb::SearchGroupsResponse { result, time: call.elapsed_s(), usage: None }))
+        Ok(Response::new(pb::SearchGroupsResponse { result, time: call.elapsed_s(), usage }))
     }
 
     async fn recommend_groups(
@@ -231,10 +256,10 @@ impl Points for PointsRpc {
         request: Request<pb::RecommendPointGroups>,
     ) -> Answer<pb::RecommendGroupsResponse> {
         let call = self.calls.begin()?;
-        let read = checked(|found| query::recommend_groups(found, request.into_inner(), call.times))?;
+        let (read, usage) = converted(request.into_inner(), call.times, query::recommend_groups).await?;
         let groups = self.service.query_groups(read.scope, read.request, read.options).await.map_err(failed)?;
         let result = Some(wire_from_groups(groups));
-        Ok(Response::new(pb::RecommendGroupsResponse { result, time: call.elapsed_s(), usage: None }))
+        Ok(Response::new(pb::RecommendGroupsResponse { result, time: call.elapsed_s(), usage }))
     }
 
     async fn search_matrix_pairs(

@@ -3,7 +3,11 @@
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
+use super::call::Times;
+use super::pb;
 use crate::api::checks::{Checked, Findings, GRPC_BODY};
+use crate::api::convert;
+use crate::api::inference::Tokens;
 use crate::api::status::{ApiError, Kind};
 use crate::service;
 
@@ -42,6 +46,25 @@ pub(super) fn checked<T>(convert: impl FnOnce(&mut Findings) -> Checked<T>) -> R
     let mut found = Findings::new();
     let value = convert(&mut found);
     found.finish(GRPC_BODY, value).map_err(grpc_status)
+}
+
+/// As [`checked`], of a message with vectors: off the workers if it is large, and with what computing vectors took.
+pub(super) async fn converted<M: prost::Message + 'static, T: Send + 'static>(
+    message: M,
+    times: Times,
+    convert: fn(&mut Findings, M, Times) -> Checked<T>,
+) -> Result<(T, Option<pb::Usage>), Status> {
+    let bytes = message.encoded_len();
+    let converted = convert::converted(bytes, GRPC_BODY, move |found| convert(found, message, times)).await;
+    let (value, tokens) = converted.map_err(grpc_status)?;
+    Ok((value, usage(tokens)))
+}
+
+/// None when nothing was computed.
+fn usage(tokens: Tokens) -> Option<pb::Usage> {
+    let models = tokens.into_iter().map(|(name, tokens)| (name, pb::ModelUsage { tokens })).collect();
+    let inference = Some(pb::InferenceUsage { models }).filter(|usage| !usage.models.is_empty())?;
+    Some(pb::Usage { hardware: None, inference: Some(inference) })
 }
 
 #[cfg(test)]

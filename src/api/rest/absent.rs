@@ -16,7 +16,6 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 const ABSENT: &[AbsentRoute] = &[
-    ("/issues", &[(GET, "get issues"), (DELETE, "clear issues")]),
     ("/quotas", &[(GET, "get quotas"), (PUT, "update quotas")]),
     ("/logger", &[(GET, "get logger configuration"), (POST, "update logger configuration")]),
     ("/stacktrace", &[(GET, "get stack trace")]),
@@ -24,23 +23,10 @@ const ABSENT: &[AbsentRoute] = &[
     ("/audit/logs", &[(GET, "get audit log")]),
     ("/dashboard", &[(GET, "dashboard")]),
     ("/dashboard/{*file}", &[(GET, "dashboard")]),
-    ("/snapshots", &[(GET, "list full snapshots"), (POST, "create full snapshot")]),
-    ("/snapshots/{snapshot}", &[(GET, "get full snapshot"), (DELETE, "delete full snapshot")]),
     ("/cluster/recover", &[(POST, "recover current peer")]),
     ("/cluster/peer/{id}", &[(DELETE, "remove peer")]),
     ("/cluster/telemetry", &[(GET, "cluster telemetry")]),
-    ("/collections/{name}/optimizations", &[(GET, "get optimizations")]),
-    ("/collections/{name}/memory", &[(GET, "get memory report")]),
     ("/collections/{name}/debugger", &[(GET, "get debug state"), (PUT, "update debug state")]),
-    ("/collections/{name}/vectors/{vector}", &[(PUT, "create vector name"), (DELETE, "delete vector name")]),
-    ("/collections/{name}/shards/{shard}/snapshot", &[(GET, "stream shard snapshot")]),
-    ("/collections/{name}/shards/{shard}/snapshots", &[(GET, "list shard snapshots"), (POST, "create shard snapshot")]),
-    (
-        "/collections/{name}/shards/{shard}/snapshots/{snapshot}",
-        &[(GET, "get shard snapshot"), (DELETE, "delete shard snapshot")],
-    ),
-    ("/collections/{name}/shards/{shard}/snapshots/recover", &[(PUT, "recover shard from snapshot")]),
-    ("/collections/{name}/shards/{shard}/snapshots/upload", &[(POST, "recover shard from uploaded snapshot")]),
     ("/collections/{name}/shards/{shard}/snapshot/partial/create", &[(POST, "create partial shard snapshot")]),
     ("/collections/{name}/shards/{shard}/snapshot/partial/recover", &[(POST, "recover partial shard snapshot")]),
     (

@@ -12,12 +12,16 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use futures::StreamExt;
+use schemars::{JsonSchema, json_schema};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Rest;
-use crate::api::checks::{self, At, Findings};
+use super::envelope::Usage;
+use super::schemas::{any_of, schema};
+use crate::api::checks::{self, At, Checked, Findings};
+use crate::api::convert;
 use crate::api::status::{ApiError, RetryAfterS};
 use crate::service::{Consistency, Error, ReadOptions, WriteOptions};
 
@@ -36,6 +40,8 @@ pub(super) struct Call<P> {
     /// What the path names: the collection, and where there is one the point.
     pub path: P,
     pub params: Params,
+    /// Of the body, decompressed; 0 without one.
+    body_bytes: usize,
     /// The call's place among those handled at once.
     _place: OwnedSemaphorePermit,
 }
@@ -47,17 +53,42 @@ pub(super) struct BodyCall<P, B> {
 }
 
 /// The query parameters of all operations; each uses some (CLIENTS section 3.5).
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct Params {
+    /// Whether to answer only when the change is visible.
     wait: Option<bool>,
+    /// How strictly the write is ordered among others.
     ordering: Option<Ordering>,
+    /// Seconds after which the request is given up.
+    #[schemars(range(min = 1))]
     timeout: Option<u64>,
+    /// How fresh a read must be: a number of replicas, or which.
+    #[schemars(with = "Option<ConsistencyShape>")]
     consistency: Option<String>,
+    /// Whether names are left out.
     pub anonymize: Option<bool>,
+    /// How much is told, from 0 on.
+    pub details_level: Option<u64>,
+    /// Whether figures are told of each collection.
+    pub per_collection: Option<bool>,
+    /// What else is told: a list of words between commas.
+    pub with: Option<String>,
+    /// How many completed works are told. None is: no history is kept.
+    #[serde(rename = "completed_limit")]
+    _completed_limit: Option<u64>,
 }
 
+/// The schema of `consistency`.
+struct ConsistencyShape;
+
+schema!(ConsistencyShape, "ReadConsistency", _ => any_of([
+    json_schema!({ "type": "integer", "format": "uint64", "minimum": 1 }),
+    json_schema!({ "type": "string", "enum": ["majority", "quorum", "all"] }),
+]));
+
 /// Accepted and without effect: writes of a shard are always ordered.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "WriteOrdering")]
 #[serde(rename_all = "snake_case")]
 enum Ordering {
     Weak,
@@ -115,6 +146,15 @@ impl<P> Call<P> {
         Ok(deadline.or_else(|| self.started.checked_add(self.rest.settings.request_timeout)))
     }
 
+    /// The body, converted to the model off the workers if it is large.
+    pub(super) async fn converted<T: Send + 'static>(
+        &self,
+        convert: impl FnOnce(&mut Findings) -> Checked<T> + Send + 'static,
+    ) -> Result<(T, Usage), ApiError> {
+        let (value, tokens) = convert::converted(self.body_bytes, "JSON body", convert).await?;
+        Ok((value, Usage::of_inference(&tokens)))
+    }
+
     /// `work`, given up after the server's time limit. A write that is given up may still take effect.
     pub(super) async fn within_limit<T>(&self, work: impl Future<Output = T>) -> Result<T, ApiError> {
         let limit = self.rest.settings.request_timeout;
@@ -146,7 +186,7 @@ impl<P: DeserializeOwned + Send> Head<P> {
     fn begin(self, rest: &Rest) -> Result<Call<P>, ApiError> {
         let Head { started, path, params } = self;
         match Arc::clone(&rest.room).try_acquire_owned() {
-            Ok(place) => Ok(Call { rest: rest.clone(), started, path, params, _place: place }),
+            Ok(place) => Ok(Call { rest: rest.clone(), started, path, params, body_bytes: 0, _place: place }),
             Err(_) => Err(Error::Overloaded { what: "too many calls at once", retry_after_s: RETRY_AFTER_S }.into()),
         }
     }
@@ -160,7 +200,8 @@ impl<P: DeserializeOwned + Send> FromRequestParts<Rest> for Call<P> {
     }
 }
 
-fn malformed_in(place: &str, text: impl std::fmt::Display) -> ApiError {
+/// A part of the request beside its body that cannot be read.
+pub(super) fn malformed_in(place: &str, text: impl std::fmt::Display) -> ApiError {
     ApiError::malformed(format_args!("Deserialize error in {place}: {text}"))
 }
 
@@ -177,7 +218,8 @@ where
         check_headers(&parts.headers)?;
         let settings = &rest.settings;
         let bytes = read(body, &parts.headers, settings.request_bytes_max, settings.request_timeout).await?;
-        let call = head.begin(rest)?;
+        let mut call = head.begin(rest)?;
+        call.body_bytes = bytes.len();
         let body = if bytes.len() <= PARSE_INLINE_BYTES_MAX {
             parse(&bytes)
         } else {

@@ -1,31 +1,48 @@
 //! Collections and aliases (PROTOCOL section 18).
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::call::{BodyCall, Call};
-use super::config::{self, CreateCollection, UpdateCollection};
-use super::envelope::{Answer, success};
+use super::config::{self, CreateCollection, CreateVector, UpdateCollection};
+use super::envelope::{Envelope, answer};
+use super::records::UpdateOut;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::collection::AliasAction;
 use crate::service::Alias;
 
-pub(super) async fn list(call: Call<()>) -> Answer {
-    let names: Vec<Value> = call.rest.service.collections().into_iter().map(|name| json!({ "name": name })).collect();
-    success(call.started, &json!({ "collections": names }))
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Collections {
+    collections: Vec<CollectionDescription>,
 }
 
-pub(super) async fn info(call: Call<String>) -> Answer {
+#[derive(Serialize, JsonSchema)]
+struct CollectionDescription {
+    name: String,
+}
+
+pub(super) async fn list(call: Call<()>) -> Envelope<Collections> {
+    let names = call.rest.service.collections().into_iter();
+    let collections = names.map(|name| CollectionDescription { name }).collect();
+    answer(call.started, Collections { collections })
+}
+
+pub(super) async fn info(call: Call<String>) -> Envelope<config::CollectionInfo> {
     let report = call.rest.service.collection_report(&call.path).await?;
-    success(call.started, &config::info(&report))
+    answer(call.started, config::CollectionInfo(config::info(&report)))
 }
 
-pub(super) async fn exists(call: Call<String>) -> Answer {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct CollectionExistence {
+    exists: bool,
+}
+
+pub(super) async fn exists(call: Call<String>) -> Envelope<CollectionExistence> {
     let exists = call.rest.service.collection_exists(&call.path);
-    success(call.started, &json!({ "exists": exists }))
+    answer(call.started, CollectionExistence { exists })
 }
 
-pub(super) async fn create(BodyCall { call, body }: BodyCall<String, CreateCollection>) -> Answer {
+pub(super) async fn create(BodyCall { call, body }: BodyCall<String, CreateCollection>) -> Envelope<bool> {
     let deadline = call.deadline()?;
     let mut found = Findings::new();
     let name = checks::name(&mut found, At::Root.field("collection_name"), &call.path);
@@ -34,30 +51,62 @@ pub(super) async fn create(BodyCall { call, body }: BodyCall<String, CreateColle
     let config = body.convert(&mut found);
     let config = found.finish("JSON body", config)?;
     call.rest.service.create_collection(name, config, deadline).await?;
-    success(call.started, &true)
+    answer(call.started, true)
 }
 
-pub(super) async fn update(BodyCall { call, body }: BodyCall<String, UpdateCollection>) -> Answer {
+pub(super) async fn update(BodyCall { call, body }: BodyCall<String, UpdateCollection>) -> Envelope<bool> {
     let deadline = call.deadline()?;
     let mut found = Findings::new();
     let diff = body.convert(&mut found);
     let diff = found.finish("JSON body", diff)?;
     call.rest.service.update_collection(&call.path, diff, deadline).await?;
-    success(call.started, &true)
+    answer(call.started, true)
 }
 
-pub(super) async fn delete(call: Call<String>) -> Answer {
+pub(super) async fn delete(call: Call<String>) -> Envelope<bool> {
     let deadline = call.deadline()?;
     let existed = call.rest.service.delete_collection(&call.path, deadline).await?;
-    success(call.started, &existed)
+    answer(call.started, existed)
 }
 
-#[derive(Deserialize)]
+pub(super) async fn create_vector(
+    BodyCall { call, body }: BodyCall<(String, String), CreateVector>,
+) -> Envelope<UpdateOut> {
+    let options = call.write_options()?;
+    let (collection, name) = call.path.clone();
+    let mut found = Findings::new();
+    let named = checks::vector_name(&mut found, At::Root.field("vector_name"), &name);
+    found.finish("path parameters", named)?;
+    let mut found = Findings::new();
+    let vector = body.convert(&mut found, &name);
+    let vector = found.finish("JSON body", vector)?;
+    let created = call.rest.service.create_vector(&collection, name, vector, options);
+    let ack = call.within_limit(created).await??;
+    answer(call.started, UpdateOut::from(ack))
+}
+
+pub(super) async fn delete_vector(call: Call<(String, String)>) -> Envelope<UpdateOut> {
+    let options = call.write_options()?;
+    let (collection, name) = call.path.clone();
+    let ack = call.within_limit(call.rest.service.delete_vector(&collection, name, options)).await??;
+    answer(call.started, UpdateOut::from(ack))
+}
+
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct AliasActions {
     actions: Vec<Action>,
 }
 
-#[derive(Deserialize)]
+impl AliasActions {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<Vec<AliasAction>> {
+        let root = At::Root;
+        let at = root.field("actions");
+        checks::each(self.actions, |i, action| action.convert(found, at.item(i)))
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "AliasAction")]
 enum Action {
     #[serde(rename = "create_alias")]
     Create { collection_name: String, alias_name: String },
@@ -83,30 +132,39 @@ impl Action {
     }
 }
 
-pub(super) async fn update_aliases(BodyCall { call, body }: BodyCall<(), AliasActions>) -> Answer {
+pub(super) async fn update_aliases(BodyCall { call, body }: BodyCall<(), AliasActions>) -> Envelope<bool> {
     let deadline = call.deadline()?;
     let mut found = Findings::new();
-    let root = At::Root;
-    let at = root.field("actions");
-    let actions = checks::each(body.actions, |i, action| action.convert(&mut found, at.item(i)));
+    let actions = body.convert(&mut found);
     let actions = found.finish("JSON body", actions)?;
     call.rest.service.update_aliases(actions, deadline).await?;
-    success(call.started, &true)
+    answer(call.started, true)
 }
 
-pub(super) async fn aliases(call: Call<()>) -> Answer {
-    success(call.started, &aliases_out(call.rest.service.aliases()))
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Aliases {
+    aliases: Vec<AliasDescription>,
 }
 
-pub(super) async fn collection_aliases(call: Call<String>) -> Answer {
+#[derive(Serialize, JsonSchema)]
+struct AliasDescription {
+    alias_name: String,
+    collection_name: String,
+}
+
+pub(super) async fn aliases(call: Call<()>) -> Envelope<Aliases> {
+    answer(call.started, Aliases::from(call.rest.service.aliases()))
+}
+
+pub(super) async fn collection_aliases(call: Call<String>) -> Envelope<Aliases> {
     let aliases = call.rest.service.collection_aliases(&call.path)?;
-    success(call.started, &aliases_out(aliases))
+    answer(call.started, Aliases::from(aliases))
 }
 
-fn aliases_out(aliases: Vec<Alias>) -> Value {
-    let aliases: Vec<Value> = aliases
-        .into_iter()
-        .map(|Alias { alias, collection }| json!({ "alias_name": alias, "collection_name": collection }))
-        .collect();
-    json!({ "aliases": aliases })
+impl From<Vec<Alias>> for Aliases {
+    fn from(aliases: Vec<Alias>) -> Aliases {
+        let describe =
+            |Alias { alias, collection }| AliasDescription { alias_name: alias, collection_name: collection };
+        Aliases { aliases: aliases.into_iter().map(describe).collect() }
+    }
 }

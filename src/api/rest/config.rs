@@ -3,25 +3,28 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use schemars::{JsonSchema, json_schema};
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::fields;
 use super::quantization::{Quantization, QuantizationDiff, quantization_out};
+use super::schemas::{any_of, list, map, nullable, object as object_of, object_with, schema};
 use super::strict::StrictMode;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::collection::{
-    self, CollectionConfig, CollectionConfigDiff, Datatype, HnswConfigDiff, Memory, Modifier, OptimizersConfigDiff,
-    SparseIndexParams, SparseVectorParams, StrictModeConfig, VectorParams, VectorParamsDiff, VectorsConfig,
-    WalConfigDiff, defaults,
+    self, CollectionConfig, CollectionConfigDiff, Datatype, HnswConfigDiff, Memory, Modifier, NewVector,
+    OptimizersConfigDiff, SparseIndexParams, SparseVectorParams, StrictModeConfig, VectorParams, VectorParamsDiff,
+    VectorsConfig, WalConfigDiff, defaults,
 };
 use crate::model::{Metric, Payload};
 use crate::service::{CollectionReport, CollectionStatus};
 
 /// Settings of a new collection.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct CreateCollection {
+    #[schemars(with = "Option<VectorsShape>")]
     vectors: Option<Map<String, Value>>,
     sparse_vectors: Option<BTreeMap<String, SparseBody>>,
     shard_number: Option<u32>,
@@ -29,22 +32,24 @@ pub(super) struct CreateCollection {
     replication_factor: Option<u32>,
     write_consistency_factor: Option<u32>,
     on_disk_payload: Option<bool>,
-    payload: Option<IgnoredAny>,
+    payload: Option<PlacementBody>,
+    id_tracker: Option<PlacementBody>,
     hnsw_config: Option<HnswConfig>,
     wal_config: Option<WalConfig>,
     #[serde(alias = "optimizer_config")]
     optimizers_config: Option<OptimizersConfig>,
     quantization_config: Option<Quantization>,
     strict_mode_config: Option<StrictMode>,
+    #[schemars(with = "Option<Value>")]
     init_from: Option<IgnoredAny>,
     metadata: Option<Map<String, Value>>,
 }
 
 /// A change of a collection's settings.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct UpdateCollection {
     vectors: Option<BTreeMap<String, VectorDiff>>,
-    sparse_vectors: Option<BTreeMap<String, IgnoredAny>>,
+    sparse_vectors: Option<BTreeMap<String, SparseBody>>,
     params: Option<ParamsDiff>,
     hnsw_config: Option<HnswConfig>,
     #[serde(alias = "optimizer_config")]
@@ -54,16 +59,27 @@ pub(super) struct UpdateCollection {
     metadata: Option<Map<String, Value>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "CollectionParamsDiff")]
 struct ParamsDiff {
     replication_factor: Option<u32>,
     write_consistency_factor: Option<u32>,
     read_fan_out_factor: Option<u32>,
+    read_fan_out_delay_ms: Option<u64>,
     on_disk_payload: Option<bool>,
-    payload: Option<IgnoredAny>,
+    payload: Option<PlacementBody>,
+    id_tracker: Option<PlacementBody>,
 }
 
-#[derive(Deserialize)]
+/// Where something is kept.
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Placement")]
+struct PlacementBody {
+    memory: Option<Placement>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "VectorParams")]
 struct VectorBody {
     size: u64,
     distance: Distance,
@@ -75,19 +91,45 @@ struct VectorBody {
     multivector_config: Option<MultiBody>,
 }
 
-#[derive(Deserialize)]
+/// A vector to be added to a collection: one of the two.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct CreateVector {
+    dense: Option<NewDense>,
+    sparse: Option<NewSparse>,
+}
+
+/// What cannot be changed later.
+#[derive(Deserialize, JsonSchema)]
+struct NewDense {
+    size: u64,
+    distance: Distance,
+    datatype: Option<Precision>,
+    multivector_config: Option<MultiBody>,
+}
+
+/// What cannot be changed later.
+#[derive(Deserialize, JsonSchema)]
+struct NewSparse {
+    modifier: Option<QueryModifier>,
+    datatype: Option<Precision>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "MultivectorConfig")]
 struct MultiBody {
     #[serde(rename = "comparator")]
     _comparator: Comparator,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "MultivectorComparator")]
 #[serde(rename_all = "snake_case")]
 enum Comparator {
     MaxSim,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(rename = "Datatype")]
 #[serde(rename_all = "snake_case")]
 enum Precision {
     Float32,
@@ -95,7 +137,8 @@ enum Precision {
     Uint8,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(rename = "Memory")]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Placement {
     Cold,
@@ -103,13 +146,15 @@ pub(super) enum Placement {
     Pinned,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "SparseVectorParams")]
 struct SparseBody {
     index: Option<SparseIndexBody>,
     modifier: Option<QueryModifier>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "SparseIndexParams")]
 struct SparseIndexBody {
     full_scan_threshold: Option<u64>,
     on_disk: Option<bool>,
@@ -117,14 +162,16 @@ struct SparseIndexBody {
     memory: Option<Placement>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(rename = "Modifier")]
 #[serde(rename_all = "snake_case")]
 enum QueryModifier {
     None,
     Idf,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "VectorParamsDiff")]
 struct VectorDiff {
     hnsw_config: Option<HnswConfig>,
     quantization_config: Option<QuantizationDiff>,
@@ -132,7 +179,7 @@ struct VectorDiff {
     memory: Option<Placement>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
 enum Distance {
     Cosine,
     Dot,
@@ -140,14 +187,15 @@ enum Distance {
     Manhattan,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum ShardingMethod {
     Auto,
     Custom,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "HnswConfigDiff")]
 struct HnswConfig {
     m: Option<u64>,
     ef_construct: Option<u64>,
@@ -156,10 +204,11 @@ struct HnswConfig {
     on_disk: Option<bool>,
     payload_m: Option<u64>,
     inline_storage: Option<bool>,
-    memory: Option<IgnoredAny>,
+    memory: Option<Placement>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "OptimizersConfigDiff")]
 struct OptimizersConfig {
     deleted_threshold: Option<f64>,
     vacuum_min_vector_number: Option<u64>,
@@ -172,33 +221,43 @@ struct OptimizersConfig {
 }
 
 /// A number, or `auto`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "MaxOptimizationThreads")]
 #[serde(untagged, expecting = "expected a number of threads or \"auto\"")]
 enum Threads {
     Number(u64),
     Word(AutoWord),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "MaxOptimizationThreadsSetting")]
 #[serde(rename_all = "snake_case")]
 enum AutoWord {
     Auto,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "WalConfigDiff")]
 struct WalConfig {
     wal_capacity_mb: Option<u64>,
     wal_segments_ahead: Option<u64>,
     wal_retain_closed: Option<u64>,
 }
 
+/// The schema of one vector's parameters, or of a map of them.
+struct VectorsShape;
+
+schema!(VectorsShape, "VectorsConfig", schemas => {
+    let params = schemas.subschema_for::<VectorBody>();
+    any_of([params.clone(), map(nullable(params))])
+});
+
 impl CreateCollection {
     pub(super) fn convert(self, found: &mut Findings) -> Checked<CollectionConfig> {
         let root = At::Root;
-        found.absent(&self.payload, "payload.memory")?;
         found.absent(&self.init_from, "init_from")?;
+        let payload_memory = payload_memory(found, root.field("payload"), self.payload);
         let vectors = vectors_config(found, root.field("vectors"), self.vectors);
-        let hnsw = self.hnsw_config.unwrap_or_default().convert(found);
         let strict_mode = strict_mode(found, self.strict_mode_config);
         let at = root.field("quantization_config");
         let quantization = self.quantization_config.map(|given| given.convert(found, at)).transpose();
@@ -208,7 +267,9 @@ impl CreateCollection {
             write_consistency_factor: self.write_consistency_factor.unwrap_or(1),
             read_fan_out_factor: None,
             on_disk_payload: self.on_disk_payload.unwrap_or(true),
-            hnsw: hnsw?,
+            payload_memory: payload_memory?,
+            id_tracker_memory: memory_of(self.id_tracker),
+            hnsw: self.hnsw_config.unwrap_or_default().convert(),
             optimizers: self.optimizers_config.unwrap_or_default().convert(),
             wal: self.wal_config.unwrap_or_default().convert(),
             metadata: self.metadata.map(Payload),
@@ -231,7 +292,6 @@ impl CreateCollection {
 
 impl UpdateCollection {
     pub(super) fn convert(self, found: &mut Findings) -> Checked<CollectionConfigDiff> {
-        absent_map(found, self.sparse_vectors, "sparse vectors")?;
         let at = At::Root;
         let at = at.field("quantization_config");
         let quantization = self.quantization_config.map(|given| given.convert(found, at)).transpose()?;
@@ -239,7 +299,13 @@ impl UpdateCollection {
             checks::each(self.vectors.unwrap_or_default(), |_, (name, diff)| Ok((name, diff.convert(found)?)))?;
         let mut diff = CollectionConfigDiff {
             vectors: vectors.into_iter().collect(),
-            hnsw: self.hnsw_config.unwrap_or_default().convert(found)?,
+            sparse_vectors: self
+                .sparse_vectors
+                .into_iter()
+                .flatten()
+                .map(|(name, params)| (name, params.convert()))
+                .collect(),
+            hnsw: self.hnsw_config.unwrap_or_default().convert(),
             optimizers: self.optimizers_config.unwrap_or_default().convert(),
             metadata: self.metadata.map(Payload),
             strict_mode: strict_mode(found, self.strict_mode_config)?,
@@ -247,7 +313,11 @@ impl UpdateCollection {
             ..CollectionConfigDiff::default()
         };
         if let Some(params) = self.params {
-            found.absent(&params.payload, "payload.memory")?;
+            let root = At::Root;
+            let at = root.field("params");
+            diff.payload_memory = payload_memory(found, at.field("payload"), params.payload)?;
+            diff.id_tracker_memory = memory_of(params.id_tracker);
+            diff.read_fan_out_delay_ms = params.read_fan_out_delay_ms;
             diff.replication_factor = params.replication_factor;
             diff.write_consistency_factor = params.write_consistency_factor;
             diff.read_fan_out_factor = params.read_fan_out_factor;
@@ -258,8 +328,16 @@ impl UpdateCollection {
     }
 }
 
-fn absent_map(found: &mut Findings, given: Option<BTreeMap<String, IgnoredAny>>, what: &str) -> Checked<()> {
-    found.absent(&given.filter(|members| !members.is_empty()), what)
+fn memory_of(given: Option<PlacementBody>) -> Option<Memory> {
+    given.and_then(|given| given.memory).map(Placement::convert)
+}
+
+/// Where payloads are kept; never pinned.
+fn payload_memory(found: &mut Findings, at: At<'_>, given: Option<PlacementBody>) -> Checked<Option<Memory>> {
+    match memory_of(given) {
+        Some(Memory::Pinned) => found.invalid(at.field("memory"), "`pinned` is not supported for payload storage"),
+        memory => Ok(memory),
+    }
 }
 
 fn strict_mode(found: &mut Findings, given: Option<StrictMode>) -> Checked<Option<StrictModeConfig>> {
@@ -287,21 +365,69 @@ fn vector_params(found: &mut Findings, at: At<'_>, given: Value) -> Checked<Vect
     let in_quantization = at.field("quantization_config");
     let quantization = body.quantization_config.map(|given| given.convert(found, in_quantization)).transpose()?;
     let memory = dense_memory(found, at.field("memory"), body.memory)?;
-    let metric = match body.distance {
-        Distance::Cosine => Metric::Cosine,
-        Distance::Dot => Metric::Dot,
-        Distance::Euclid => Metric::Euclid,
-        Distance::Manhattan => Metric::Manhattan,
-    };
     Ok(VectorParams {
-        hnsw: body.hnsw_config.map(|hnsw| hnsw.convert(found)).transpose()?,
+        hnsw: body.hnsw_config.map(HnswConfig::convert),
         on_disk: body.on_disk,
         datatype: body.datatype.map(Precision::convert),
         is_multi: body.multivector_config.is_some(),
         memory,
         quantization,
-        ..VectorParams::new(body.size, metric)
+        ..VectorParams::new(body.size, body.distance.convert())
     })
+}
+
+impl CreateVector {
+    /// The settings of the vector `name`.
+    pub(super) fn convert(self, found: &mut Findings, name: &str) -> Checked<NewVector> {
+        let root = At::Root;
+        let (at, vector) = match (self.dense, self.sparse) {
+            (Some(dense), None) => (root.field("dense"), NewVector::Dense(dense.convert())),
+            (None, Some(sparse)) => (root.field("sparse"), NewVector::Sparse(sparse.convert())),
+            _ => return found.malformed("expected either `dense` or `sparse`"),
+        };
+        checks::new_vector(found, root.field("vector_name"), at, name, &vector)?;
+        Ok(vector)
+    }
+}
+
+impl NewDense {
+    fn convert(self) -> VectorParams {
+        VectorParams {
+            datatype: self.datatype.map(Precision::convert),
+            is_multi: self.multivector_config.is_some(),
+            ..VectorParams::new(self.size, self.distance.convert())
+        }
+    }
+}
+
+impl NewSparse {
+    fn convert(self) -> SparseVectorParams {
+        let datatype = self.datatype.map(Precision::convert);
+        SparseVectorParams {
+            modifier: self.modifier.map(QueryModifier::convert),
+            index: datatype.map(|datatype| SparseIndexParams { datatype: Some(datatype), ..Default::default() }),
+        }
+    }
+}
+
+impl Distance {
+    fn convert(self) -> Metric {
+        match self {
+            Distance::Cosine => Metric::Cosine,
+            Distance::Dot => Metric::Dot,
+            Distance::Euclid => Metric::Euclid,
+            Distance::Manhattan => Metric::Manhattan,
+        }
+    }
+}
+
+impl QueryModifier {
+    fn convert(self) -> Modifier {
+        match self {
+            QueryModifier::None => Modifier::None,
+            QueryModifier::Idf => Modifier::Idf,
+        }
+    }
 }
 
 impl VectorDiff {
@@ -312,7 +438,7 @@ impl VectorDiff {
         let in_quantization = at.field("quantization_config");
         let quantization = self.quantization_config.map(|given| given.convert(found, in_quantization)).transpose()?;
         let memory = dense_memory(found, at.field("memory"), self.memory)?;
-        let hnsw = self.hnsw_config.unwrap_or_default().convert(found)?;
+        let hnsw = self.hnsw_config.unwrap_or_default().convert();
         Ok(VectorParamsDiff { hnsw, on_disk: self.on_disk, quantization, memory })
     }
 }
@@ -327,17 +453,13 @@ fn dense_memory(found: &mut Findings, at: At<'_>, given: Option<Placement>) -> C
 
 impl SparseBody {
     fn convert(self) -> SparseVectorParams {
-        let modifier = |modifier| match modifier {
-            QueryModifier::None => Modifier::None,
-            QueryModifier::Idf => Modifier::Idf,
-        };
         let index = |index: SparseIndexBody| SparseIndexParams {
             full_scan_threshold: index.full_scan_threshold,
             on_disk: index.on_disk,
             datatype: index.datatype.map(Precision::convert),
             memory: index.memory.map(Placement::convert),
         };
-        SparseVectorParams { modifier: self.modifier.map(modifier), index: self.index.map(index) }
+        SparseVectorParams { modifier: self.modifier.map(QueryModifier::convert), index: self.index.map(index) }
     }
 }
 
@@ -362,9 +484,8 @@ impl Placement {
 }
 
 impl HnswConfig {
-    fn convert(self, found: &mut Findings) -> Checked<HnswConfigDiff> {
-        found.absent(&self.memory, "hnsw_config.memory")?;
-        Ok(HnswConfigDiff {
+    fn convert(self) -> HnswConfigDiff {
+        HnswConfigDiff {
             m: self.m,
             ef_construct: self.ef_construct,
             full_scan_threshold: self.full_scan_threshold,
@@ -372,7 +493,8 @@ impl HnswConfig {
             on_disk: self.on_disk,
             payload_m: self.payload_m,
             inline_storage: self.inline_storage,
-        })
+            memory: self.memory.map(Placement::convert),
+        }
     }
 }
 
@@ -402,6 +524,80 @@ impl WalConfig {
             wal_retain_closed: self.wal_retain_closed,
         }
     }
+}
+
+/// What `info` answers with.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct CollectionInfo(pub Value);
+
+schema!(CollectionInfo, "CollectionInfo", schemas => object_with(
+    [
+        ("status", json_schema!({ "type": "string", "enum": ["green", "yellow", "red"] })),
+        ("optimizer_status", any_of([
+            json_schema!({ "type": "string", "enum": ["ok"] }),
+            object_of([("error", schemas.subschema_for::<String>())]),
+        ])),
+        ("indexed_vectors_count", schemas.subschema_for::<u64>()),
+        ("points_count", schemas.subschema_for::<u64>()),
+        ("segments_count", schemas.subschema_for::<u64>()),
+        ("config", schemas.subschema_for::<ConfigOut>()),
+        ("payload_schema", map(schemas.subschema_for::<fields::FieldOut>())),
+        ("update_queue", object_of([("length", schemas.subschema_for::<u64>())])),
+    ],
+    [
+        ("warnings", list(object_of([("message", schemas.subschema_for::<String>())]))),
+        ("created_at", json_schema!({ "type": "string", "format": "date-time" })),
+    ],
+));
+
+/// A collection's settings as they are shown.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct ConfigOut(Value);
+
+schema!(ConfigOut, "CollectionConfig", schemas => object_with(
+    [
+        ("params", schemas.subschema_for::<ParamsOut>()),
+        ("hnsw_config", schemas.subschema_for::<HnswConfig>()),
+        ("optimizer_config", schemas.subschema_for::<OptimizersConfig>()),
+        ("wal_config", schemas.subschema_for::<WalConfig>()),
+        ("quantization_config", nullable(schemas.subschema_for::<Quantization>())),
+    ],
+    [
+        ("strict_mode_config", schemas.subschema_for::<StrictMode>()),
+        ("metadata", map(json_schema!(true))),
+    ],
+));
+
+/// The `params` of a collection's settings as they are shown.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct ParamsOut(Value);
+
+schema!(ParamsOut, "CollectionParams", schemas => object_with(
+    [
+        ("vectors", schemas.subschema_for::<VectorsShape>()),
+        ("shard_number", schemas.subschema_for::<u32>()),
+        ("replication_factor", schemas.subschema_for::<u32>()),
+        ("write_consistency_factor", schemas.subschema_for::<u32>()),
+        ("on_disk_payload", schemas.subschema_for::<bool>()),
+    ],
+    [
+        ("sparse_vectors", map(schemas.subschema_for::<SparseBody>())),
+        ("sharding_method", schemas.subschema_for::<ShardingMethod>()),
+        ("read_fan_out_factor", schemas.subschema_for::<u32>()),
+    ],
+));
+
+/// The settings of a collection.
+pub(super) fn config_out(given: &CollectionConfig) -> ConfigOut {
+    ConfigOut(config(given))
+}
+
+/// The `params` of a collection.
+pub(super) fn params_out(given: &CollectionConfig) -> ParamsOut {
+    ParamsOut(params(given))
 }
 
 /// A collection as `info` shows it: settings of a vector as they were given, those of the collection in full.
@@ -477,7 +673,7 @@ fn config(config: &CollectionConfig) -> Value {
 }
 
 /// The `params` of a collection's configuration.
-pub(super) fn params(config: &CollectionConfig) -> Value {
+fn params(config: &CollectionConfig) -> Value {
     let vectors = match config.vectors.by_name.get("") {
         Some(params) if config.vectors.is_single => vector_out(params),
         _ => config.vectors.by_name.iter().map(|(name, params)| (name.clone(), vector_out(params))).collect(),
@@ -502,7 +698,10 @@ pub(super) fn params(config: &CollectionConfig) -> Value {
         ("replication_factor", some(config.replication_factor)),
         ("write_consistency_factor", some(config.write_consistency_factor)),
         ("read_fan_out_factor", config.read_fan_out_factor.map(Value::from)),
+        ("read_fan_out_delay_ms", config.read_fan_out_delay_ms.map(Value::from)),
         ("on_disk_payload", some(config.on_disk_payload)),
+        ("payload", config.payload_memory.map(|memory| json!({ "memory": memory_out(memory) }))),
+        ("id_tracker", config.id_tracker_memory.map(|memory| json!({ "memory": memory_out(memory) }))),
     ])
 }
 
@@ -566,6 +765,7 @@ fn hnsw_config(diff: &HnswConfigDiff) -> Value {
         ("on_disk", diff.on_disk.map(Value::from)),
         ("payload_m", diff.payload_m.map(Value::from)),
         ("inline_storage", diff.inline_storage.map(Value::from)),
+        ("memory", diff.memory.map(memory_out)),
     ])
 }
 

@@ -34,7 +34,14 @@ fn shown(config: CollectionConfig) -> Value {
         indexed_vector_count: 4,
         tail_vector_count: 2,
         shard_count: 1,
-        shards: vec![ShardReport { id: 0, key: None, point_count: 6, applied_index: 9 }],
+        shards: vec![ShardReport {
+            id: 0,
+            key: None,
+            point_count: 6,
+            applied_index: 9,
+            indexed_vector_count: 6,
+            tail_vector_count: 0,
+        }],
         fields: BTreeMap::new(),
         created_at: Timestamp(1_700_000_000_000_000),
         warnings: vec![],
@@ -234,15 +241,7 @@ fn protocol_18_validation_of_a_new_collection() {
 
 #[test]
 fn settings_not_built_are_named() {
-    let cases = [
-        (
-            r#"{"vectors": {"size": 4, "distance": "Cosine", "datatype": "uint8"}}"#,
-            "datatype uint8 with distance Cosine",
-        ),
-        (r#"{"payload": {"memory": "cold"}}"#, "payload.memory"),
-        (r#"{"hnsw_config": {"memory": "cold"}}"#, "hnsw_config.memory"),
-        (r#"{"init_from": {"collection": "c"}}"#, "init_from"),
-    ];
+    let cases = [(r#"{"init_from": {"collection": "c"}}"#, "init_from")];
     for (json, what) in cases {
         assert_eq!(refusal(json), (501, format!("Not implemented: {what}")), "{json}");
     }
@@ -263,6 +262,74 @@ fn protocol_18_vectors_of_all_kinds_are_echoed_as_they_were_given() {
     assert_eq!((&shown["vectors"], &shown["sparse_vectors"]), (&vectors, &sparse));
     let only_sparse = create(r#"{"sparse_vectors": {"s": {}}}"#).unwrap();
     assert!(only_sparse.vectors.by_name.is_empty() && only_sparse.has_vector("s"));
+}
+
+#[test]
+fn protocol_18_where_data_are_kept_is_echoed_and_changed() {
+    let mut config = create(
+        r#"{"vectors": {"v": {"size": 2, "distance": "Dot", "hnsw_config": {"memory": "pinned"}}},
+            "sparse_vectors": {"s": {"index": {"on_disk": true, "memory": "cold"}}},
+            "payload": {"memory": "cached"}, "id_tracker": {"memory": "pinned"}, "hnsw_config": {"memory": "cold"}}"#,
+    )
+    .unwrap();
+    let of = |config: &CollectionConfig, path: &str| shown(config.clone())["config"].pointer(path).cloned();
+    let pinned = Some(json!({"memory": "pinned"}));
+    assert_eq!(of(&config, "/params/payload"), Some(json!({"memory": "cached"})));
+    assert_eq!(of(&config, "/params/id_tracker"), pinned);
+    assert_eq!(of(&config, "/params/vectors/v/hnsw_config"), pinned);
+    assert_eq!(of(&config, "/hnsw_config/memory"), Some(json!("cold")));
+    let diff = update(
+        r#"{"params": {"payload": {"memory": "cold"}, "id_tracker": {}, "read_fan_out_delay_ms": 5},
+            "hnsw_config": {"memory": "cached"},
+            "sparse_vectors": {"s": {"modifier": "idf", "index": {"memory": "pinned", "full_scan_threshold": 3}}}}"#,
+    )
+    .unwrap();
+    config.apply(&diff);
+    assert_eq!(of(&config, "/params/payload"), Some(json!({"memory": "cold"})));
+    assert_eq!(of(&config, "/params/id_tracker"), pinned, "as it was");
+    assert_eq!(of(&config, "/params/read_fan_out_delay_ms"), Some(json!(5)));
+    assert_eq!(of(&config, "/hnsw_config/memory"), Some(json!("cached")));
+    let sparse = json!({"modifier": "idf", "index": {"on_disk": true, "memory": "pinned", "full_scan_threshold": 3}});
+    assert_eq!(of(&config, "/params/sparse_vectors/s"), Some(sparse));
+    let plain = shown(create(r#"{"vectors": {"size": 2, "distance": "Dot"}}"#).unwrap())["config"].clone();
+    for absent in ["/params/payload", "/params/id_tracker", "/params/read_fan_out_delay_ms", "/hnsw_config/memory"] {
+        assert_eq!(plain.pointer(absent), None, "only what was given");
+    }
+    let refused =
+        (422, "Validation error in JSON body: [payload.memory: `pinned` is not supported for payload storage]");
+    assert_eq!(refusal(r#"{"payload": {"memory": "pinned"}}"#), (refused.0, refused.1.to_owned()));
+}
+
+#[test]
+fn protocol_18_a_vector_to_be_added() {
+    let read = |name: &str, json: &str| {
+        let body: CreateVector = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let mut found = Findings::new();
+        let vector = body.convert(&mut found, name);
+        found.finish("JSON body", vector).map_err(|error| error.text)
+    };
+    let dense = VectorParams { is_multi: true, datatype: Some(Datatype::Float16), ..VectorParams::new(3, Metric::Dot) };
+    let json = r#"{"dense": {"size": 3, "distance": "Dot", "datatype": "float16",
+                             "multivector_config": {"comparator": "max_sim"}}}"#;
+    assert_eq!(read("v", json), Ok(NewVector::Dense(dense)));
+    let index = SparseIndexParams { datatype: Some(Datatype::Uint8), ..Default::default() };
+    let sparse = SparseVectorParams { modifier: Some(Modifier::Idf), index: Some(index) };
+    assert_eq!(read("s", r#"{"sparse": {"modifier": "idf", "datatype": "uint8"}}"#), Ok(NewVector::Sparse(sparse)));
+    assert_eq!(read("s", r#"{"sparse": {}}"#), Ok(NewVector::Sparse(SparseVectorParams::default())));
+    let cases = [
+        ("v", r#"{"dense": {"size": 0, "distance": "Dot"}}"#, "dense.size: value 0 invalid, must be from 1 to 65536"),
+        ("v", r#"{"dense": {"size": 65537, "distance": "Dot"}}"#, "dense.size: value 65537 invalid"),
+        ("v", "{}", "expected either `dense` or `sparse`"),
+        ("v", r#"{"dense": {"size": 1, "distance": "Dot"}, "sparse": {}}"#, "expected either `dense` or `sparse`"),
+        ("", r#"{"sparse": {}}"#, "Sparse vector name cannot be empty"),
+        ("a/b", r#"{"sparse": {}}"#, "vector_name: vector name cannot contain '/' character"),
+        ("..", r#"{"sparse": {}}"#, "vector_name: value \"..\" invalid"),
+        (&"x".repeat(201), r#"{"sparse": {}}"#, "must be at most 200 bytes long"),
+    ];
+    for (name, json, text) in cases {
+        let refused = read(name, json).unwrap_err();
+        assert!(refused.contains(text), "{json}: {refused}");
+    }
 }
 
 #[test]

@@ -2,17 +2,19 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::call::{BodyCall, Call};
-use super::envelope::{Answer, success};
+use super::envelope::{Envelope, answer};
 use super::filter::{self, FilterBody};
 use super::query::LIMIT_DEFAULT;
 use super::reads::from_body;
 use super::records::UpdateOut;
+use super::schemas::{any_of, object_with, schema};
 use super::shapes::{Keys, shard_keys};
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::api::schema;
@@ -26,7 +28,7 @@ use crate::model::field_index::{
 use crate::model::query::{FacetHit, FacetRequest, FacetValue};
 use crate::service::{FieldReport, Scope};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct CreateIndex {
     field_name: String,
     #[serde(alias = "field_type")]
@@ -39,7 +41,8 @@ enum SchemaBody {
     Object(Box<ParamsBody>),
 }
 
-#[derive(Clone, Copy, Deserialize, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "FieldType")]
 #[serde(rename_all = "snake_case")]
 enum TypeName {
     Keyword,
@@ -53,7 +56,8 @@ enum TypeName {
 }
 
 /// Parameters of a type; only those that are set are shown.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "FieldParams")]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ParamsBody {
     Keyword(KeywordBody),
@@ -66,7 +70,8 @@ enum ParamsBody {
     Uuid(PlacementBody),
 }
 
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "PlacementParams")]
 struct PlacementBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     is_tenant: Option<bool>,
@@ -82,7 +87,8 @@ struct PlacementBody {
     nested: Option<String>,
 }
 
-#[derive(Clone, Copy, Deserialize, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "FieldMemory")]
 #[serde(rename_all = "snake_case")]
 enum MemoryName {
     Cold,
@@ -90,7 +96,8 @@ enum MemoryName {
     Pinned,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "KeywordParams")]
 struct KeywordBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix: Option<bool>,
@@ -98,7 +105,8 @@ struct KeywordBody {
     placement: PlacementBody,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "IntegerParams")]
 struct IntegerBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     lookup: Option<bool>,
@@ -108,7 +116,8 @@ struct IntegerBody {
     placement: PlacementBody,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "TextParams")]
 struct TextBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     tokenizer: Option<TokenizerName>,
@@ -132,7 +141,8 @@ struct TextBody {
     placement: PlacementBody,
 }
 
-#[derive(Clone, Copy, Deserialize, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "Tokenizer")]
 #[serde(rename_all = "snake_case")]
 enum TokenizerName {
     Word,
@@ -142,7 +152,8 @@ enum TokenizerName {
     Code,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "Stopwords")]
 #[serde(untagged)]
 enum StopwordsBody {
     Language(String),
@@ -154,7 +165,8 @@ enum StopwordsBody {
     },
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "Stemmer")]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum StemmerBody {
     None,
@@ -162,14 +174,16 @@ enum StemmerBody {
 }
 
 /// `true`, or what scoring it is.
-#[derive(Clone, Copy, Deserialize, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "TextScoringParams")]
 #[serde(untagged)]
 enum ScoringBody {
     Flag(bool),
     Kind { r#type: ScoringName },
 }
 
-#[derive(Clone, Copy, Deserialize, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "TextScoringKind")]
 #[serde(rename_all = "snake_case")]
 enum ScoringName {
     Bm25,
@@ -195,8 +209,13 @@ impl<'de> Deserialize<'de> for SchemaBody {
     }
 }
 
+schema!(SchemaBody, "FieldSchema", schemas => any_of([
+    schemas.subschema_for::<TypeName>(),
+    schemas.subschema_for::<ParamsBody>(),
+]));
+
 impl CreateIndex {
-    fn convert(self, found: &mut Findings) -> Checked<(Path, FieldIndexSchema)> {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<(Path, FieldIndexSchema)> {
         let root = At::Root;
         let path = checks::path(found, &self.field_name);
         let schema = match self.field_schema {
@@ -361,6 +380,14 @@ impl StopwordsBody {
     }
 }
 
+/// The schema of a field index as `info` shows it.
+pub(super) struct FieldOut;
+
+schema!(FieldOut, "PayloadIndexInfo", schemas => object_with(
+    [("data_type", schemas.subschema_for::<TypeName>()), ("points", schemas.subschema_for::<u64>())],
+    [("params", schemas.subschema_for::<ParamsBody>())],
+));
+
 /// A field index as `info` shows it.
 pub(super) fn info(report: &FieldReport) -> Value {
     let FieldIndexSchema { kind, is_object, placement } = &report.schema;
@@ -386,24 +413,25 @@ pub(super) fn info(report: &FieldReport) -> Value {
     }
 }
 
-pub(super) async fn create(BodyCall { call, body }: BodyCall<String, CreateIndex>) -> Answer {
+pub(super) async fn create(BodyCall { call, body }: BodyCall<String, CreateIndex>) -> Envelope<UpdateOut> {
     let options = call.write_options()?;
     let (path, schema) = from_body(|found| body.convert(found))?;
     let ack = call.within_limit(call.rest.service.create_field_index(&call.path, path, schema, options)).await??;
-    success(call.started, &UpdateOut::from(ack))
+    answer(call.started, UpdateOut::from(ack))
 }
 
-pub(super) async fn delete(call: Call<(String, String)>) -> Answer {
+pub(super) async fn delete(call: Call<(String, String)>) -> Envelope<UpdateOut> {
     let options = call.write_options()?;
     let (collection, field) = &call.path;
     let mut found = Findings::new();
     let path = checks::path(&mut found, field);
     let path = found.finish("path parameters", path)?;
     let ack = call.within_limit(call.rest.service.delete_field_index(collection, path, options)).await??;
-    success(call.started, &UpdateOut::from(ack))
+    answer(call.started, UpdateOut::from(ack))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "FacetRequest")]
 pub(super) struct Facet {
     key: String,
     limit: Option<u64>,
@@ -415,7 +443,7 @@ pub(super) struct Facet {
 }
 
 impl Facet {
-    fn convert(self, found: &mut Findings) -> Checked<FacetRequest> {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<FacetRequest> {
         let root = At::Root;
         let at = root.field("facet_request");
         let key = checks::path(found, &self.key);
@@ -425,20 +453,43 @@ impl Facet {
     }
 }
 
-pub(super) async fn facet(BodyCall { call, mut body }: BodyCall<String, Facet>) -> Answer {
+/// How many points have each value.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FacetResponse")]
+pub(super) struct FacetOut {
+    hits: Vec<FacetHitOut>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FacetValueHit")]
+struct FacetHitOut {
+    value: FacetValueOut,
+    count: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FacetValue")]
+#[serde(untagged)]
+enum FacetValueOut {
+    Bool(bool),
+    Integer(i64),
+    Text(String),
+}
+
+pub(super) async fn facet(BodyCall { call, mut body }: BodyCall<String, Facet>) -> Envelope<FacetOut> {
     let options = call.read_options()?;
     let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
     let request = from_body(|found| body.convert(found))?;
     let hits = call.rest.service.facet(scope, request, options).await?;
-    let hits: Vec<Value> = hits
-        .into_iter()
-        .map(|FacetHit { value, count }| match value {
-            FacetValue::Bool(value) => json!({ "value": value, "count": count }),
-            FacetValue::Integer(value) => json!({ "value": value, "count": count }),
-            FacetValue::Text(value) => json!({ "value": value, "count": count }),
-        })
-        .collect();
-    success(call.started, &json!({ "hits": hits }))
+    let hits = hits.into_iter().map(|FacetHit { value, count }| {
+        let value = match value {
+            FacetValue::Bool(value) => FacetValueOut::Bool(value),
+            FacetValue::Integer(value) => FacetValueOut::Integer(value),
+            FacetValue::Text(value) => FacetValueOut::Text(value),
+        };
+        FacetHitOut { value, count }
+    });
+    answer(call.started, FacetOut { hits: hits.collect() })
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::schemas::{any_of, closed, nullable, object, object_with, schema};
 use super::shapes::{Id, OneOrMany};
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::filter::{Match, MinShould, Predicate, Range, ValuesCount};
@@ -18,7 +20,8 @@ use crate::model::geo::{GeoBox, GeoPoint};
 use crate::model::{Condition, Filter};
 
 /// A filter.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Filter")]
 #[serde(deny_unknown_fields)]
 pub(super) struct FilterBody {
     must: Option<OneOrMany<ConditionBody>>,
@@ -27,7 +30,8 @@ pub(super) struct FilterBody {
     min_should: Option<MinShouldBody>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "MinShould")]
 #[serde(deny_unknown_fields)]
 struct MinShouldBody {
     conditions: Vec<ConditionBody>,
@@ -37,7 +41,7 @@ struct MinShouldBody {
 /// Any condition.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ConditionBody {
+pub(super) struct ConditionBody {
     // A filter inside a filter. `{}` is one, too.
     must: Option<OneOrMany<ConditionBody>>,
     should: Option<OneOrMany<ConditionBody>>,
@@ -62,14 +66,16 @@ struct ConditionBody {
     slice: Option<SliceBody>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Nested")]
 #[serde(deny_unknown_fields)]
 struct NestedBody {
     key: String,
     filter: FilterBody,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Slice")]
 #[serde(deny_unknown_fields)]
 struct SliceBody {
     total: u64,
@@ -98,7 +104,8 @@ struct RangeBody {
     gte: Option<Bound>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ValuesCount")]
 #[serde(deny_unknown_fields)]
 struct ValuesCountBody {
     lt: Option<u64>,
@@ -107,39 +114,109 @@ struct ValuesCountBody {
     gte: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "GeoPoint")]
 #[serde(deny_unknown_fields)]
 struct GeoPointBody {
     lon: f64,
     lat: f64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "GeoRadius")]
 #[serde(deny_unknown_fields)]
 struct GeoRadiusBody {
     center: GeoPointBody,
     radius: f64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "GeoBoundingBox")]
 #[serde(deny_unknown_fields)]
 struct GeoBoxBody {
     top_left: GeoPointBody,
     bottom_right: GeoPointBody,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "GeoPolygon")]
 #[serde(deny_unknown_fields)]
 struct GeoPolygonBody {
     exterior: GeoRingBody,
     interiors: Option<Vec<GeoRingBody>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "GeoLineString")]
 #[serde(deny_unknown_fields)]
 struct GeoRingBody {
     points: Vec<GeoPointBody>,
 }
+
+schema!(ConditionBody, "Condition", schemas => any_of([
+    schemas.subschema_for::<FilterBody>(),
+    field_schema(schemas),
+    closed(object([("is_empty", schemas.subschema_for::<KeyBody>())])),
+    closed(object([("is_null", schemas.subschema_for::<KeyBody>())])),
+    closed(object([("has_id", schemas.subschema_for::<Vec<Id>>())])),
+    closed(object([("has_vector", schemas.subschema_for::<String>())])),
+    closed(object([("nested", schemas.subschema_for::<NestedBody>())])),
+    closed(object([("slice", schemas.subschema_for::<SliceBody>())])),
+]));
+
+/// A condition on a field: its key, and what is asked of its values.
+fn field_schema(schemas: &mut SchemaGenerator) -> Schema {
+    let mut schema = closed(object_with(
+        [("key", schemas.subschema_for::<String>())],
+        [
+            ("match", nullable(schemas.subschema_for::<MatchBody>())),
+            ("range", nullable(schemas.subschema_for::<RangeBody>())),
+            ("geo_radius", nullable(schemas.subschema_for::<GeoRadiusBody>())),
+            ("geo_bounding_box", nullable(schemas.subschema_for::<GeoBoxBody>())),
+            ("geo_polygon", nullable(schemas.subschema_for::<GeoPolygonBody>())),
+            ("values_count", nullable(schemas.subschema_for::<ValuesCountBody>())),
+            ("is_empty", nullable(schemas.subschema_for::<bool>())),
+            ("is_null", nullable(schemas.subschema_for::<bool>())),
+        ],
+    ));
+    schema.insert("minProperties".to_owned(), 2.into());
+    schema
+}
+
+schema!(MatchBody, "Match", schemas => {
+    let any = any_of([
+        schemas.subschema_for::<Vec<String>>(),
+        schemas.subschema_for::<Vec<i64>>(),
+    ]);
+    let text = schemas.subschema_for::<String>();
+    any_of([
+        closed(object([("value", schemas.subschema_for::<Scalar>())])),
+        closed(object([("any", any.clone())])),
+        closed(object([("except", any)])),
+        closed(object([("text", text.clone())])),
+        closed(object([("text_any", text.clone())])),
+        closed(object([("phrase", text.clone())])),
+        closed(object([("prefix", text.clone())])),
+        closed(object([("substring", text)])),
+    ])
+});
+
+schema!(RangeBody, "Range", _ => {
+    let of = |bound: Schema| {
+        let bound = nullable(bound);
+        closed(object_with([], [("lt", bound.clone()), ("lte", bound.clone()), ("gt", bound.clone()), ("gte", bound)]))
+    };
+    any_of([
+        of(json_schema!({ "type": "number", "format": "double" })),
+        of(json_schema!({ "type": "string", "format": "date-time" })),
+    ])
+});
+
+schema!(Scalar, "MatchValue", schemas => any_of([
+    schemas.subschema_for::<String>(),
+    schemas.subschema_for::<i64>(),
+    schemas.subschema_for::<bool>(),
+]));
 
 /// What `match` compares with; floats are refused.
 #[derive(Debug)]
@@ -215,7 +292,8 @@ enum Absence {
     Is(bool),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "PayloadField")]
 #[serde(deny_unknown_fields)]
 struct KeyBody {
     key: String,

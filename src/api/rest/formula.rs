@@ -1,15 +1,73 @@
 //! Formulas (PROTOCOL section 14): a number, a variable's name, a condition, or an object with one operation.
 
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::filter;
+use super::filter::{self, ConditionBody};
+use super::schemas::{any_of, closed, list, nullable, object, object_with, schema};
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::api::levels;
 use crate::model::formula::{Decay, Expression, Formula};
 
 /// Operations inside each other; evaluation recurses once per level.
 const DEPTH_MAX: usize = 64;
+
+/// The schema of an expression.
+pub(super) struct Shape;
+
+schema!(Shape, "Expression", schemas => any_of([
+    json_schema!({ "type": "number", "format": "double" }),
+    json_schema!({ "type": "string", "description": "A payload's path, `$score`, or `$score[i]`." }),
+    schemas.subschema_for::<ConditionBody>(),
+    many_schema(schemas, "mult"),
+    many_schema(schemas, "sum"),
+    many_schema(schemas, "max"),
+    many_schema(schemas, "min"),
+    one_schema(schemas, "neg"),
+    one_schema(schemas, "abs"),
+    one_schema(schemas, "sqrt"),
+    one_schema(schemas, "exp"),
+    one_schema(schemas, "log10"),
+    one_schema(schemas, "ln"),
+    one_schema(schemas, "acosh"),
+    closed(object([("div", object_with(
+        [("left", schemas.subschema_for::<Shape>()), ("right", schemas.subschema_for::<Shape>())],
+        [("by_zero_default", schemas.subschema_for::<Option<f64>>())],
+    ))])),
+    closed(object([("pow", object([
+        ("base", schemas.subschema_for::<Shape>()),
+        ("exponent", schemas.subschema_for::<Shape>()),
+    ]))])),
+    closed(object([("geo_distance", object([
+        ("origin", object([("lon", schemas.subschema_for::<f64>()), ("lat", schemas.subschema_for::<f64>())])),
+        ("to", schemas.subschema_for::<String>()),
+    ]))])),
+    closed(object([("datetime", json_schema!({ "type": "string", "format": "date-time" }))])),
+    closed(object([("datetime_key", schemas.subschema_for::<String>())])),
+    decay_schema(schemas, "lin_decay"),
+    decay_schema(schemas, "exp_decay"),
+    decay_schema(schemas, "gauss_decay"),
+]));
+
+fn one_schema(schemas: &mut SchemaGenerator, name: &str) -> Schema {
+    closed(object([(name, schemas.subschema_for::<Shape>())]))
+}
+
+fn many_schema(schemas: &mut SchemaGenerator, name: &str) -> Schema {
+    closed(object([(name, list(schemas.subschema_for::<Shape>()))]))
+}
+
+fn decay_schema(schemas: &mut SchemaGenerator, name: &str) -> Schema {
+    let number = schemas.subschema_for::<Option<f64>>();
+    closed(object([(
+        name,
+        object_with(
+            [("x", schemas.subschema_for::<Shape>())],
+            [("target", nullable(schemas.subschema_for::<Shape>())), ("scale", number.clone()), ("midpoint", number)],
+        ),
+    )]))
+}
 
 /// A formula with its defaults.
 pub(super) fn formula(

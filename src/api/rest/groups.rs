@@ -1,15 +1,17 @@
 //! Grouped queries, distance matrices, and the old recommend and discover (PROTOCOL sections 9.5, 16 and 17).
 
+use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::call::BodyCall;
-use super::envelope::{Answer, success};
+use super::envelope::{Envelope, answer, answer_with_usage};
 use super::filter::{self, FilterBody};
 use super::query::{
     DiscoverBody, Examples, LevelBody, LookupBody, PairBody, Query, QueryBody, RecommendBody, StrategyName,
 };
 use super::reads::{Search, from_body};
 use super::records::{IdOut, RecordOut, ScoredPointOut};
+use super::schemas::{any_of, schema};
 use super::selectors::{self, SearchParams, WithPayload, WithVector};
 use super::shapes::{Keys, OneOrMany, shard_keys};
 use super::vectors::VectorOrId;
@@ -24,7 +26,7 @@ const MATRIX_SAMPLE_DEFAULT: u64 = 10;
 const MATRIX_LIMIT_DEFAULT: u64 = 3;
 
 /// A name, or an object with one.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Using {
     Name(String),
@@ -40,7 +42,8 @@ impl Using {
 }
 
 /// A body of the old recommend.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "RecommendRequest")]
 pub(super) struct Recommend {
     positive: Option<Examples>,
     negative: Option<Examples>,
@@ -64,7 +67,7 @@ impl From<Recommend> for QueryBody {
         let Recommend { positive, negative, strategy, .. } = body;
         QueryBody {
             prefetch: None,
-            query: Some(Query::Recommend(RecommendBody { positive, negative, strategy })),
+            query: Some(Query::Recommend(RecommendBody { positive, negative, strategy, is_old: true })),
             using: body.using.map(Using::name),
             filter: body.filter,
             params: body.params,
@@ -80,7 +83,8 @@ impl From<Recommend> for QueryBody {
 }
 
 /// A body of the old discover.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "DiscoverRequest")]
 pub(super) struct Discover {
     target: Option<VectorOrId>,
     context: Option<OneOrMany<PairBody>>,
@@ -118,7 +122,8 @@ impl From<Discover> for QueryBody {
 }
 
 /// A collection, or an object with one.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "WithLookup")]
 #[serde(untagged)]
 enum LookupGroup {
     Collection(String),
@@ -142,7 +147,8 @@ impl LookupGroup {
 }
 
 /// A query with groups.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "QueryGroupsRequest")]
 pub(super) struct QueryGroups {
     prefetch: Option<OneOrMany<LevelBody>>,
     query: Option<Query>,
@@ -168,7 +174,12 @@ struct Grouping {
     with_lookup: Option<LookupGroup>,
 }
 
-fn groups_request(found: &mut Findings, at: At<'_>, body: QueryBody, grouping: Grouping) -> Checked<GroupsRequest> {
+pub(super) fn groups_request(
+    found: &mut Findings,
+    at: At<'_>,
+    body: QueryBody,
+    GroupingParts(grouping): GroupingParts,
+) -> Checked<GroupsRequest> {
     let query = body.convert(found, at);
     let group_by = checks::path(found, &grouping.group_by);
     let group_size = checks::limit(found, at.field("group_size"), grouping.group_size);
@@ -223,7 +234,8 @@ impl GroupsBody for QueryGroups {
 }
 
 /// An old request with groups: number and size must be given.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Groups_of_{B}")]
 pub(super) struct OldGroups<B> {
     #[serde(flatten)]
     body: B,
@@ -245,11 +257,11 @@ where
 }
 
 /// As it is shown: a string or an integer.
-struct GroupIdOut<'a>(&'a GroupId);
+struct GroupIdOut(GroupId);
 
-impl Serialize for GroupIdOut<'_> {
+impl Serialize for GroupIdOut {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
+        match &self.0 {
             GroupId::Unsigned(value) => serializer.serialize_u64(*value),
             GroupId::Negative(value) => serializer.serialize_i64(*value),
             GroupId::Text(text) => serializer.serialize_str(text),
@@ -257,37 +269,44 @@ impl Serialize for GroupIdOut<'_> {
     }
 }
 
-#[derive(Serialize)]
-struct GroupOut<'a> {
-    id: GroupIdOut<'a>,
+schema!(GroupIdOut, "GroupId", _ => any_of([
+    json_schema!({ "type": "string" }),
+    json_schema!({ "type": "integer" }),
+]));
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PointGroup")]
+struct GroupOut {
+    id: GroupIdOut,
     hits: Vec<ScoredPointOut>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lookup: Option<RecordOut>,
 }
 
-#[derive(Serialize)]
-struct GroupsOut<'a> {
-    groups: Vec<GroupOut<'a>>,
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GroupsResult")]
+pub(super) struct GroupsOut {
+    groups: Vec<GroupOut>,
 }
 
-pub(super) async fn groups<B: GroupsBody>(BodyCall { call, body }: BodyCall<String, B>) -> Answer {
+pub(super) async fn groups<B: GroupsBody>(BodyCall { call, body }: BodyCall<String, B>) -> Envelope<GroupsOut> {
     let options = call.read_options()?;
-    let (mut body, GroupingParts(grouping)) = body.split();
+    let (mut body, grouping) = body.split();
     let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
-    let root = At::Root;
-    let request = from_body(|found| groups_request(found, root.field(B::PLACE), body, grouping))?;
-    let mut groups = call.rest.service.query_groups(scope, request, options).await?;
-    let hits: Vec<_> = groups.iter_mut().map(|group| (std::mem::take(&mut group.hits), group.lookup.take())).collect();
-    let groups = groups.iter().zip(hits).map(|(Group { id, .. }, (hits, lookup))| GroupOut {
+    let convert = |found: &mut Findings| groups_request(found, At::Root.field(B::PLACE), body, grouping);
+    let (request, usage) = call.converted(convert).await?;
+    let groups = call.rest.service.query_groups(scope, request, options).await?;
+    let groups = groups.into_iter().map(|Group { id, hits, lookup }| GroupOut {
         id: GroupIdOut(id),
         hits: hits.into_iter().map(ScoredPointOut).collect(),
         lookup: lookup.map(RecordOut),
     });
-    success(call.started, &GroupsOut { groups: groups.collect() })
+    answer_with_usage(call.started, GroupsOut { groups: groups.collect() }, &usage)
 }
 
 /// What both forms of a matrix take.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "MatrixRequest")]
 pub(super) struct MatrixBody {
     filter: Option<FilterBody>,
     sample: Option<u64>,
@@ -297,7 +316,7 @@ pub(super) struct MatrixBody {
 }
 
 impl MatrixBody {
-    fn convert(self, found: &mut Findings) -> Checked<MatrixRequest> {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<MatrixRequest> {
         let root = At::Root;
         let at = root.field("search_request");
         let sample = checks::at_least(found, at.field("sample"), self.sample.unwrap_or(MATRIX_SAMPLE_DEFAULT), 2);
@@ -312,17 +331,22 @@ impl MatrixBody {
     }
 }
 
-pub(super) async fn matrix_pairs(BodyCall { call, mut body }: BodyCall<String, MatrixBody>) -> Answer {
-    #[derive(Serialize)]
-    struct Pair {
-        a: IdOut,
-        b: IdOut,
-        score: f32,
-    }
-    #[derive(Serialize)]
-    struct Pairs {
-        pairs: Vec<Pair>,
-    }
+/// A matrix as a list of pairs.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MatrixPairs")]
+pub(super) struct Pairs {
+    pairs: Vec<Pair>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MatrixPair")]
+struct Pair {
+    a: IdOut,
+    b: IdOut,
+    score: f32,
+}
+
+pub(super) async fn matrix_pairs(BodyCall { call, mut body }: BodyCall<String, MatrixBody>) -> Envelope<Pairs> {
     let options = call.read_options()?;
     let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
     let request = from_body(|found| body.convert(found))?;
@@ -331,17 +355,20 @@ pub(super) async fn matrix_pairs(BodyCall { call, mut body }: BodyCall<String, M
         let of_row = row.iter().filter_map(|(b, score)| Some((ids.get(*b)?, *score)));
         of_row.map(|(b, score)| Pair { a: IdOut(*a), b: IdOut(*b), score })
     });
-    success(call.started, &Pairs { pairs: pairs.collect() })
+    answer(call.started, Pairs { pairs: pairs.collect() })
 }
 
-pub(super) async fn matrix_offsets(BodyCall { call, mut body }: BodyCall<String, MatrixBody>) -> Answer {
-    #[derive(Serialize)]
-    struct Offsets {
-        offsets_row: Vec<usize>,
-        offsets_col: Vec<usize>,
-        scores: Vec<f32>,
-        ids: Vec<IdOut>,
-    }
+/// A matrix as rows, columns and values of its cells.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MatrixOffsets")]
+pub(super) struct Offsets {
+    offsets_row: Vec<usize>,
+    offsets_col: Vec<usize>,
+    scores: Vec<f32>,
+    ids: Vec<IdOut>,
+}
+
+pub(super) async fn matrix_offsets(BodyCall { call, mut body }: BodyCall<String, MatrixBody>) -> Envelope<Offsets> {
     let options = call.read_options()?;
     let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
     let request = from_body(|found| body.convert(found))?;
@@ -357,7 +384,7 @@ pub(super) async fn matrix_offsets(BodyCall { call, mut body }: BodyCall<String,
         scores: cells.iter().map(|(_, _, score)| *score).collect(),
         ids: ids.into_iter().map(IdOut).collect(),
     };
-    success(call.started, &offsets)
+    answer(call.started, offsets)
 }
 
 /// The old search with groups.

@@ -88,7 +88,7 @@ const READS_BY_POST: &[&str] = &[
 ];
 
 /// What a matched route does (CLIENTS section 3.2).
-fn access(method: &Method, endpoint: Option<&str>) -> Access {
+pub(super) fn access(method: &Method, endpoint: Option<&str>) -> Access {
     let endpoint = endpoint.unwrap_or(NO_ENDPOINT);
     let is_get = method == Method::GET || method == Method::HEAD;
     match endpoint {

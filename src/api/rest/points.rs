@@ -1,12 +1,13 @@
 //! Changes of points (PROTOCOL section 6). Every change is one body type that turns into one operation, alone or in a
 //! batch.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::call::BodyCall;
-use super::envelope::{Answer, success};
+use super::envelope::{Envelope, answer_with_usage};
 use super::filter::{self, FilterBody};
 use super::records::UpdateOut;
 use super::selectors::paths;
@@ -29,36 +30,40 @@ pub(super) trait Change: DeserializeOwned + Send + 'static {
 }
 
 /// Answers any of the changes.
-pub(super) async fn write<C: Change>(BodyCall { call, mut body }: BodyCall<String, C>) -> Answer {
+pub(super) async fn write<C: Change>(BodyCall { call, mut body }: BodyCall<String, C>) -> Envelope<UpdateOut> {
     let options = call.write_options()?;
     let scope = Scope::keyed(&call.path, shard_keys(body.take_keys()));
-    let mut found = Findings::new();
-    let op = body.convert(&mut found, At::Root);
-    let op = found.finish("JSON body", op)?;
+    let (op, usage) = call.converted(move |found| body.convert(found, At::Root)).await?;
     let ack = call.within_limit(call.rest.service.write(scope, op, options)).await??;
-    success(call.started, &UpdateOut::from(ack))
+    answer_with_usage(call.started, UpdateOut::from(ack), &usage)
 }
 
 /// Answers a batch of changes.
-pub(super) async fn write_batch(BodyCall { call, mut body }: BodyCall<String, Batch>) -> Answer {
+pub(super) async fn write_batch(BodyCall { call, mut body }: BodyCall<String, Batch>) -> Envelope<Vec<UpdateOut>> {
     let options = call.write_options()?;
     let keys = body.operations.iter_mut().map(|operation| shard_keys(operation.take_keys())).collect();
     let scope = Scope::each(&call.path, keys);
-    let mut found = Findings::new();
-    let root = At::Root;
-    let at = root.field("operations");
-    let ops = checks::each(body.operations, |i, operation| operation.convert(&mut found, at.item(i)));
-    let ops = found.finish("JSON body", ops)?;
+    let (ops, usage) = call.converted(|found| body.convert(found)).await?;
     let acks = call.within_limit(call.rest.service.write_batch(scope, ops, options)).await??;
-    success(call.started, &acks.into_iter().map(UpdateOut::from).collect::<Vec<_>>())
+    answer_with_usage(call.started, acks.into_iter().map(UpdateOut::from).collect(), &usage)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "PointOperations")]
 pub(super) struct Batch {
     operations: Vec<Operation>,
 }
 
-#[derive(Deserialize)]
+impl Batch {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<Vec<PointOp>> {
+        let root = At::Root;
+        let at = root.field("operations");
+        checks::each(self.operations, |i, operation| operation.convert(found, at.item(i)))
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "PointOperation")]
 #[serde(rename_all = "snake_case")]
 enum Operation {
     Upsert(Upsert),
@@ -100,7 +105,8 @@ impl Operation {
 }
 
 /// Upsert, as a list of points or as parallel lists.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "UpsertPoints")]
 pub(super) struct Upsert {
     points: Option<Vec<PointBody>>,
     batch: Option<PointLists>,
@@ -109,7 +115,8 @@ pub(super) struct Upsert {
     shard_key: Option<Keys>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(rename = "UpdateMode")]
 #[serde(rename_all = "snake_case")]
 enum Mode {
     Upsert,
@@ -117,7 +124,8 @@ enum Mode {
     UpdateOnly,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Point")]
 struct PointBody {
     id: Id,
     #[serde(alias = "vectors")]
@@ -125,7 +133,7 @@ struct PointBody {
     payload: Option<Map<String, Value>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct PointLists {
     ids: Vec<Id>,
     vectors: VectorLists,
@@ -204,7 +212,8 @@ fn named_lists(lists: VectorLists) -> Vec<(String, Vec<OneVector>)> {
 }
 
 /// The points a change touches: ids go before a filter.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "PointSelection")]
 struct Selection {
     points: Option<Vec<Id>>,
     filter: Option<FilterBody>,
@@ -224,7 +233,8 @@ impl Selection {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "DeletePoints")]
 #[serde(transparent)]
 pub(super) struct Delete(Selection);
 
@@ -238,14 +248,15 @@ impl Change for Delete {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct UpdateVectors {
     points: Vec<PointVectorsBody>,
     update_filter: Option<FilterBody>,
     shard_key: Option<Keys>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "PointVectors")]
 struct PointVectorsBody {
     id: Id,
     #[serde(alias = "vectors")]
@@ -274,7 +285,7 @@ impl Change for UpdateVectors {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct DeleteVectors {
     vector: Vec<String>,
     points: Option<Vec<Id>>,
@@ -298,7 +309,7 @@ impl Change for DeleteVectors {
 }
 
 /// A payload to set or to overwrite with.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct PayloadChange {
     payload: Map<String, Value>,
     key: Option<String>,
@@ -318,7 +329,7 @@ impl PayloadChange {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub(super) struct SetPayload(PayloadChange);
 
@@ -333,7 +344,7 @@ impl Change for SetPayload {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub(super) struct OverwritePayload(PayloadChange);
 
@@ -348,7 +359,7 @@ impl Change for OverwritePayload {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct DeletePayload {
     keys: Vec<String>,
     points: Option<Vec<Id>>,
@@ -369,7 +380,7 @@ impl Change for DeletePayload {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub(super) struct ClearPayload(Selection);
 

@@ -1,15 +1,18 @@
 //! Which codes a vector is to be searched with, as JSON (PROTOCOL section 18).
 
+use schemars::{JsonSchema, json_schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::config::{Placement, memory_out, object, some};
+use super::schemas::schema;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::model::collection::{
     BinaryEncoding, BinaryQueryEncoding, CompressionRatio, QuantizationChange, QuantizationConfig, TurboBits,
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "QuantizationConfig")]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Quantization {
     Scalar(Scalar),
@@ -18,7 +21,8 @@ pub(super) enum Quantization {
     Turbo(Turbo),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ScalarQuantization")]
 pub(super) struct Scalar {
     #[serde(rename = "type")]
     _type: ScalarType,
@@ -27,43 +31,74 @@ pub(super) struct Scalar {
     memory: Option<Placement>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum ScalarType {
     Int8,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ProductQuantization")]
 pub(super) struct Product {
+    #[schemars(with = "CompressionShape")]
     compression: CompressionRatio,
     always_ram: Option<bool>,
     memory: Option<Placement>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "BinaryQuantization")]
 pub(super) struct Binary {
     always_ram: Option<bool>,
+    #[schemars(with = "Option<EncodingShape>")]
     encoding: Option<BinaryEncoding>,
+    #[schemars(with = "Option<QueryEncodingShape>")]
     query_encoding: Option<BinaryQueryEncoding>,
     memory: Option<Placement>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "TurboQuantization")]
 pub(super) struct Turbo {
     always_ram: Option<bool>,
+    #[schemars(with = "Option<BitsShape>")]
     bits: Option<TurboBits>,
     memory: Option<Placement>,
 }
 
+/// The schemas of the model's words, made from the words themselves.
+struct CompressionShape;
+struct EncodingShape;
+struct QueryEncodingShape;
+struct BitsShape;
+
+schema!(CompressionShape, "CompressionRatio", _ => {
+    use CompressionRatio::{X4, X8, X16, X32, X64};
+    json_schema!({ "type": "string", "enum": [X4, X8, X16, X32, X64] })
+});
+schema!(EncodingShape, "BinaryEncoding", _ => {
+    use BinaryEncoding::{OneAndHalfBits, OneBit, TwoBits};
+    json_schema!({ "type": "string", "enum": [OneBit, TwoBits, OneAndHalfBits] })
+});
+schema!(QueryEncodingShape, "BinaryQueryEncoding", _ => {
+    use BinaryQueryEncoding::{Binary, Default, Scalar4Bits, Scalar8Bits};
+    json_schema!({ "type": "string", "enum": [Default, Binary, Scalar4Bits, Scalar8Bits] })
+});
+schema!(BitsShape, "TurboBits", _ => {
+    use TurboBits::{Bits1, Bits1_5, Bits2, Bits4, Bits8};
+    json_schema!({ "type": "string", "enum": [Bits1, Bits1_5, Bits2, Bits4, Bits8] })
+});
+
 /// New codes, or none any more.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "QuantizationConfigDiff")]
 #[serde(untagged, expecting = "expected a quantization or \"Disabled\"")]
 pub(super) enum QuantizationDiff {
     Disabled(Disabled),
     Config(Quantization),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) enum Disabled {
     Disabled,
 }

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use schemars::{JsonSchema, json_schema};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::filter::{self, FilterBody};
 use super::formula;
+use super::schemas::{any_of, list, map, nullable, object, object_with, schema};
 use super::selectors::{self, SearchParams, WithPayload, WithVector};
 use super::shapes::{Id, Keys, OneOrMany, shard_keys};
 use super::vectors::{OneVector, VectorOrId};
@@ -39,20 +41,26 @@ pub(super) enum Query {
     Text(TextBody),
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Mmr")]
 pub(super) struct MmrBody {
     diversity: Option<f32>,
     candidates_limit: Option<u64>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "RecommendInput")]
 pub(super) struct RecommendBody {
     pub(super) positive: Option<Examples>,
     pub(super) negative: Option<Examples>,
     pub(super) strategy: Option<StrategyName>,
+    /// Sent to the old endpoint.
+    #[serde(skip)]
+    pub(super) is_old: bool,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "RecommendStrategy")]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StrategyName {
     AverageVector,
@@ -77,37 +85,40 @@ impl<'de> Deserialize<'de> for Examples {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "DiscoverInput")]
 pub(super) struct DiscoverBody {
     pub(super) target: Option<VectorOrId>,
     pub(super) context: Option<OneOrMany<PairBody>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ContextPair")]
 pub(super) struct PairBody {
     positive: VectorOrId,
     negative: VectorOrId,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "RelevanceFeedback")]
 pub(super) struct FeedbackBody {
     target: VectorOrId,
     feedback: Vec<FeedbackItem>,
     strategy: FeedbackStrategy,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct FeedbackItem {
     example: VectorOrId,
     score: f32,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct FeedbackStrategy {
     naive: NaiveStrategy,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct NaiveStrategy {
     a: f32,
     b: f32,
@@ -115,21 +126,24 @@ struct NaiveStrategy {
 }
 
 /// A path, or an object with one.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "OrderBy")]
 #[serde(untagged)]
 pub(super) enum OrderByBody {
     Key(String),
     Object { key: String, direction: Option<DirectionName>, start_from: Option<StartFromBody> },
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Direction")]
 #[serde(rename_all = "snake_case")]
 pub(super) enum DirectionName {
     Asc,
     Desc,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "StartFrom")]
 #[serde(untagged)]
 pub(super) enum StartFromBody {
     Integer(i64),
@@ -137,39 +151,43 @@ pub(super) enum StartFromBody {
     Datetime(String),
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Fusion")]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FusionName {
     Rrf,
     Dbsf,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Rrf")]
 pub(super) struct RrfBody {
     k: Option<u64>,
     weights: Option<Vec<f32>>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Sample")]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SampleName {
     Random,
 }
 
 /// A text, or an object with one.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "TextQuery")]
 #[serde(untagged)]
 pub(super) enum TextBody {
     Bare(String),
     Object { query: String, scoring: Option<TextScoring> },
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct TextScoring {
     bm25: Option<TextBm25>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct TextBm25 {
     k: Option<f32>,
     b: Option<f32>,
@@ -213,6 +231,32 @@ impl<'de> Deserialize<'de> for Query {
         deserializer.deserialize_any(QueryVisitor)
     }
 }
+
+schema!(Query, "Query", schemas => any_of([
+    schemas.subschema_for::<VectorOrId>(),
+    object_with(
+        [("nearest", schemas.subschema_for::<VectorOrId>())],
+        [("mmr", nullable(schemas.subschema_for::<MmrBody>()))],
+    ),
+    object([("recommend", schemas.subschema_for::<RecommendBody>())]),
+    object([("discover", schemas.subschema_for::<DiscoverBody>())]),
+    object([("context", schemas.subschema_for::<OneOrMany<PairBody>>())]),
+    object([("relevance_feedback", schemas.subschema_for::<FeedbackBody>())]),
+    object([("order_by", schemas.subschema_for::<OrderByBody>())]),
+    object([("fusion", schemas.subschema_for::<FusionName>())]),
+    object([("rrf", schemas.subschema_for::<RrfBody>())]),
+    object([("sample", schemas.subschema_for::<SampleName>())]),
+    object_with(
+        [("formula", schemas.subschema_for::<formula::Shape>())],
+        [("defaults", nullable(map(json_schema!(true))))],
+    ),
+    object([("text", schemas.subschema_for::<TextBody>())]),
+]));
+
+schema!(Examples, "Examples", schemas => {
+    let one = schemas.subschema_for::<VectorOrId>();
+    any_of([list(one.clone()), one])
+});
 
 /// `others`: the members beside `nearest`; none is null.
 fn query_of(nearest: Option<VectorOrId>, mut others: Map<String, Value>) -> Result<Query, serde_json::Error> {
@@ -281,7 +325,8 @@ impl RecommendBody {
             Some(StrategyName::BestScore) => RecommendStrategy::BestScore,
             Some(StrategyName::SumScores) => RecommendStrategy::SumScores,
         };
-        levels::recommend(found, at, positive?, negative?, strategy)
+        let recommend = if self.is_old { levels::old_recommend } else { levels::recommend };
+        recommend(found, at, positive?, negative?, strategy)
     }
 }
 
@@ -360,7 +405,8 @@ impl Query {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "LookupLocation")]
 pub(super) struct LookupBody {
     collection: String,
     vector: Option<String>,
@@ -374,7 +420,8 @@ impl LookupBody {
 }
 
 /// One level, as a prefetch is written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Prefetch")]
 pub(super) struct LevelBody {
     pub(super) prefetch: Option<OneOrMany<LevelBody>>,
     pub(super) query: Option<Query>,
@@ -423,7 +470,8 @@ impl LevelBody {
 }
 
 /// A whole query. The fields of its root level stand here, too: `flatten` would read every vector twice.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "QueryRequest")]
 pub(super) struct QueryBody {
     pub(super) prefetch: Option<OneOrMany<LevelBody>>,
     pub(super) query: Option<Query>,

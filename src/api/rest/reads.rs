@@ -2,16 +2,17 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::call::{BodyCall, Call};
-use super::envelope::{Answer, success};
+use super::envelope::{Envelope, Usage, answer, answer_with_usage};
 use super::filter::{self, FilterBody};
 use super::query::{LIMIT_DEFAULT, OrderByBody, Query, QueryBody};
 use super::records::{IdOut, RecordOut, ScoredPointOut};
+use super::schemas::{any_of, object, schema};
 use super::selectors::{self, SearchParams, WithPayload, WithVector};
 use super::shapes::{Id, Keys, ids, shard_keys};
 use super::vectors::{OneVector, VectorOrId};
@@ -29,7 +30,7 @@ pub(super) fn from_body<T>(convert: impl FnOnce(&mut Findings) -> Checked<T>) ->
     found.finish("JSON body", value)
 }
 
-pub(super) async fn retrieve_one(call: Call<(String, String)>) -> Answer {
+pub(super) async fn retrieve_one(call: Call<(String, String)>) -> Envelope<RecordOut> {
     let options = call.read_options()?;
     let (collection, id) = &call.path;
     let id: PointId =
@@ -37,12 +38,13 @@ pub(super) async fn retrieve_one(call: Call<(String, String)>) -> Answer {
     let service = &call.rest.service;
     let found = service.retrieve(collection, vec![id], PayloadSelector::All, VectorSelector::All, options).await?;
     match found.into_iter().next() {
-        Some(record) => success(call.started, &RecordOut(record)),
+        Some(record) => answer(call.started, RecordOut(record)),
         None => Err(ApiError::not_found(format_args!("Point with id {id} does not exists!"))),
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "RetrieveRequest")]
 pub(super) struct Retrieve {
     ids: Vec<Id>,
     with_payload: Option<WithPayload>,
@@ -51,17 +53,18 @@ pub(super) struct Retrieve {
     shard_key: Option<Keys>,
 }
 
-pub(super) async fn retrieve(BodyCall { call, body }: BodyCall<String, Retrieve>) -> Answer {
+pub(super) async fn retrieve(BodyCall { call, body }: BodyCall<String, Retrieve>) -> Envelope<Vec<RecordOut>> {
     let options = call.read_options()?;
     let scope = Scope::keyed(&call.path, shard_keys(body.shard_key));
     let with_payload = from_body(|found| selectors::payload(found, body.with_payload, PayloadSelector::All))?;
     let with_vectors = selectors::vectors(body.with_vector);
     let service = &call.rest.service;
     let records = service.retrieve(scope, ids(body.ids), with_payload, with_vectors, options).await?;
-    success(call.started, &records.into_iter().map(RecordOut).collect::<Vec<_>>())
+    answer(call.started, records.into_iter().map(RecordOut).collect())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ScrollRequest")]
 pub(super) struct Scroll {
     offset: Option<Id>,
     limit: Option<u64>,
@@ -74,7 +77,7 @@ pub(super) struct Scroll {
 }
 
 impl Scroll {
-    fn convert(self, found: &mut Findings) -> Checked<ScrollRequest> {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<ScrollRequest> {
         let root = At::Root;
         let at = root.field("scroll_request");
         schema::no_offset_with_order(found, self.offset.is_some(), self.order_by.is_some())?;
@@ -93,21 +96,25 @@ impl Scroll {
     }
 }
 
-pub(super) async fn scroll(BodyCall { call, mut body }: BodyCall<String, Scroll>) -> Answer {
-    #[derive(Serialize)]
-    struct Page {
-        points: Vec<RecordOut>,
-        next_page_offset: Option<IdOut>,
-    }
+/// A page of points.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ScrollResult")]
+pub(super) struct Page {
+    points: Vec<RecordOut>,
+    next_page_offset: Option<IdOut>,
+}
+
+pub(super) async fn scroll(BodyCall { call, mut body }: BodyCall<String, Scroll>) -> Envelope<Page> {
     let options = call.read_options()?;
     let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
     let request = from_body(|found| body.convert(found))?;
     let page = call.rest.service.scroll(scope, request, options).await?;
     let points = page.points.into_iter().map(RecordOut).collect();
-    success(call.started, &Page { points, next_page_offset: page.next_offset.map(IdOut) })
+    answer(call.started, Page { points, next_page_offset: page.next_offset.map(IdOut) })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "CountRequest")]
 pub(super) struct Count {
     filter: Option<FilterBody>,
     /// Accepted: counts are always exact.
@@ -117,22 +124,28 @@ pub(super) struct Count {
 }
 
 impl Count {
-    fn convert(self, found: &mut Findings) -> Checked<Option<Filter>> {
+    pub(super) fn convert(self, found: &mut Findings) -> Checked<Option<Filter>> {
         let root = At::Root;
         filter::filter(found, root.field("count_request").field("filter"), self.filter)
     }
 }
 
-pub(super) async fn count(BodyCall { call, mut body }: BodyCall<String, Count>) -> Answer {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct CountResult {
+    count: u64,
+}
+
+pub(super) async fn count(BodyCall { call, mut body }: BodyCall<String, Count>) -> Envelope<CountResult> {
     let options = call.read_options()?;
     let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
     let filter = from_body(|found| body.convert(found))?;
     let count = call.rest.service.count(scope, filter, options).await?;
-    success(call.started, &json!({ "count": count }))
+    answer(call.started, CountResult { count })
 }
 
 /// A body of the old search: one vector, a limit that must be given.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "SearchRequest")]
 pub(super) struct Search {
     vector: SearchVector,
     #[serde(alias = "top")]
@@ -180,6 +193,11 @@ impl<'de> Deserialize<'de> for SearchVector {
     }
 }
 
+schema!(SearchVector, "NamedVector", schemas => any_of([
+    schemas.subschema_for::<OneVector>(),
+    object([("name", schemas.subschema_for::<String>()), ("vector", schemas.subschema_for::<OneVector>())]),
+]));
+
 impl From<Search> for QueryBody {
     fn from(search: Search) -> QueryBody {
         QueryBody {
@@ -200,14 +218,16 @@ impl From<Search> for QueryBody {
 }
 
 /// Several requests in one body.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Searches_of_{B}")]
 pub(super) struct Searches<B> {
-    searches: Vec<B>,
+    pub(super) searches: Vec<B>,
 }
 
 /// What a query answers with.
-#[derive(Serialize)]
-struct Hits {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "QueryResponse")]
+pub(super) struct Hits {
     points: Vec<ScoredPointOut>,
 }
 
@@ -215,53 +235,55 @@ fn hits(points: Vec<ScoredPoint>) -> Vec<ScoredPointOut> {
     points.into_iter().map(ScoredPointOut).collect()
 }
 
-pub(super) async fn query(BodyCall { call, body }: BodyCall<String, QueryBody>) -> Answer {
-    let points = run(&call, body, "internal").await?;
-    success(call.started, &Hits { points: hits(points) })
+pub(super) async fn query(BodyCall { call, body }: BodyCall<String, QueryBody>) -> Envelope<Hits> {
+    let (points, usage) = run(&call, body, "internal").await?;
+    answer_with_usage(call.started, Hits { points: hits(points) }, &usage)
 }
 
-pub(super) async fn query_batch(BodyCall { call, body }: BodyCall<String, Searches<QueryBody>>) -> Answer {
-    let results = run_batch(&call, body.searches, "internal").await?;
-    let results: Vec<Hits> = results.into_iter().map(|points| Hits { points: hits(points) }).collect();
-    success(call.started, &results)
+pub(super) async fn query_batch(BodyCall { call, body }: BodyCall<String, Searches<QueryBody>>) -> Envelope<Vec<Hits>> {
+    let (results, usage) = run_batch(&call, body.searches, "internal").await?;
+    let results = results.into_iter().map(|points| Hits { points: hits(points) }).collect();
+    answer_with_usage(call.started, results, &usage)
 }
 
 /// The old search, recommend and discover: a query in other words, answered by a bare list.
-pub(super) async fn old<B: Into<QueryBody> + Send>(BodyCall { call, body }: BodyCall<String, B>) -> Answer {
-    let points = run(&call, body.into(), "search_request").await?;
-    success(call.started, &hits(points))
+pub(super) async fn old<B: Into<QueryBody> + Send>(
+    BodyCall { call, body }: BodyCall<String, B>,
+) -> Envelope<Vec<ScoredPointOut>> {
+    let (points, usage) = run(&call, body.into(), "search_request").await?;
+    answer_with_usage(call.started, hits(points), &usage)
 }
 
 /// As [`old`], several in one body.
 pub(super) async fn old_batch<B: Into<QueryBody> + Send>(
     BodyCall { call, body }: BodyCall<String, Searches<B>>,
-) -> Answer {
+) -> Envelope<Vec<Vec<ScoredPointOut>>> {
     let searches = body.searches.into_iter().map(Into::into).collect();
-    let results = run_batch(&call, searches, "search_request").await?;
-    let results: Vec<_> = results.into_iter().map(hits).collect();
-    success(call.started, &results)
+    let (results, usage) = run_batch(&call, searches, "search_request").await?;
+    answer_with_usage(call.started, results.into_iter().map(hits).collect(), &usage)
 }
 
-async fn run(call: &Call<String>, mut body: QueryBody, place: &'static str) -> Result<Vec<ScoredPoint>, ApiError> {
+/// What was found, and what computing the query's vectors took.
+type Ran<T> = Result<(T, Usage), ApiError>;
+
+async fn run(call: &Call<String>, mut body: QueryBody, place: &'static str) -> Ran<Vec<ScoredPoint>> {
     let options = call.read_options()?;
     let scope = Scope::keyed(&call.path, shard_keys(body.shard_key.take()));
-    let root = At::Root;
-    let request = from_body(|found| body.convert(found, root.field(place)))?;
-    Ok(call.rest.service.query(scope, request, options).await?)
+    let (request, usage) = call.converted(move |found| body.convert(found, At::Root.field(place))).await?;
+    Ok((call.rest.service.query(scope, request, options).await?, usage))
 }
 
-async fn run_batch(
-    call: &Call<String>,
-    mut bodies: Vec<QueryBody>,
-    place: &'static str,
-) -> Result<Vec<Vec<ScoredPoint>>, ApiError> {
+async fn run_batch(call: &Call<String>, mut bodies: Vec<QueryBody>, place: &'static str) -> Ran<Vec<Vec<ScoredPoint>>> {
     let options = call.read_options()?;
     let keys = bodies.iter_mut().map(|body| shard_keys(body.shard_key.take())).collect();
     let scope = Scope::each(&call.path, keys);
-    let root = At::Root;
-    let at = root.field("searches");
-    let requests = from_body(|found| checks::each(bodies, |i, body| body.convert(found, at.item(i).field(place))))?;
-    Ok(call.rest.service.query_batch(scope, requests, options).await?)
+    let convert = move |found: &mut Findings| {
+        let root = At::Root;
+        let at = root.field("searches");
+        checks::each(bodies, |i, body| body.convert(found, at.item(i).field(place)))
+    };
+    let (requests, usage) = call.converted(convert).await?;
+    Ok((call.rest.service.query_batch(scope, requests, options).await?, usage))
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! Points as answers show them (PROTOCOL sections 2.1 and 5).
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 
-use super::shapes::KeyOut;
+use super::schemas::{any_of, list, map, object, object_with, schema};
+use super::shapes::{Id, Key, KeyOut};
 use crate::model::collection::ShardKey;
 use crate::model::query::OrderValue;
 use crate::model::{NamedVectors, Payload, PointId, Record, ScoredPoint, Vector};
@@ -18,6 +22,18 @@ impl Serialize for IdOut {
             PointId::Num(num) => serializer.serialize_u64(num),
             PointId::Uuid(_) => serializer.collect_str(&self.0),
         }
+    }
+}
+
+impl JsonSchema for IdOut {
+    fn schema_name() -> Cow<'static, str> {
+        Id::schema_name()
+    }
+    fn schema_id() -> Cow<'static, str> {
+        Id::schema_id()
+    }
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        Id::json_schema(schemas)
     }
 }
 
@@ -39,6 +55,11 @@ impl Serialize for VectorsOut<'_> {
     }
 }
 
+schema!(VectorsOut<'_>, "VectorsOutput", schemas => {
+    let vector = schemas.subschema_for::<VectorOut<'_>>();
+    any_of([vector.clone(), map(vector)])
+});
+
 /// A list of numbers, a list of such rows, or indices and values.
 struct VectorOut<'a>(&'a Vector);
 
@@ -57,6 +78,22 @@ impl Serialize for VectorOut<'_> {
     }
 }
 
+schema!(VectorOut<'_>, "VectorOutput", schemas => any_of([
+    list(schemas.subschema_for::<f32>()),
+    list(list(schemas.subschema_for::<f32>())),
+    object([("indices", schemas.subschema_for::<Vec<u32>>()), ("values", schemas.subschema_for::<Vec<f32>>())]),
+]));
+
+/// The members a point has beside its id when they were asked for.
+fn selected_schemas(schemas: &mut SchemaGenerator) -> [(&'static str, Schema); 4] {
+    [
+        ("payload", map(json_schema!(true))),
+        ("vector", schemas.subschema_for::<VectorsOut<'_>>()),
+        ("shard_key", schemas.subschema_for::<Key>()),
+        ("order_value", json_schema!({ "type": "number" })),
+    ]
+}
+
 /// A record; what was not asked for is left out.
 pub(super) struct RecordOut(pub Record);
 
@@ -70,6 +107,10 @@ impl Serialize for RecordOut {
         out.end()
     }
 }
+
+schema!(RecordOut, "Record", schemas => {
+    object_with([("id", schemas.subschema_for::<Id>())], selected_schemas(schemas))
+});
 
 /// A hit; what was not asked for is left out.
 pub(super) struct ScoredPointOut(pub ScoredPoint);
@@ -86,6 +127,15 @@ impl Serialize for ScoredPointOut {
         out.end()
     }
 }
+
+schema!(ScoredPointOut, "ScoredPoint", schemas => object_with(
+    [
+        ("id", schemas.subschema_for::<Id>()),
+        ("version", schemas.subschema_for::<u64>()),
+        ("score", schemas.subschema_for::<f32>()),
+    ],
+    selected_schemas(schemas),
+));
 
 fn serialize_order_value<S: Serializer>(
     out: &mut S::SerializeStruct,
@@ -115,24 +165,34 @@ fn serialize_selected<S: Serializer>(
 
 fn serialize_key<S: Serializer>(out: &mut S::SerializeStruct, key: &Option<ShardKey>) -> Result<(), S::Error> {
     match key {
-        Some(key) => out.serialize_field("shard_key", &KeyOut(key)),
+        Some(key) => out.serialize_field("shard_key", &KeyOut(key.clone())),
         None => out.skip_field("shard_key"),
     }
 }
 
 /// The answer to a write.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UpdateResult")]
 pub(super) struct UpdateOut {
     operation_id: u64,
-    status: &'static str,
+    status: StatusOut,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UpdateStatus")]
+#[serde(rename_all = "snake_case")]
+enum StatusOut {
+    Completed,
+    Acknowledged,
+    WaitTimeout,
 }
 
 impl From<WriteAck> for UpdateOut {
     fn from(ack: WriteAck) -> UpdateOut {
         let status = match ack.status {
-            WriteStatus::Completed => "completed",
-            WriteStatus::Acknowledged => "acknowledged",
-            WriteStatus::WaitTimeout => "wait_timeout",
+            WriteStatus::Completed => StatusOut::Completed,
+            WriteStatus::Acknowledged => StatusOut::Acknowledged,
+            WriteStatus::WaitTimeout => StatusOut::WaitTimeout,
         };
         UpdateOut { operation_id: ack.operation_id, status }
     }

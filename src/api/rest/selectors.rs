@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use schemars::{JsonSchema, json_schema};
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::filter::FilterBody;
+use super::schemas::{any_of, closed, list, object, schema};
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::api::levels;
 use crate::model::query::{IdfCorpus, SearchOptions};
@@ -51,6 +53,16 @@ impl<'de> Deserialize<'de> for WithPayload {
         deserializer.deserialize_any(SelectorVisitor)
     }
 }
+
+schema!(WithPayload, "WithPayload", _ => {
+    let paths = list(json_schema!({ "type": "string" }));
+    any_of([
+        json_schema!({ "type": "boolean" }),
+        paths.clone(),
+        closed(object([("include", paths.clone())])),
+        closed(object([("exclude", paths)])),
+    ])
+});
 
 /// The checked selector; `absent` when none was given.
 pub(super) fn payload(
@@ -98,6 +110,11 @@ impl<'de> Deserialize<'de> for WithVector {
     }
 }
 
+schema!(WithVector, "WithVector", _ => any_of([
+    json_schema!({ "type": "boolean" }),
+    list(json_schema!({ "type": "string" })),
+]));
+
 /// The selector; none of them when none was given.
 pub(super) fn vectors(given: Option<WithVector>) -> VectorSelector {
     match given {
@@ -108,7 +125,7 @@ pub(super) fn vectors(given: Option<WithVector>) -> VectorSelector {
 }
 
 /// `params` of a search.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct SearchParams {
     hnsw_ef: Option<u64>,
     exact: Option<bool>,
@@ -119,7 +136,8 @@ pub(super) struct SearchParams {
 }
 
 /// Accepted: scores are exact whatever it says.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "QuantizationSearchParams")]
 struct QuantizationParams {
     #[serde(rename = "ignore")]
     _ignore: Option<bool>,
@@ -129,7 +147,7 @@ struct QuantizationParams {
 }
 
 /// Accepted: filtered searches choose their plan by what matches.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 struct AcornParams {
     #[serde(rename = "enable")]
     _enable: Option<bool>,
@@ -137,7 +155,8 @@ struct AcornParams {
 }
 
 /// `"global"`, or the points that match.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "IdfCorpus")]
 #[serde(rename_all = "snake_case")]
 enum IdfBody {
     Global,

@@ -1,11 +1,15 @@
 //! Shapes that many bodies share: ids, shard keys, and lists that may be written as their one element.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
+
+use super::schemas::{any_of, list, object, schema};
 
 use crate::model::PointId;
 use crate::model::collection::{ShardKey, ShardKeySelector};
@@ -36,6 +40,11 @@ impl<'de> Deserialize<'de> for Id {
         deserializer.deserialize_any(IdVisitor)
     }
 }
+
+schema!(Id, "PointId", _ => any_of([
+    json_schema!({ "type": "integer", "format": "uint64", "minimum": 0 }),
+    json_schema!({ "type": "string", "format": "uuid" }),
+]));
 
 /// The ids themselves.
 pub(super) fn ids(wire: Vec<Id>) -> Vec<PointId> {
@@ -69,6 +78,20 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     }
 }
 
+/// Written out where it is used.
+impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Owned(format!("OneOrMany_of_{}", T::schema_name()))
+    }
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        let one = schemas.subschema_for::<T>();
+        any_of([list(one.clone()), one])
+    }
+}
+
 /// One shard key: a text or a number.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Key(pub ShardKey);
@@ -92,12 +115,19 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// A shard key of an answer.
-pub(super) struct KeyOut<'a>(pub &'a ShardKey);
+schema!(Key, "ShardKey", _ => any_of([
+    json_schema!({ "type": "string" }),
+    json_schema!({ "type": "integer", "format": "uint64", "minimum": 0 }),
+]));
 
-impl Serialize for KeyOut<'_> {
+/// A shard key of an answer.
+#[derive(JsonSchema)]
+#[schemars(transparent)]
+pub(super) struct KeyOut(#[schemars(with = "Key")] pub ShardKey);
+
+impl Serialize for KeyOut {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
+        match &self.0 {
             ShardKey::Number(number) => serializer.serialize_u64(*number),
             ShardKey::Keyword(text) => serializer.serialize_str(text),
         }
@@ -107,6 +137,11 @@ impl Serialize for KeyOut<'_> {
 /// What a request is meant for: a key, a list of them, or `{target, fallback}`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Keys(ShardKeySelector);
+
+schema!(Keys, "ShardKeySelector", schemas => {
+    let key = schemas.subschema_for::<Key>();
+    any_of([key.clone(), list(key.clone()), object([("target", key.clone()), ("fallback", key)])])
+});
 
 /// The selector; an empty list is none.
 pub(super) fn shard_keys(given: Option<Keys>) -> Option<ShardKeySelector> {

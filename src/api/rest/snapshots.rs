@@ -1,16 +1,12 @@
-//! Snapshots of collections (PROTOCOL section 19): made, listed, fetched, deleted, recovered.
-
-use std::path::PathBuf;
+//! Snapshots of collections, shards and the node (PROTOCOL section 19): made, listed, fetched, deleted, recovered.
 
 use axum::body::Body;
 use axum::extract::{Multipart, Query};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::fs::File;
-use tokio::io::AsyncWriteExt;
-use tokio_util::io::ReaderStream;
 
 use super::call::{BodyCall, Call};
 use super::envelope::{Answer, accepted, success};
@@ -19,11 +15,34 @@ use crate::api::checks::{self, At};
 use crate::api::status::ApiError;
 use crate::api::times;
 use crate::model::collection::CollectionName;
-use crate::service::{Service, SnapshotDescription};
+use crate::service::{Error, Service, SnapshotBody, SnapshotDescription, SnapshotSource, SnapshotsOf};
+
+/// What a path names: a collection or one of its shards, or neither, and a snapshot where there is one.
+#[derive(Deserialize)]
+pub(super) struct Named {
+    name: Option<String>,
+    shard: Option<u64>,
+    snapshot: Option<String>,
+}
+
+impl Named {
+    fn of(&self) -> SnapshotsOf {
+        match (&self.name, self.shard) {
+            (None, _) => SnapshotsOf::Node,
+            (Some(name), None) => SnapshotsOf::Collection(name.clone()),
+            (Some(name), Some(shard)) => SnapshotsOf::Shard(name.clone(), shard),
+        }
+    }
+
+    fn snapshot(&self) -> &str {
+        self.snapshot.as_deref().unwrap_or_default()
+    }
+}
 
 /// A snapshot as it is listed.
-#[derive(Serialize)]
-struct SnapshotOut {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SnapshotDescription")]
+pub(super) struct SnapshotOut {
     name: String,
     creation_time: Option<String>,
     size: u64,
@@ -38,10 +57,10 @@ impl From<SnapshotDescription> for SnapshotOut {
 }
 
 /// Runs `work` to its end even when the caller leaves, and waits for it unless told not to.
-async fn finish<T, F>(call: &Call<String>, work: F) -> Result<Option<T>, ApiError>
+async fn finish<T, F>(call: &Call<Named>, work: F) -> Result<Option<T>, ApiError>
 where
     T: Send + 'static,
-    F: Future<Output = Result<T, crate::service::Error>> + Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
 {
     let task = tokio::spawn(async move {
         let outcome = work.await;
@@ -59,16 +78,18 @@ where
     }
 }
 
-pub(super) async fn create(call: Call<String>) -> Answer {
-    let (service, name): (Service, String) = (call.rest.service.clone(), call.path.clone());
-    match finish(&call, async move { service.create_snapshot(&name).await }).await? {
+pub(super) async fn create(call: Call<Named>) -> Answer {
+    let (service, of): (Service, SnapshotsOf) = (call.rest.service.clone(), call.path.of());
+    // Of what is not there no work is begun.
+    service.check_snapshots_of(&of)?;
+    match finish(&call, async move { service.create_snapshot(&of).await }).await? {
         Some(snapshot) => success(call.started, &SnapshotOut::from(snapshot)),
         None => accepted(call.started),
     }
 }
 
-pub(super) async fn list(call: Call<String>) -> Answer {
-    let snapshots = call.rest.service.snapshots(&call.path).await?;
+pub(super) async fn list(call: Call<Named>) -> Answer {
+    let snapshots = call.rest.service.snapshots(&call.path.of()).await?;
     success(call.started, &snapshots.into_iter().map(SnapshotOut::from).collect::<Vec<_>>())
 }
 
@@ -76,64 +97,100 @@ fn missing(name: &str) -> ApiError {
     ApiError::not_found(format_args!("Snapshot {name} not found"))
 }
 
-pub(super) async fn delete(call: Call<(String, String)>) -> Answer {
-    let (collection, snapshot) = &call.path;
-    match call.rest.service.delete_snapshot(collection, snapshot).await? {
-        true => success(call.started, &true),
-        false => Err(missing(snapshot)),
+pub(super) async fn delete(call: Call<Named>) -> Answer {
+    let (service, of) = (call.rest.service.clone(), call.path.of());
+    let name = call.path.snapshot().to_owned();
+    match finish(&call, async move { service.delete_snapshot(&of, &name).await }).await? {
+        Some(true) => success(call.started, &true),
+        Some(false) => Err(missing(call.path.snapshot())),
+        None => accepted(call.started),
     }
 }
 
-pub(super) async fn download(call: Call<(String, String)>) -> Answer {
-    let (collection, snapshot) = &call.path;
-    let path = call.rest.service.snapshot_path(collection, snapshot)?.ok_or_else(|| missing(snapshot))?;
-    let file = File::open(&path).await.map_err(ApiError::internal)?;
-    let length = file.metadata().await.map_err(ApiError::internal)?.len();
-    let mut response = Response::new(Body::from_stream(ReaderStream::with_capacity(file, 1 << 18)));
+pub(super) async fn download(call: Call<Named>) -> Answer {
+    let name = call.path.snapshot();
+    let found = call.rest.service.open_snapshot(&call.path.of(), name).await?;
+    Ok(streamed(found.ok_or_else(|| missing(name))?))
+}
+
+/// The shard's content as it is now, made while it is sent.
+pub(super) async fn stream(call: Call<(String, u64)>) -> Answer {
+    let (collection, shard) = &call.path;
+    Ok(streamed(call.rest.service.stream_shard_snapshot(collection, *shard).await?))
+}
+
+fn streamed(SnapshotBody { name, size, chunks }: SnapshotBody) -> Response {
+    let mut response = Response::new(Body::from_stream(chunks));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{snapshot}\"")) {
+    if let Some(size) = size {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+    }
+    let quoted = name.replace('"', "'");
+    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{quoted}\"")) {
         headers.insert(header::CONTENT_DISPOSITION, disposition);
     }
-    Ok(response.into_response())
+    response.into_response()
 }
 
 /// Accepted: with one node there is one copy.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "SnapshotPriority")]
 #[serde(rename_all = "snake_case")]
 enum Priority {
     NoSync,
     Snapshot,
     Replica,
+    ShardTransfer,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "SnapshotRecover")]
 pub(super) struct Recover {
     location: String,
     #[serde(rename = "priority")]
     _priority: Option<Priority>,
     checksum: Option<String>,
-    #[serde(rename = "api_key")]
-    _api_key: Option<String>,
+    api_key: Option<String>,
 }
 
-fn target(name: &str) -> Result<CollectionName, ApiError> {
-    from_body(|found| checks::name(found, At::Root.field("collection_name"), name))
+/// What is recovered into; all that can be said before the file is there has been checked.
+enum Target {
+    Collection(CollectionName),
+    Shard(String, u64),
 }
 
-pub(super) async fn recover(BodyCall { call, body }: BodyCall<String, Recover>) -> Answer {
-    let name = target(&call.path)?;
-    let service = call.rest.service.clone();
-    if body.location.starts_with("http://") || body.location.starts_with("https://") {
-        return Err(ApiError::unimplemented("recover from a URL"));
+fn target(service: &Service, named: &Named) -> Result<Target, ApiError> {
+    let name = named.name.clone().unwrap_or_default();
+    match named.shard {
+        Some(shard) => {
+            service.check_shard(&name, shard)?;
+            Ok(Target::Shard(name, shard))
+        }
+        None => {
+            from_body(|found| checks::name(found, At::Root.field("collection_name"), &name)).map(Target::Collection)
+        }
     }
-    let path = service.local_snapshot(&body.location)?;
-    let work = async move { service.recover_snapshot(name, path, body.checksum).await };
-    match finish(&call, work).await? {
+}
+
+async fn recover_from(call: &Call<Named>, target: Target, source: SnapshotSource, checksum: Option<String>) -> Answer {
+    let service = call.rest.service.clone();
+    let work = async move {
+        match target {
+            Target::Collection(name) => service.recover_collection(name, source, checksum).await,
+            Target::Shard(name, shard) => service.recover_shard(&name, shard, source, checksum).await,
+        }
+    };
+    match finish(call, work).await? {
         Some(()) => success(call.started, &true),
         None => accepted(call.started),
     }
+}
+
+pub(super) async fn recover(BodyCall { call, body }: BodyCall<Named, Recover>) -> Answer {
+    let target = target(&call.rest.service, &call.path)?;
+    let source = call.rest.service.locate_snapshot(&body.location, body.api_key.as_deref())?;
+    recover_from(&call, target, source, body.checksum).await
 }
 
 /// What an upload says beside its file.
@@ -144,45 +201,26 @@ pub(super) struct UploadParams {
     checksum: Option<String>,
 }
 
-/// An uploaded file; removed when dropped.
-struct Uploaded(PathBuf);
-
-impl Drop for Uploaded {
-    fn drop(&mut self) {
-        // What cannot be removed now is swept with the folder.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-pub(super) async fn upload(call: Call<String>, Query(params): Query<UploadParams>, mut form: Multipart) -> Answer {
-    let name = target(&call.path)?;
-    let service = call.rest.service.clone();
+/// The keys were checked before this was called: nothing is written for a caller who may not.
+pub(super) async fn upload(call: Call<Named>, Query(params): Query<UploadParams>, mut form: Multipart) -> Answer {
+    let target = target(&call.rest.service, &call.path)?;
     let malformed = |error: axum::extract::multipart::MultipartError| {
         ApiError::malformed(format_args!("Format error in multipart body: {}", error.body_text()))
     };
-    let uploaded = Uploaded(service.upload_path()?);
-    let mut is_there = false;
-    while let Some(mut field) = form.next_field().await.map_err(malformed)? {
+    let idle_max = call.rest.settings.request_timeout;
+    let stalled = |_| ApiError::timeout("the snapshot did not arrive in time");
+    loop {
+        let field = tokio::time::timeout(idle_max, form.next_field()).await.map_err(stalled)?.map_err(malformed)?;
+        let Some(mut field) = field else {
+            return Err(ApiError::malformed("Format error in multipart body: a file named `snapshot` is needed"));
+        };
         if field.name() != Some("snapshot") {
             continue;
         }
-        let mut file = File::create(&uploaded.0).await.map_err(ApiError::internal)?;
-        while let Some(bytes) = field.next().await {
-            file.write_all(&bytes.map_err(malformed)?).await.map_err(ApiError::internal)?;
+        let mut receiving = call.rest.service.receive_snapshot()?;
+        while let Some(bytes) = tokio::time::timeout(idle_max, field.next()).await.map_err(stalled)? {
+            receiving.write(bytes.map_err(malformed)?.into()).await?;
         }
-        file.flush().await.map_err(ApiError::internal)?;
-        is_there = true;
-    }
-    if !is_there {
-        return Err(ApiError::malformed("Format error in multipart body: a file named `snapshot` is needed"));
-    }
-    let work = async move {
-        // Kept until the recovery is over.
-        let Uploaded(path) = &uploaded;
-        service.recover_snapshot(name, path.clone(), params.checksum).await
-    };
-    match finish(&call, work).await? {
-        Some(()) => success(call.started, &true),
-        None => accepted(call.started),
+        return recover_from(&call, target, receiving.into(), params.checksum).await;
     }
 }

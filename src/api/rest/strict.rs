@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::checks::{self, At, Checked, Findings};
@@ -9,7 +10,8 @@ use crate::model::VectorName;
 use crate::model::collection::StrictModeConfig;
 
 /// The settings of strict mode; only those that are set are shown.
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "StrictModeConfig")]
 #[serde(default)]
 #[allow(clippy::struct_field_names, reason = "the names are the wire's")]
 pub(super) struct StrictMode {
@@ -55,13 +57,15 @@ pub(super) struct StrictMode {
     sparse_config: Option<BTreeMap<VectorName, LengthMax>>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "StrictModeMultivectorConfig")]
 struct RowsMax {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_vectors: Option<u64>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "StrictModeSparseConfig")]
 struct LengthMax {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_length: Option<u64>,

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use schemars::json_schema;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::schemas::{any_of, list, map, nullable, object_with, schema};
 use super::shapes::Id;
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::api::inference::{self, Inference, Input, Purpose};
@@ -30,6 +32,32 @@ pub(super) enum OneVector {
     /// An object that is none of these, with the members that vectors do not have.
     UnknownObject(Map<String, Value>),
 }
+
+schema!(OneVector, "Vector", schemas => any_of([
+    list(schemas.subschema_for::<f32>()),
+    list(list(schemas.subschema_for::<f32>())),
+    schemas.subschema_for::<SparseShape>(),
+    schemas.subschema_for::<InferenceShape>(),
+]));
+
+/// The schema of a sparse vector.
+struct SparseShape;
+
+schema!(SparseShape, "SparseVector", schemas => object_with(
+    [("indices", schemas.subschema_for::<Vec<u32>>()), ("values", schemas.subschema_for::<Vec<f32>>())],
+    [],
+));
+
+/// The schema of an object a vector is to be computed from.
+struct InferenceShape;
+
+schema!(InferenceShape, "Document", schemas => object_with(
+    [
+        ("text", schemas.subschema_for::<String>()),
+        ("model", json_schema!({ "type": "string", "pattern": "^([Qq][Dd][Rr][Aa][Nn][Tt]/)?[Bb][Mm]25$" })),
+    ],
+    [("options", nullable(schemas.subschema_for::<inference::OptionsBody>()))],
+));
 
 impl OneVector {
     /// The checked vector. `at` is where it stands.
@@ -323,6 +351,11 @@ impl<'de> Deserialize<'de> for PointVectors {
     }
 }
 
+schema!(PointVectors, "VectorsOfPoint", schemas => {
+    let vector = schemas.subschema_for::<OneVector>();
+    any_of([vector.clone(), map(nullable(vector))])
+});
+
 /// The vectors of many points: a list for the unnamed vector, or a list per name.
 #[derive(Debug)]
 pub(super) enum VectorLists {
@@ -352,6 +385,11 @@ impl<'de> Deserialize<'de> for VectorLists {
         deserializer.deserialize_any(ListsVisitor)
     }
 }
+
+schema!(VectorLists, "VectorLists", schemas => {
+    let vectors = list(schemas.subschema_for::<OneVector>());
+    any_of([vectors.clone(), map(nullable(vectors))])
+});
 
 /// What a query looks for: a vector or the id of a point.
 #[derive(Debug, PartialEq)]
@@ -394,3 +432,8 @@ impl<'de> Deserialize<'de> for VectorOrId {
         deserializer.deserialize_any(TargetVisitor)
     }
 }
+
+schema!(VectorOrId, "VectorInput", schemas => any_of([
+    schemas.subschema_for::<OneVector>(),
+    schemas.subschema_for::<Id>(),
+]));

@@ -697,7 +697,7 @@ mod tests {
                 assert!(index.holds(Slot(slot), payload), "slot {slot} with {payload:?}");
             }
             assert_eq!(index.point_count(), self.index.point_count());
-            assert_eq!(index.facet(None), self.index.facet(None));
+            assert_eq!(index.facet(None, usize::MAX), self.index.facet(None, usize::MAX));
         }
     }
 

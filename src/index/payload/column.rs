@@ -72,6 +72,18 @@ impl<T: Copy + Default + PartialEq> Column<T> {
         }
     }
 
+    /// Shows every value of every slot.
+    pub(super) fn each(&self, mut show: impl FnMut(T)) {
+        for (ones, values) in self.ones.iter().zip(self.values.chunks(WORD_BITS)) {
+            for (bit, value) in values.iter().enumerate() {
+                if ones >> bit & 1 == 1 {
+                    show(*value);
+                }
+            }
+        }
+        self.many.values().flatten().for_each(|value| show(*value));
+    }
+
     /// Slots with values, ascending.
     pub(super) fn slots(&self) -> impl Iterator<Item = u32> {
         let end = self.many.last_key_value().map_or(0, |(slot, _)| *slot + 1).max(self.values.len() as u32);

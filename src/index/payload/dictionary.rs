@@ -321,27 +321,58 @@ impl<K: Ord + Clone> Lookup<K> {
         other
     }
 
-    /// For each value, how many slots (among `within`) have it; values that none has are left out.
-    pub(super) fn counts(&self, within: Option<&RoaringBitmap>) -> Vec<(&K, u64)> {
-        /// A posting is intersected with a large set at about the cost of looking at this many slots.
-        const SLOTS_PER_POSTING: u64 = 64;
-        let counted: Vec<(&K, u64)> = match within {
-            None => self.dictionary.iter().map(|(key, posting)| (key, posting.len())).collect(),
-            Some(within) if within.len() / SLOTS_PER_POSTING > self.dictionary.len() as u64 => {
-                self.dictionary.iter().map(|(key, posting)| (key, posting.len_within(within))).collect()
+    /// Values with how many slots (among `within`) have them: the `values_max` that most have, of equals the smaller, in
+    /// any order. Values that no slot has are left out.
+    pub(super) fn most(&self, within: Option<&RoaringBitmap>, values_max: usize) -> Vec<(&K, u64)> {
+        let mut counts = self.counts(within);
+        counts.retain(|(_, count)| *count > 0);
+        if values_max == 0 {
+            return Vec::new();
+        }
+        if counts.len() > values_max {
+            // By counts alone first: keys lie far apart, and most of them need not be looked at.
+            let mut by_count: Vec<u32> = counts.iter().map(|(_, count)| *count).collect();
+            let (_, least, _) = by_count.select_nth_unstable_by(values_max - 1, |a, b| b.cmp(a));
+            let least = *least;
+            let mut equals: Vec<(u32, u32)> = counts.iter().filter(|(_, count)| *count == least).copied().collect();
+            counts.retain(|(_, count)| *count > least);
+            let left = values_max - counts.len();
+            if equals.len() > left {
+                equals.select_nth_unstable_by(left, |a, b| self.dictionary.key(a.0).cmp(&self.dictionary.key(b.0)));
+                equals.truncate(left);
             }
-            Some(within) => {
-                let mut counts = vec![0; self.dictionary.number_bound()];
-                for number in within.iter().flat_map(|slot| self.column.get(slot)) {
-                    if let Some(count) = counts.get_mut(*number as usize) {
-                        *count += 1;
-                    }
-                }
-                let counts = (0..).zip(counts).filter(|(_, count)| *count > 0);
-                counts.filter_map(|(number, count)| Some((self.dictionary.key(number)?, count))).collect()
+            counts.extend(equals);
+        }
+        let keyed = counts.into_iter().filter_map(|(number, count)| Some((self.dictionary.key(number)?, count.into())));
+        keyed.collect()
+    }
+
+    /// Numbers of values, ascending, with how many slots (among `within`) have them.
+    fn counts(&self, within: Option<&RoaringBitmap>) -> Vec<(u32, u32)> {
+        /// A posting costs as much as looking at this many slots: it lies apart, and is intersected with a large set.
+        const SLOTS_PER_POSTING: u64 = 64;
+        let values = self.dictionary.len() as u64;
+        let slots = within.map_or(self.column.len() as u64, RoaringBitmap::len);
+        if slots / SLOTS_PER_POSTING > values {
+            let numbers = 0..self.dictionary.number_bound() as u32;
+            let postings = numbers.filter_map(|number| Some((number, self.dictionary.posting_of(number)?)));
+            // There are at most as many slots as a `u32` counts.
+            return match within {
+                None => postings.map(|(number, posting)| (number, posting.len() as u32)).collect(),
+                Some(within) => postings.map(|(number, posting)| (number, posting.len_within(within) as u32)).collect(),
+            };
+        }
+        let mut counts = vec![0_u32; self.dictionary.number_bound()];
+        let count = |number: u32| {
+            if let Some(count) = counts.get_mut(number as usize) {
+                *count += 1;
             }
         };
-        counted.into_iter().filter(|(_, count)| *count > 0).collect()
+        match within {
+            Some(within) => within.iter().flat_map(|slot| self.column.get(slot)).copied().for_each(count),
+            None => self.column.each(count),
+        }
+        (0..).zip(counts).collect()
     }
 
     pub(super) fn memory_bytes(&self, key_bytes: impl Fn(&K) -> usize) -> usize {
@@ -390,15 +421,17 @@ mod tests {
         for slot in 0..2_000_u32 {
             lookup.put(slot, [slot % 3, slot % 7]);
         }
-        let counted = |within: &RoaringBitmap| -> Vec<(u32, u64)> {
-            let mut counts: Vec<_> = lookup.counts(Some(within)).into_iter().map(|(k, n)| (*k, n)).collect();
+        let most = |within: Option<&RoaringBitmap>, values_max: usize| -> Vec<(u32, u64)> {
+            let mut counts: Vec<_> = lookup.most(within, values_max).into_iter().map(|(k, n)| (*k, n)).collect();
             counts.sort_unstable();
             counts
         };
+        let counted = |within: &RoaringBitmap| most(Some(within), usize::MAX);
         let (many, few): (RoaringBitmap, RoaringBitmap) = ((0..2_000).collect(), (0..21).collect());
-        let mut all: Vec<_> = lookup.counts(None).into_iter().map(|(k, n)| (*k, n)).collect();
-        all.sort_unstable();
-        assert_eq!(counted(&many), all);
+        assert_eq!(counted(&many), most(None, usize::MAX));
+        assert_eq!(most(Some(&few), 4), [(0, 9), (1, 9), (2, 9), (3, 3)], "of equals the smaller");
+        assert_eq!(most(Some(&few), 2), [(0, 9), (1, 9)]);
+        assert_eq!(most(Some(&few), 0), []);
         // Of 21 slots: a third is 0, 1, 2 each by the first value; a seventh 0..7 by the second; both at once counts once.
         assert_eq!(counted(&few), [(0, 9), (1, 9), (2, 9), (3, 3), (4, 3), (5, 3), (6, 3)]);
     }

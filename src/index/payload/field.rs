@@ -7,7 +7,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
-use super::dictionary::{Lookup, union};
+use super::dictionary::{Lookup, Posting, union};
 use super::ordered::{self, Key, Ordered};
 use super::places::Places;
 use super::selection::{FieldSpec, FieldValues, Values, is_plain};
@@ -302,6 +302,47 @@ impl FieldIndex {
         known.min(any)
     }
 
+    /// The slots that pass, where the index has them as one set and is sure of all.
+    pub fn posting(&self, predicate: &Predicate) -> Option<&RoaringBitmap> {
+        let posting = match (&self.kind, predicate) {
+            (Kind::Keyword(lookup), Predicate::Match(Match::Keyword(value))) => {
+                lookup.dictionary.posting(value.as_str())
+            }
+            (Kind::Integer { lookup: Some(lookup), .. }, Predicate::Match(Match::Integer(value))) => {
+                lookup.dictionary.posting(value)
+            }
+            (Kind::Bool(lookup), Predicate::Match(Match::Bool(value))) => lookup.dictionary.posting(value),
+            _ => None,
+        };
+        match posting {
+            Some(Posting::Many(slots)) => Some(slots),
+            _ => None,
+        }
+    }
+
+    /// How many slots pass, where the index is sure of it without finding them.
+    pub fn passing_len(&self, predicate: &Predicate) -> Option<u64> {
+        if let Some(slots) = self.posting(predicate) {
+            return Some(slots.len());
+        }
+        let in_range = |ordered: &Ordered, keys: Option<RangeInclusive<Key>>| match keys {
+            None => Some(0),
+            // A slot with two values in the range counts once.
+            Some(keys) => ordered.is_single().then(|| ordered.len_of(&keys) as u64),
+        };
+        match (&self.kind, predicate) {
+            // Other kinds of numbers are not in this index.
+            (Kind::Integer { ordered: Some(ordered), .. }, Predicate::Range(range)) if self.others.is_empty() => {
+                in_range(ordered, ordered::keys_of_integers(range))
+            }
+            (Kind::Float(ordered), Predicate::Range(range)) => in_range(ordered, ordered::keys_of_floats(range)),
+            (Kind::Datetime(ordered), Predicate::DatetimeRange(range)) => {
+                in_range(ordered, ordered::keys_of_instants(range))
+            }
+            _ => None,
+        }
+    }
+
     /// Only elements of other kinds can pass.
     fn only_others(&self, within: &RoaringBitmap) -> Answer {
         self.with_others(RoaringBitmap::new(), within)
@@ -501,23 +542,23 @@ impl FieldIndex {
         self.spec.tokenizer().map(|tokenizer| tokenizer.document(text)).unwrap_or_default()
     }
 
-    /// How many points (among `within`) have each value, by value ascending. `None`: not an index by value.
-    pub fn facet(&self, within: Option<&RoaringBitmap>) -> Option<Vec<FacetHit>> {
-        fn hits<K: Ord + Clone>(
-            lookup: &Lookup<K>,
-            within: Option<&RoaringBitmap>,
-            value: impl Fn(&K) -> FacetValue,
-        ) -> Vec<FacetHit> {
-            let counts = lookup.counts(within).into_iter();
-            counts.map(|(key, count)| FacetHit { value: value(key), count }).collect()
+    /// How many points (among `within`) have each value, by value ascending: of at most `values_max` values those that
+    /// most points have, and of equals the smaller. `None`: not an index by value.
+    pub fn facet(&self, within: Option<&RoaringBitmap>, values_max: usize) -> Option<Vec<FacetHit>> {
+        fn hits<K: Ord + Clone>(counts: Vec<(&K, u64)>, value: impl Fn(&K) -> FacetValue) -> Vec<FacetHit> {
+            counts.into_iter().map(|(key, count)| FacetHit { value: value(key), count }).collect()
         }
         let mut hits = match &self.kind {
-            Kind::Keyword(lookup) => hits(lookup, within, |key| FacetValue::Text(key.as_ref().to_owned())),
-            Kind::Integer { lookup: Some(lookup), .. } if self.has_lookup() => {
-                hits(lookup, within, |key| FacetValue::Integer(*key))
+            Kind::Keyword(lookup) => {
+                hits(lookup.most(within, values_max), |key| FacetValue::Text(key.as_ref().to_owned()))
             }
-            Kind::Bool(lookup) => hits(lookup, within, |key| FacetValue::Bool(*key)),
-            Kind::Uuid(lookup) => hits(lookup, within, |key| FacetValue::Text(key.as_hyphenated().to_string())),
+            Kind::Integer { lookup: Some(lookup), .. } if self.has_lookup() => {
+                hits(lookup.most(within, values_max), |key| FacetValue::Integer(*key))
+            }
+            Kind::Bool(lookup) => hits(lookup.most(within, values_max), |key| FacetValue::Bool(*key)),
+            Kind::Uuid(lookup) => {
+                hits(lookup.most(within, values_max), |key| FacetValue::Text(key.as_hyphenated().to_string()))
+            }
             _ => return None,
         };
         hits.sort_unstable_by(|a, b| a.value.cmp(&b.value));

@@ -259,6 +259,11 @@ impl Ordered {
         self.pairs.len_of(keys)
     }
 
+    /// No slot has several values.
+    pub(super) fn is_single(&self) -> bool {
+        self.column.several().next().is_none()
+    }
+
     /// Slots among `within` with a value in `keys`: from the pairs if they are few, from `within` if that has few, else
     /// by a scan of the column.
     pub(super) fn range(&self, keys: &RangeInclusive<Key>, within: &RoaringBitmap) -> RoaringBitmap {

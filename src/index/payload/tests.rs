@@ -248,7 +248,7 @@ proptest! {
                 prop_assert!(again.holds(slot, fixture.payloads[slot.index()].as_ref()), "{kind:?}");
             }
             prop_assert_eq!(again.point_count(), fixture.index.point_count());
-            prop_assert_eq!(again.facet(None), fixture.index.facet(None));
+            prop_assert_eq!(again.facet(None, usize::MAX), fixture.index.facet(None, usize::MAX));
         }
     }
 
@@ -261,7 +261,7 @@ proptest! {
         for kind in kinds() {
             let fixture = Fixture::new(kind.clone(), &"v".parse().unwrap(), &changes);
             for within in [None, Some(&within)] {
-                let Some(hits) = fixture.index.facet(within) else { continue };
+                let Some(hits) = fixture.index.facet(within, usize::MAX) else { continue };
                 let mut counts = std::collections::BTreeMap::<FacetValue, u64>::new();
                 for (slot, payload) in (0..).zip(&fixture.payloads) {
                     let Some(value) = payload.as_ref().and_then(|payload| payload.0.get("v")) else { continue };

@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 
 /// A JSON object. Numbers keep their kind: integers stay integers.
 ///
-/// In the Raft log and on disk it is one byte string of JSON text, so that reading a point's header never parses it.
+/// In the Raft log and on disk it is one byte string of JSON text, so that reading a point's header never parses it; in
+/// formats for people it is what it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Payload(pub Map<String, Value>);
 
@@ -30,12 +31,18 @@ impl Payload {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.to_json())
+        match serializer.is_human_readable() {
+            true => self.0.serialize(serializer),
+            false => serializer.serialize_bytes(&self.to_json()),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            return Map::deserialize(deserializer).map(Payload);
+        }
         let bytes = <&[u8]>::deserialize(deserializer)?;
         Payload::from_json(bytes).map_err(serde::de::Error::custom)
     }

@@ -13,12 +13,12 @@ const DECAY_TARGET_DEFAULT: f64 = 0.0;
 const SCORE_DEFAULT: f64 = 0.0;
 
 /// What a formula is evaluated for.
-pub(super) struct Candidate<'a> {
+pub(crate) struct Candidate<'a> {
     /// Shown scores, one per prefetch; `None` where the prefetch lacks the point.
-    pub(super) scores: &'a [Option<f32>],
-    pub(super) payload: &'a Payload,
+    pub(crate) scores: &'a [Option<f32>],
+    pub(crate) payload: &'a Payload,
     /// Whether a condition holds for the point.
-    pub(super) holds: &'a dyn Fn(&Condition) -> bool,
+    pub(crate) holds: &'a dyn Fn(&Condition) -> bool,
 }
 
 /// Why a formula has no value for a candidate.
@@ -42,14 +42,14 @@ pub enum FormulaError {
 }
 
 /// The formula's value for `candidate`, as a score.
-pub(super) fn evaluate(formula: &Formula, candidate: &Candidate<'_>) -> Result<f32, FormulaError> {
+pub(crate) fn evaluate(formula: &Formula, candidate: &Candidate<'_>) -> Result<f32, FormulaError> {
     let value = Evaluation { formula, candidate }.value(&formula.expression)?;
     let score = value as f32;
     finite(f64::from(score), || format!("{value} as f32 = {score}")).map(|_| score)
 }
 
 /// Whether the expression, or a default's use, reads the payload.
-pub(super) fn needs_payload(expression: &Expression) -> bool {
+pub(crate) fn needs_payload(expression: &Expression) -> bool {
     match expression {
         Expression::Constant(_) | Expression::Variable(Variable::Score(_)) | Expression::Datetime(_) => false,
         Expression::Variable(Variable::Payload(_))

@@ -4,20 +4,22 @@
 //! those that are not full is then found by a filter on the field, again by more and more. A query with prefetches is
 //! asked once: its candidates are bounded.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::reads::{DressRead, LevelRead};
-use super::resolve::{Core, Level, Resolved, check_name};
-use super::run::Dress;
+use super::resolve::{Core, Level, Resolved, check_name, idf, weighted};
+use super::run::{Dress, is_unscaled};
 use crate::distance::{score_from_distance, sparse_dot};
 use crate::index::Stop;
+use crate::model::collection::Modifier;
 use crate::model::filter::{FieldCondition, Match, Predicate};
 use crate::model::query::{
     Group, GroupId, GroupsRequest, Matrix, MatrixRequest, QueryLevel, SearchOptions, WithLookup,
 };
+use crate::model::vector::normalize_rows;
 use crate::model::{
     Condition, Filter, Metric, Path, PayloadSelector, PointId, Record, ScoredPoint, Vector, VectorSelector,
 };
@@ -53,10 +55,10 @@ impl Service {
         options: ReadOptions,
     ) -> Result<Vec<Group>, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into()).await?;
+        let view = self.read_view(scope.into(), options).await?;
         self.admit_groups(&view, &request, options)?;
         let lookup = match &request.with_lookup {
-            Some(lookup) => Some((self.view(&lookup.collection).await?, lookup.clone())),
+            Some(lookup) => Some((self.view_for(&lookup.collection, options).await?, lookup.clone())),
             None => None,
         };
         self.barrier(&view, options).await?;
@@ -175,7 +177,7 @@ impl Service {
         options: ReadOptions,
     ) -> Result<Matrix, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into()).await?;
+        let view = self.read_view(scope.into(), options).await?;
         check_name(&view, &request.using)?;
         self.admit_matrix(&view, &request, options)?;
         self.barrier(&view, options).await?;
@@ -199,7 +201,10 @@ impl Service {
             return Ok(Matrix::default());
         }
         ids.sort_unstable();
-        self.gather_one(&view, MatrixRead { ids, using, metric, limit }, options).await
+        let sparse = view.collection.config.sparse_vector(&using);
+        let has_idf = sparse.is_some_and(|params| params.modifier == Some(Modifier::Idf));
+        let is_unscaled = is_unscaled(&view, &using);
+        self.gather_one(&view, MatrixRead { ids, using, metric, has_idf, is_unscaled, limit }, options).await
     }
 }
 
@@ -395,7 +400,34 @@ struct MatrixRead {
     ids: Vec<PointId>,
     using: String,
     metric: Metric,
+    /// The vector one searches by is weighted, as in any search (PROTOCOL section 13.2).
+    has_idf: bool,
+    is_unscaled: bool,
     limit: usize,
+}
+
+impl MatrixRead {
+    /// The IDF weights of all indices of `points`, over the whole collection.
+    fn idf_weights(
+        &self,
+        shards: &[Arc<RunningShard>],
+        points: &[(PointId, Vector)],
+        stop: &Stop,
+    ) -> Result<HashMap<u32, f32>, ReadError> {
+        let sparse = points.iter().filter_map(|(_, vector)| match vector {
+            Vector::Sparse(sparse) => Some(sparse),
+            _ => None,
+        });
+        let indices: BTreeSet<u32> = sparse.flat_map(|sparse| sparse.indices().iter().copied()).collect();
+        let indices: Vec<u32> = indices.into_iter().collect();
+        let (mut point_count, mut frequencies) = (0, vec![0; indices.len()]);
+        for running in shards {
+            let counts = running.shard.sparse_counts(&self.using, &indices, None, stop)?;
+            point_count += counts.vectors;
+            frequencies.iter_mut().zip(counts.having).for_each(|(sum, count)| *sum += count);
+        }
+        Ok(indices.into_iter().zip(frequencies).map(|(index, df)| (index, idf(point_count, df))).collect())
+    }
 }
 
 impl Scattered for MatrixRead {
@@ -410,16 +442,25 @@ impl Scattered for MatrixRead {
     fn whole(&self, shards: &[Arc<RunningShard>], _parts: Vec<()>, stop: &Stop) -> Result<Matrix, ReadError> {
         let select = VectorSelector::Names(vec![self.using.clone()]);
         let records = fetch(shards, &self.ids, &PayloadSelector::None, &select, stop)?;
-        let points: Vec<(PointId, Vector)> =
+        let mut points: Vec<(PointId, Vector)> =
             records.into_iter().filter_map(|record| Some((record.id, record.vectors?.remove(&self.using)?))).collect();
+        if self.is_unscaled {
+            points.iter_mut().for_each(|(_, vector)| normalize_rows(vector));
+        }
+        let weights = if self.has_idf { self.idf_weights(shards, &points, stop)? } else { HashMap::new() };
         let mut rows = Vec::with_capacity(points.len());
         for (row, (_, a)) in points.iter().enumerate() {
             if stop.is_raised() {
                 return Err(ReadError::Stopped);
             }
+            let searched_by = match a {
+                Vector::Sparse(sparse) if self.has_idf => &Vector::Sparse(weighted(sparse, &weights)),
+                _ => a,
+            };
             let others = points.iter().enumerate().filter(|(column, _)| *column != row);
-            let mut cells: Vec<(usize, f32)> =
-                others.filter_map(|(column, (_, b))| Some((column, found_similarity(self.metric, a, b)?))).collect();
+            let mut cells: Vec<(usize, f32)> = others
+                .filter_map(|(column, (_, b))| Some((column, found_similarity(self.metric, searched_by, b)?)))
+                .collect();
             // Ties as in a search: the larger id first where larger scores are better.
             let by_id = |a: usize, b: usize| if self.metric.is_larger_better() { b.cmp(&a) } else { a.cmp(&b) };
             cells.sort_by(|a, b| b.1.total_cmp(&a.1).then(by_id(a.0, b.0)));

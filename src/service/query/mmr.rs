@@ -21,10 +21,12 @@ pub(super) fn pick(
     while picked.len() < count && !pending.is_empty() {
         let value = |candidate: usize| {
             let relevance = relevance.get(candidate).copied().unwrap_or(f32::NEG_INFINITY);
-            match nearest_picked.get(candidate) {
+            let value = match nearest_picked.get(candidate) {
                 Some(nearest) if !picked.is_empty() => lambda * relevance - (1.0 - lambda) * nearest,
                 _ => relevance,
-            }
+            };
+            // Of one zero, for the total order tells two apart: a share of nothing of something negative is -0.
+            value + 0.0
         };
         let best =
             pending.iter().enumerate().max_by(|a, b| value(*a.1).total_cmp(&value(*b.1))).map(|(place, _)| place);
@@ -64,6 +66,13 @@ mod tests {
         assert_eq!(pick(&[1.0; 4], dot(&points), 0.5, 4), [3, 2, 1, 0]);
         // Picking 0 moves 3 into its place: pending is [3, 1, 2], whose last equal is 2.
         assert_eq!(pick(&[2.0, 1.0, 1.0, 1.0], dot(&points), 0.5, 4), [0, 2, 1, 3]);
+    }
+
+    #[test]
+    fn s15_zeros_of_either_sign_are_equal() {
+        // Without a share of relevance both others are worth nothing: -0 for the one whose relevance is negative.
+        assert_eq!(pick(&[3.0, 2.0, -3.0], |_, _| 0.0, 0.0, 2), [0, 2]);
+        assert_eq!(pick(&[3.0, -3.0, 2.0], |_, _| 0.0, 0.0, 2), [0, 2]);
     }
 
     #[test]

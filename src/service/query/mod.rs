@@ -16,6 +16,8 @@ mod run;
 mod tests;
 
 pub use formula::FormulaError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use formula::{Candidate, evaluate, needs_payload};
 pub(super) use reads::in_order;
 
 use super::merge::Page;
@@ -53,7 +55,7 @@ impl Service {
     ) -> Result<Vec<Vec<ScoredPoint>>, Error> {
         let _inside = self.running.gate.enter()?;
         let scope = scope.into();
-        let view = self.view(&scope.collection).await?;
+        let view = self.view_for(&scope.collection, options).await?;
         self.admit_queries(&view, &requests, options)?;
         let mut requests: Vec<Option<QueryRequest>> = requests.into_iter().map(Some).collect();
         let mut answers: Vec<Vec<ScoredPoint>> = vec![Vec::new(); requests.len()];

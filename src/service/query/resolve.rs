@@ -136,7 +136,10 @@ impl Service {
             check_name(view, &level.using)?;
             return Ok((view.clone(), level.using.clone()));
         };
-        let elsewhere = self.view(collection).await?.read_by(shard_keys.as_ref())?;
+        let elsewhere = match self.view_for(collection, options).await {
+            Err(Error::CollectionNotFound { name }) => return Err(Error::LookupNotFound { name }),
+            found => found?.read_by(shard_keys.as_ref())?,
+        };
         let name = vector.as_ref().unwrap_or(&level.using);
         check_name(&elsewhere, name)?;
         if elsewhere.collection.created_index != view.collection.created_index {
@@ -182,12 +185,13 @@ impl Service {
 }
 
 /// Robertson and Spärck Jones' weight, never below 0 (PROTOCOL section 13.2).
-fn idf(point_count: u64, frequency: u64) -> f32 {
+pub(super) fn idf(point_count: u64, frequency: u64) -> f32 {
     let (n, df) = (point_count as f32, frequency as f32);
     ((n - df + 0.5) / (df + 0.5) + 1.0).ln()
 }
 
-fn weighted(vector: &SparseVector, weights: &HashMap<u32, f32>) -> SparseVector {
+/// `vector` with each value times its index's weight.
+pub(super) fn weighted(vector: &SparseVector, weights: &HashMap<u32, f32>) -> SparseVector {
     let entries = vector.iter().map(|(index, value)| (index, value * weights.get(&index).copied().unwrap_or(1.0)));
     SparseVector::new(entries.collect()).unwrap_or_default()
 }

@@ -10,7 +10,8 @@ use super::resolve::{Level, Resolved};
 use super::{Plan, fusion, mmr};
 use crate::index::Stop;
 use crate::model::query::Mmr;
-use crate::model::{PayloadSelector, PointId, Record, ScoredPoint, Vector, VectorSelector};
+use crate::model::vector::normalize_rows;
+use crate::model::{PayloadSelector, PointId, Record, ScoredPoint, Vector, VectorParams, VectorSelector};
 use crate::service::collections::View;
 use crate::service::merge::{Page, ScoredHit};
 use crate::service::read::{Scattered, fetch_hits};
@@ -157,6 +158,7 @@ impl Service {
             query: query.clone(),
             using: level.core.using.clone(),
             metric: level.core.metric,
+            is_unscaled: is_unscaled(view, &level.core.using),
             lambda: 1.0 - mmr.diversity,
             count: page.needed(),
         };
@@ -177,12 +179,18 @@ fn union(lists: &[Vec<ScoredHit>]) -> Arc<[PointId]> {
     lists.iter().flatten().map(|hit| hit.id).filter(|id| seen.insert(*id)).collect()
 }
 
+/// Whether vectors of this name are read with another length than they are compared with.
+pub(super) fn is_unscaled(view: &View, using: &str) -> bool {
+    view.collection.config.vectors.by_name.get(using).is_some_and(VectorParams::keeps_length)
+}
+
 /// Diversifies candidates.
 struct MmrRead {
     candidates: Vec<ScoredHit>,
     query: Vector,
     using: String,
     metric: crate::model::Metric,
+    is_unscaled: bool,
     lambda: f32,
     count: usize,
 }
@@ -201,8 +209,11 @@ impl Scattered for MmrRead {
         let mut records = fetch_hits(shards, &self.candidates, &PayloadSelector::None, &select, stop)?;
         let mut vector_of =
             |hit: &ScoredHit| records.remove(&(hit.place, hit.id))?.vectors.unwrap_or_default().remove(&self.using);
-        let candidates: Vec<(ScoredHit, Vector)> =
+        let mut candidates: Vec<(ScoredHit, Vector)> =
             self.candidates.iter().filter_map(|hit| Some((*hit, vector_of(hit)?))).collect();
+        if self.is_unscaled {
+            candidates.iter_mut().for_each(|(_, vector)| normalize_rows(vector));
+        }
         let of = |a: &Vector, b: &Vector| similarity(self.metric, a, b).unwrap_or(0.0);
         let relevance: Vec<f32> = candidates.iter().map(|(_, vector)| of(&self.query, vector)).collect();
         let between = |a: usize, b: usize| match (candidates.get(a), candidates.get(b)) {

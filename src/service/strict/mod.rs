@@ -26,7 +26,7 @@ use super::shards::RunningShard;
 use super::{Error, ReadOptions, Service};
 use crate::index::Stop;
 use crate::model::collection::{CollectionConfig, Datatype, StrictModeConfig};
-use crate::model::field_index::FieldIndexKind;
+use crate::model::field_index::{FieldIndexKind, FieldIndexSchema};
 use crate::model::filter::{Match, Predicate};
 use crate::model::query::{
     FacetRequest, GroupsRequest, IdfCorpus, MatrixRequest, QueryLevel, QueryRequest, Ranking, RecommendStrategy,
@@ -64,6 +64,14 @@ impl View {
     }
 }
 
+/// The first field of `filter` that lacks an index, and the names of the types that could answer, sorted.
+pub(super) fn missing_index(
+    indexes: &BTreeMap<Path, FieldIndexSchema>,
+    filter: &Filter,
+) -> Option<(Path, Vec<&'static str>)> {
+    missing_in_filter(indexes, filter).map(|Missing { key, kinds }| (key, kinds))
+}
+
 impl Service {
     /// Checks queries that run together.
     pub(super) fn admit_queries(
@@ -72,6 +80,7 @@ impl Service {
         requests: &[QueryRequest],
         options: ReadOptions,
     ) -> Result<(), Error> {
+        requests.iter().for_each(|request| self.note_level(view, &request.root));
         let check = |strict: Strict<'_>| {
             if requests.len() > 1 {
                 strict.at_most("search batch size", requests.len() as u64, strict.limits.search_max_batchsize)?;
@@ -82,6 +91,7 @@ impl Service {
     }
 
     pub(super) fn admit_groups(&self, view: &View, request: &GroupsRequest, options: ReadOptions) -> Result<(), Error> {
+        self.note_level(view, &request.root);
         let check = |strict: Strict<'_>| {
             strict.level(&request.root, request.root.limit.saturating_mul(request.group_size))?;
             strict.group_by(&request.group_by)
@@ -118,6 +128,7 @@ impl Service {
         filter: Option<&Filter>,
         options: ReadOptions,
     ) -> Result<(), Error> {
+        self.note_filter(view, filter);
         let check = |strict: Strict<'_>| {
             if let Some(limit) = limit {
                 strict.at_most("limit", limit as u64, strict.limits.max_query_limit)?;

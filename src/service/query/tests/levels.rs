@@ -77,7 +77,7 @@ async fn s10_3_points_of_other_collections_stay() {
         let unknown = failure(leaf("other", Some("zz"))).await;
         assert!(matches!(&unknown, Error::VectorNameUnknown { name } if name == "zz"), "{unknown:?}");
         let missing = failure(leaf("nope", None)).await;
-        assert!(matches!(&missing, Error::CollectionNotFound { name } if name == "nope"), "{missing:?}");
+        assert!(matches!(&missing, Error::LookupNotFound { name } if name == "nope"), "{missing:?}");
     }
 }
 

@@ -1,7 +1,9 @@
 //! Scores made of several similarities (PROTOCOL section 11).
 
 use super::*;
+use crate::model::collection::{Datatype, NewVector};
 use crate::model::query::{ContextPair, RecommendStrategy, RelevanceFeedback};
+use crate::service::WriteOptions;
 
 fn recommend(positive: Vec<Target>, negative: Vec<Target>, strategy: RecommendStrategy) -> QueryLevel {
     level(Ranking::Recommend { positive, negative, strategy })
@@ -163,5 +165,49 @@ async fn s11_relevance_feedback() {
         check(&fixture.run(root).await, &[(2, 7.0), (1, 3.5), (3, -3.5), (4, -7.0)]);
         let lone = feedback(vec![(by_id(2), 0.5)]);
         check(&fixture.run(lone).await, &[(1, 0.5), (3, -0.5), (4, -1.0)]);
+    }
+}
+
+/// At length 1 nothing would be left of bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn s2_3_bytes_are_compared_by_direction_and_come_back_as_they_were() {
+    let wait = WriteOptions { wait: true, deadline: None };
+    for shard_number in SHARD_NUMBERS {
+        let fixture = Fixture::new(shard_number, vec![]).await;
+        let bytes = VectorParams { datatype: Some(Datatype::Uint8), ..VectorParams::new(2, Metric::Cosine) };
+        let rows = VectorParams { is_multi: true, ..bytes.clone() };
+        for (name, params) in [("b", bytes), ("rows", rows)] {
+            let new = NewVector::Dense(params);
+            fixture.service.create_vector("c", name.to_owned(), new, wait).await.unwrap();
+        }
+        let multi = |values: [f32; 2]| Vector::Multi(MultiVector::new(2, [values, [0.0, 9.0]].concat()).unwrap());
+        let put = async |id: u64, values: [f32; 2]| {
+            let points = vec![point(id, &[("b", dense(values)), ("rows", multi(values))], json!({}))];
+            let op = PointOp::Upsert { points, mode: UpsertMode::Upsert, update_filter: None };
+            fixture.service.write("c", op, wait).await.unwrap();
+        };
+        put(1, [30.0, 40.0]).await;
+        put(2, [3.0, 4.0]).await;
+        put(3, [200.0, 0.0]).await;
+        let right = || vector(dense([5.0, 0.0]));
+        let read = async |id: u64, name: &str| {
+            let (payload, vectors) = (PayloadSelector::None, VectorSelector::Names(vec![name.to_owned()]));
+            let found = fixture.service.retrieve("c", vec![PointId::Num(id)], payload, vectors, READ).await.unwrap();
+            found.into_iter().next().unwrap().vectors.unwrap().remove(name).unwrap()
+        };
+        for name in ["b", "rows"] {
+            check(&fixture.run(nearest(right()).using(name)).await, &[(3, 1.0), (2, 0.6), (1, 0.6)]);
+        }
+        check(&fixture.run(nearest(Target::Point(PointId::Num(2))).using("b")).await, &[(1, 1.0), (3, 0.6)]);
+        let positive = vec![right()];
+        let summed = Ranking::Recommend { positive, negative: vec![], strategy: RecommendStrategy::SumScores };
+        check(&fixture.run(level(summed).using("b")).await, &[(3, 1.0), (2, 0.6), (1, 0.6)]);
+        // The same direction and another length is another vector.
+        put(2, [6.0, 8.0]).await;
+        assert_eq!((read(2, "b").await, read(2, "rows").await), (dense([6.0, 8.0]), multi([6.0, 8.0])));
+        check(&fixture.run(nearest(right()).using("b")).await, &[(3, 1.0), (2, 0.6), (1, 0.6)]);
+        for running in fixture.service.view("c").await.unwrap().shards.iter() {
+            running.shard.validate().unwrap();
+        }
     }
 }

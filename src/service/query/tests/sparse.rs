@@ -1,7 +1,7 @@
 //! Sparse vectors, their IDF, and texts (PROTOCOL section 13).
 
 use super::*;
-use crate::model::query::{ContextPair, Fusion, IdfCorpus, RecommendStrategy, SearchOptions};
+use crate::model::query::{ContextPair, Fusion, IdfCorpus, MatrixRequest, RecommendStrategy, SearchOptions};
 
 /// `s` and `idf` alike: 1 has index 1, 2 has 1 and 2, 3 has 2 twice as heavy, 4 has 3; 5 has neither.
 fn documents() -> Vec<Point> {
@@ -157,5 +157,25 @@ async fn s13_4_texts_are_ranked_by_bm25() {
         let failure = fixture.failure(ask("red").using("n")).await;
         assert!(matches!(&failure, Error::NoScoringIndex { key } if key.to_string() == "n"), "{failure:?}");
         assert!(matches!(fixture.failure(ask("red").using("")).await, Error::TextFieldNeeded));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s13_2_a_matrix_is_weighted_as_a_search_is() {
+    for shard_number in SHARD_NUMBERS {
+        let fixture = Fixture::new(shard_number, documents()).await;
+        let request = MatrixRequest { sample: 10, limit: 9, filter: None, using: "idf".to_owned() };
+        let matrix = fixture.service.matrix("c", request, READ).await.unwrap();
+        assert_eq!(matrix.ids, [1, 2, 3, 4].map(PointId::Num));
+        // Indices 1 and 2 are in two of four documents each.
+        let weight = 2.0_f32.ln();
+        let want = [vec![(1, weight)], vec![(2, 2.0 * weight), (0, weight)], vec![(1, 2.0 * weight)], vec![]];
+        assert_eq!(matrix.rows.len(), want.len());
+        for (row, want) in matrix.rows.iter().zip(want) {
+            assert_eq!(row.len(), want.len(), "{row:?}");
+            for (cell, want) in row.iter().zip(want) {
+                assert!(cell.0 == want.0 && (cell.1 - want.1).abs() < 1e-5, "{row:?}");
+            }
+        }
     }
 }
