@@ -130,7 +130,7 @@ impl Rows for DenseRows {
 
     fn write_stand_in(&self, pin: &Pin<'_>, slot: Slot, neighbor: Option<Slot>) {
         match neighbor {
-            Some(neighbor) => self.write(slot, &self.vector(pin, neighbor).to_vec()),
+            Some(neighbor) => self.write(slot, self.vector(pin, neighbor)),
             None => self.write(slot, &vec![0.0; self.dim]),
         }
     }

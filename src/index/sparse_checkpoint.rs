@@ -192,7 +192,7 @@ mod tests {
     fn loaded_lists_answer_as_the_written_ones_and_go_on() {
         let mut rng = Rng(7);
         let mut of = Fixture::new();
-        let count = 2 * WINDOW_SLOTS + 500;
+        let count = WINDOW_SLOTS + 500;
         for n in 0..count {
             let vector = rng.vector(20, true);
             let slot = of.put(&vector);

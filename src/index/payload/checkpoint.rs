@@ -627,7 +627,7 @@ mod tests {
             1 => json!(format!("word{n} red")),
             2 => json!(n),
             3 => json!(n as f64 / 8.0),
-            4 => json!(n % 2 == 0),
+            4 => json!(n.is_multiple_of(2)),
             5 => json!(format!("20{:02}-01-01", n % 100)),
             6 => json!(uuid::Uuid::from_u128(n as u128).to_string()),
             7 => json!({"lon": (n % 3600) as f64 / 10.0 - 180.0, "lat": (n % 1800) as f64 / 10.0 - 90.0}),

@@ -149,7 +149,7 @@ impl Fixture {
         let mut payloads = vec![None; 16];
         for (nth, (slot, payload)) in changes.iter().enumerate() {
             // Half of them go through a checkpoint on their way: it must make no difference.
-            if changes.len() % 2 == 0 && nth == changes.len() / 2 {
+            if changes.len().is_multiple_of(2) && nth == changes.len() / 2 {
                 index = super::checkpoint::restored(&index, 16);
             }
             payloads[*slot as usize].clone_from(payload);
