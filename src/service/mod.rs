@@ -28,11 +28,7 @@ mod shard_keys;
 mod shards;
 mod snapshots;
 mod strict;
-#[cfg(test)]
-mod tests;
 mod topology;
-#[cfg(test)]
-mod stalled_tests;
 mod vector_names;
 mod write;
 
@@ -359,3 +355,8 @@ async fn before<T>(
         Some(deadline) => tokio::time::timeout_at(deadline.into(), call).await.unwrap_or(Err(Error::Timeout { what })),
     }
 }
+
+#[cfg(test)]
+mod stalled_tests;
+#[cfg(test)]
+mod tests;

@@ -469,7 +469,7 @@ async fn protocol_10_queries_and_old_searches() {
         (json!({"query": [1]}), (400, "Wrong input: Vector dimension error: expected dim: 2, got 1")),
         (json!({"query": [1, 0], "using": "v"}), (400, "Wrong input: Not existing vector name error: v")),
         (json!({"query": 9}), (404, "Not found: No point with id 9 found")),
-        (json!({"query": 1, "lookup_from": {"collection": "d"}}), (404, "Not found: Collection `d` doesn't exist!")),
+        (json!({"query": 1, "lookup_from": {"collection": "d"}}), (404, "Not found: Collection d not found")),
     ] {
         let answer = api.post("/collections/c/points/query", body.clone()).await;
         assert_eq!(answer.failure(), (want.0, want.1.to_owned()), "{body}");

@@ -108,7 +108,8 @@ impl Source {
     fn read(root: &Path, path: &Path) -> Source {
         let text = fs::read_to_string(path).expect("a readable source file");
         let code = blanked(&text);
-        let tests = code.find("#[cfg(test)]\nmod ").unwrap_or(code.len());
+        let begin = ["mod ", "pub(super) mod "].map(|module| code.find(&format!("#[cfg(test)]\n{module}")));
+        let tests = begin.into_iter().flatten().min().unwrap_or(code.len());
         let path = path.strip_prefix(root).expect("below the root").to_string_lossy().replace('\\', "/");
         // Compiled for tests and for `make fuzz` only.
         let is_fuzzing = path.ends_with("/fuzzing.rs") || path.contains("/fuzzing/");

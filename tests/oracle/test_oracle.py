@@ -11,7 +11,7 @@ import mutants
 import run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-SEEDS = range(1, 6)
+SEEDS = range(1, 13)
 
 
 def test_local_mode_agrees_with_itself():

@@ -342,10 +342,10 @@ async fn s19_a_forged_snapshot_changes_nothing() {
         ("not finite", odd("", Vector::Dense(vec![1.0, f32::NAN]))),
         ("sparse", odd("", Vector::Sparse(Default::default()))),
         ("rows", odd("", Vector::Multi(crate::model::MultiVector::new(2, vec![1.0; 4]).unwrap()))),
-        ("rows of nothing", rows(0, 1)),
     ] {
         check(what, &with(3, 2, command), "do not fit its collection").await;
     }
+    check("rows of nothing", &with(3, 2, rows(0, 1)), "no points").await;
     let points_of_second = decode_plain_upsert(&blocks[5].1).unwrap().len() as u64;
     let mut right = with(3, 2, sound);
     right[6].1 = (points_of_second + 1).to_le_bytes().to_vec();
