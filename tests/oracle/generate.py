@@ -91,7 +91,6 @@ class Generator:
         self.operations = OPERATIONS + (VECTOR_NAME_OPERATIONS if has_vector_names else [])
         self.serial = 0
         #: Whether conditions on words may be made.
-        self.has_words = True
 
     # Small choices
 
@@ -323,14 +322,6 @@ class Generator:
             built["min_should"] = {"conditions": conditions, "min_count": 0 if self.chance(0.02) else self.number(1, 3)}
         return built
 
-    def write_filter(self, name):
-        """For a change. Without words: see what is wrong in DIFFERENCES.md."""
-        self.has_words = False
-        try:
-            return self.filter(name)
-        finally:
-            self.has_words = True
-
     def maybe_filter(self, name, probability=0.6):
         return self.filter(name) if self.chance(probability) else None
 
@@ -347,8 +338,6 @@ class Generator:
     def condition_match(self, name, depth):
         path = self.field(["s", "tags", "tags[]", "n", "flag", "ünï", "obj.a", "obj.a.b", "arr[].x", "arr[].y", "mixed", "arr[].sub[].z", "t", "x", "y", "z", "b"])
         kind = self.weighted([("value", 5), ("any", 3), ("except", 3), ("text", 3), ("text_any", 2), ("phrase", 3), ("prefix", 1), ("substring", 1)])
-        if kind in ("text", "text_any", "phrase") and not self.has_words:
-            kind = "substring"
         if kind == "value" and self.chance(0.5):
             return self.condition_of_a_point(name)
         if kind == "value":
@@ -450,7 +439,7 @@ class Generator:
         """Points for a write, mostly existing ones: an unknown id makes it fail after doing the rest."""
         kind = self.weighted([("list", 2), ("points", 3), ("filter", 3)])
         if kind == "filter":
-            return {"filter": self.write_filter(name)}
+            return {"filter": self.filter(name)}
         if self.chance(0.015):
             return {kind: []}
         return {kind: self.ids(name, 1, 5, known=1 - unknown)}
@@ -546,7 +535,7 @@ class Generator:
         if self.chance(0.3):
             op["mode"] = self.one(["upsert", "insert_only", "update_only"])
         if self.chance(0.15):
-            op["update_filter"] = self.write_filter(name)
+            op["update_filter"] = self.filter(name)
         conditional = "update_filter" in op or op.get("mode", "upsert") != "upsert"
         if self.chance(0.3) and self.local(name):
             return op | self.batch_form(name, conditional)
@@ -584,7 +573,7 @@ class Generator:
         name = self.target()
         filtered = self.chance(0.2)
         op = {"op": "update_vectors", "name": name, "points": self.vector_changes(name, repeat=not filtered)}
-        return op | ({"update_filter": self.write_filter(name)} if filtered else {})
+        return op | ({"update_filter": self.filter(name)} if filtered else {})
 
     def vector_names(self, name):
         if self.chance(0.02):
