@@ -414,8 +414,10 @@ fn kept_snapshots(SnapshotPaths { all, one, ids, summaries }: SnapshotPaths) -> 
         Operation::new(POST, all, create, creating, Plain(snapshot, snapshots::create))
             .query(&["wait"])
             .statuses(&[202]),
-        Operation::new(GET, one, get, getting, Plain(file, snapshots::download)),
-        Operation::new(DELETE, one, delete, deleting, Plain(done, snapshots::delete)).query(&["wait"]).statuses(&[202]),
+        Operation::new(GET, one, get, getting, Plain(file, snapshots::download)).statuses(&[404]),
+        Operation::new(DELETE, one, delete, deleting, Plain(done, snapshots::delete))
+            .query(&["wait"])
+            .statuses(&[202, 404]),
     ]
 }
 
