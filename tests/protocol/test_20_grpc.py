@@ -414,7 +414,9 @@ def timed(name):
         "OverwritePayload": pb.SetPayloadPoints(**common, points_selector=all_points),
         "DeletePayload": pb.DeletePayloadPoints(**common, keys=["x"], points_selector=all_points),
         "ClearPayload": pb.ClearPayloadPoints(**common, points=pb.PointsSelector(points=ids)),
-        "CreateFieldIndex": pb.CreateFieldIndexCollection(**common, field_name="k", field_type=pb.FieldType.FieldTypeKeyword),
+        "CreateFieldIndex": pb.CreateFieldIndexCollection(
+            **common, field_name="k", field_type=pb.FieldType.FieldTypeKeyword, wait=True
+        ),
         "Facet": pb.FacetCounts(**common, key="k"),
         "DeleteFieldIndex": pb.DeleteFieldIndexCollection(**common, field_name="k"),
         "Search": pb.SearchPoints(**common, vector=[1, 0], limit=1),
