@@ -224,15 +224,20 @@ async fn a_group_outlives_a_device_whose_reserve_someone_else_took() {
             acknowledged
         }
     });
-    // One that came before the first failure waits with the writer's.
+    // One that came before the first failure waits with the writer's; when those that wait fill the queue, there is no
+    // room, either.
     let patience = Duration::from_millis(100);
-    while !matches!(tokio::time::timeout(patience, group.propose(command(1_000))).await, Ok(Err(error))
-        if matches!(error, ProposeError::Storage(_)))
-    {}
+    loop {
+        match tokio::time::timeout(patience, group.propose(command(1_000))).await {
+            Ok(Err(ProposeError::Storage(_) | ProposeError::QueueFull { .. })) => break,
+            Ok(Err(other)) => panic!("{other}"),
+            Ok(Ok(_)) | Err(_) => {}
+        }
+    }
     group.read_barrier().await.unwrap();
     std::fs::remove_file(ballast).unwrap();
     let acknowledged = writer.await.unwrap();
-    while matches!(group.propose(command(2_000)).await, Err(ProposeError::Storage(_))) {
+    while let Err(ProposeError::Storage(_) | ProposeError::QueueFull { .. }) = group.propose(command(2_000)).await {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     check_points(&store, &acknowledged);
