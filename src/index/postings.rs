@@ -4,6 +4,8 @@
 //! As bytes, little-endian: how many indices and how many entries there are (`u32` each), the indices and where the list
 //! of each begins (`u32` each), the places (`u16` each), the weights (`f32` each).
 
+use std::ops::Range;
+
 use super::bitmap::Bitmap;
 use super::file::array;
 use crate::model::{Slot, SparseVector};
@@ -14,15 +16,26 @@ pub(super) const WINDOW_SLOTS: usize = 1 << 13;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Postings {
-    /// Ascending, each once.
-    indices: Vec<u32>,
-    /// Where the list of each index begins; one more for the end of the last.
-    starts: Vec<u32>,
-    /// The largest and the smallest weight of each list.
-    bounds: Vec<(f32, f32)>,
+    /// One per index, ascending; one more, of no index, for the end of the last list.
+    heads: Vec<Head>,
+    /// By the leading bits of an index, the first head that has these or more; one more for the end of the last. Indices
+    /// are words' numbers or their hashes, so buckets hold about one each, and finding a list is two cache misses where a
+    /// binary search was seven.
+    buckets: Vec<u32>,
+    /// Trailing bits of an index that its bucket leaves out.
+    shift: u32,
     /// Slots as numbers inside the window, ascending in each list.
     places: Vec<u16>,
     values: Vec<f32>,
+}
+
+/// One list: whose it is, where it begins, its largest and smallest weight.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    index: u32,
+    start: u32,
+    max: f32,
+    min: f32,
 }
 
 /// The slots of a window that have one index.
@@ -50,14 +63,12 @@ impl Postings {
         let mut postings = Postings::default();
         for (key, value) in entries {
             let (index, place) = ((key >> 16) as u32, key as u16);
-            if postings.indices.last() != Some(&index) {
-                postings.indices.push(index);
-                postings.starts.push(postings.places.len() as u32);
-                postings.bounds.push((value, value));
-            }
-            if let Some((max, min)) = postings.bounds.last_mut() {
-                *max = max.max(value);
-                *min = min.min(value);
+            match postings.heads.last_mut().filter(|head| head.index == index) {
+                Some(head) => (head.max, head.min) = (head.max.max(value), head.min.min(value)),
+                None => {
+                    let start = postings.places.len() as u32;
+                    postings.heads.push(Head { index, start, max: value, min: value });
+                }
             }
             postings.places.push(place);
             postings.values.push(value);
@@ -66,47 +77,55 @@ impl Postings {
         postings
     }
 
-    /// Ends the last list.
+    /// Ends the last list and makes the buckets.
     fn finish(&mut self) {
-        let postings = self;
-        postings.starts.push(postings.places.len() as u32);
-        postings.indices.shrink_to_fit();
-        postings.starts.shrink_to_fit();
-        postings.bounds.shrink_to_fit();
-        postings.places.shrink_to_fit();
-        postings.values.shrink_to_fit();
+        let index_max = self.heads.last().map_or(0, |head| head.index);
+        let bits_wanted = self.heads.len().checked_ilog2().unwrap_or(0);
+        self.shift = (u32::BITS - index_max.leading_zeros()).saturating_sub(bits_wanted + 1);
+        let bucket_count = (index_max >> self.shift) + 1;
+        let mut at = 0;
+        self.buckets = Vec::with_capacity(bucket_count as usize + 1);
+        for bucket in 0..bucket_count {
+            at += self.heads[at..].iter().take_while(|head| head.index >> self.shift < bucket).count();
+            self.buckets.push(at as u32);
+        }
+        self.buckets.push(self.heads.len() as u32);
+        self.heads.push(Head { index: 0, start: self.places.len() as u32, max: 0.0, min: 0.0 });
+        self.heads.shrink_to_fit();
+        self.places.shrink_to_fit();
+        self.values.shrink_to_fit();
+    }
+
+    /// The heads, each with its list's entries.
+    fn ranges(&self) -> impl Iterator<Item = (&Head, Range<usize>)> {
+        self.heads
+            .iter()
+            .zip(self.heads.iter().skip(1))
+            .map(|(head, next)| (head, head.start as usize..next.start as usize))
     }
 
     /// The indices, ascending, with the slots (as numbers inside the window) that have each.
     pub(super) fn lists(&self) -> impl Iterator<Item = (u32, &[u16])> {
-        let places = |ends: &[u32]| &self.places[ends[0] as usize..ends[1] as usize];
-        self.indices.iter().zip(self.starts.windows(2)).map(move |(index, ends)| (*index, places(ends)))
+        self.ranges().map(|(head, entries)| (head.index, &self.places[entries]))
     }
 
     /// As bytes, with the slots of `members` (places in the window) only.
     pub(super) fn encode(&self, members: &Bitmap) -> Vec<u8> {
-        let mut kept = Postings::default();
-        for (index, ends) in self.indices.iter().zip(self.starts.windows(2)) {
-            let start = kept.places.len();
-            for entry in ends[0] as usize..ends[1] as usize {
-                if members.contains(Slot(u32::from(self.places[entry]))) {
-                    kept.places.push(self.places[entry]);
-                    kept.values.push(self.values[entry]);
-                }
-            }
-            if kept.places.len() > start {
-                kept.indices.push(*index);
-                kept.starts.push(start as u32);
+        let (mut indices, mut starts, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        for (head, entries) in self.ranges() {
+            let start = kept.len();
+            kept.extend(entries.filter(|entry| members.contains(Slot(u32::from(self.places[*entry])))));
+            if kept.len() > start {
+                indices.push(head.index);
+                starts.push(start as u32);
             }
         }
-        kept.starts.push(kept.places.len() as u32);
-        let mut bytes = Vec::with_capacity(8 + 8 * kept.indices.len() + 6 * kept.places.len());
-        for word in [kept.indices.len() as u32, kept.places.len() as u32].iter().chain(&kept.indices) {
+        let mut bytes = Vec::with_capacity(8 + 8 * indices.len() + 6 * kept.len());
+        for word in [indices.len() as u32, kept.len() as u32].iter().chain(&indices).chain(&starts) {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
-        kept.starts.iter().take(kept.indices.len()).for_each(|start| bytes.extend_from_slice(&start.to_le_bytes()));
-        kept.places.iter().for_each(|place| bytes.extend_from_slice(&place.to_le_bytes()));
-        kept.values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+        kept.iter().for_each(|entry| bytes.extend_from_slice(&self.places[*entry].to_le_bytes()));
+        kept.iter().for_each(|entry| bytes.extend_from_slice(&self.values[*entry].to_le_bytes()));
         bytes
     }
 
@@ -121,55 +140,63 @@ impl Postings {
         if values.len() != entry_count * 4 {
             return None;
         }
-        let words = |bytes: &[u8]| bytes.chunks_exact(4).map(|word| u32::from_le_bytes(array(word))).collect();
-        let mut postings = Postings {
-            indices: words(indices),
-            starts: words(starts),
-            bounds: Vec::with_capacity(index_count),
-            places: places.chunks_exact(2).map(|place| u16::from_le_bytes(array(place))).collect(),
-            values: values.chunks_exact(4).map(|value| f32::from_le_bytes(array(value))).collect(),
-        };
-        postings.finish();
+        let words =
+            |bytes: &[u8]| -> Vec<u32> { bytes.chunks_exact(4).map(|word| u32::from_le_bytes(array(word))).collect() };
+        let (indices, starts) = (words(indices), words(starts));
+        let places: Vec<u16> = places.chunks_exact(2).map(|place| u16::from_le_bytes(array(place))).collect();
+        let values: Vec<f32> = values.chunks_exact(4).map(|value| f32::from_le_bytes(array(value))).collect();
         let is_ascending = |words: &[u32]| words.is_sorted_by(|a, b| a < b);
         // No list is empty, so where they begin ascends, too.
-        if !is_ascending(&postings.indices) || !is_ascending(&postings.starts) || postings.starts.first() != Some(&0) {
+        if !is_ascending(&indices) || !is_ascending(&starts) || starts.first().is_some_and(|first| *first != 0) {
             return None;
         }
-        for ends in postings.starts.windows(2) {
-            let list = ends[0] as usize..ends[1] as usize;
-            let (places, values) = (postings.places.get(list.clone())?, postings.values.get(list)?);
+        if indices.is_empty() != places.is_empty() {
+            return None;
+        }
+        let ends = starts.iter().skip(1).map(|start| *start as usize).chain([entry_count]);
+        let mut heads = Vec::with_capacity(index_count + 1);
+        for ((index, start), end) in indices.iter().zip(&starts).zip(ends) {
+            let list = *start as usize..end;
+            let (places, values) = (places.get(list.clone())?, values.get(list)?);
             let is_in_window = places.last().is_some_and(|place| usize::from(*place) < WINDOW_SLOTS);
             if !is_in_window || !places.is_sorted_by(|a, b| a < b) {
                 return None;
             }
-            let ends = values.iter().map(|value| (*value, *value));
-            postings.bounds.extend(ends.reduce(|(max, min), (value, _)| (max.max(value), min.min(value))));
+            let max = values.iter().copied().reduce(f32::max)?;
+            let min = values.iter().copied().reduce(f32::min)?;
+            heads.push(Head { index: *index, start: *start, max, min });
         }
+        let mut postings = Postings { heads, places, values, ..Postings::default() };
+        postings.finish();
         Some(postings)
     }
 
     /// Bytes allocated.
     pub(super) fn memory_bytes(&self) -> usize {
-        let Postings { indices, starts, bounds, places, values } = self;
-        size_of_val(indices.as_slice())
-            + size_of_val(starts.as_slice())
-            + size_of_val(bounds.as_slice())
+        let Postings { heads, buckets, shift: _, places, values } = self;
+        size_of_val(heads.as_slice())
+            + size_of_val(buckets.as_slice())
             + size_of_val(places.as_slice())
             + size_of_val(values.as_slice())
     }
 
     /// The slots that have `index`; none if there are none.
     pub(super) fn list(&self, index: u32) -> Option<List<'_>> {
-        let at = self.indices.binary_search(&index).ok()?;
-        let range = self.starts[at] as usize..self.starts[at + 1] as usize;
-        let (max, min) = self.bounds[at];
-        Some(List { places: &self.places[range.clone()], values: &self.values[range], max, min })
+        let bucket = (index >> self.shift) as usize;
+        let [first, end] = self.buckets.get(bucket..=bucket + 1)? else { return None };
+        let heads = &self.heads[*first as usize..*end as usize];
+        let at = *first as usize + heads.binary_search_by_key(&index, |head| head.index).ok()?;
+        let head = &self.heads[at];
+        let range = head.start as usize..self.heads[at + 1].start as usize;
+        Some(List { places: &self.places[range.clone()], values: &self.values[range], max: head.max, min: head.min })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn lists_are_complete_ordered_and_bounded() {
@@ -184,5 +211,48 @@ mod tests {
         assert_eq!(list(u32::MAX), Some((vec![WINDOW_SLOTS as u16 - 1], vec![-2.0], -2.0, -2.0)));
         assert_eq!(list(8), None);
         assert_eq!(Postings::default().list(0).map(|list| list.max), None);
+    }
+
+    proptest! {
+        /// However indices lie, a list is found where a map has it, also after encoding and decoding.
+        #[test]
+        fn lists_are_found_however_indices_lie(
+            vectors in prop::collection::vec(
+                prop::collection::btree_map(
+                    prop_oneof![0..40u32, any::<u32>(), (u32::MAX - 40)..=u32::MAX, (1u32 << 20)..(1 << 20) + 9],
+                    -2..3i8,
+                    0..8,
+                ),
+                0..12,
+            ),
+            asked in prop::collection::vec(prop_oneof![0..50u32, any::<u32>(), (u32::MAX - 50)..=u32::MAX], 20),
+        ) {
+            let vectors: Vec<SparseVector> = vectors
+                .iter()
+                .map(|of| SparseVector::new(of.iter().map(|(index, weight)| (*index, f32::from(*weight))).collect()).unwrap())
+                .collect();
+            let members = || vectors.iter().enumerate().map(|(place, vector)| (Slot(place as u32), vector));
+            let mut map: BTreeMap<u32, Vec<(u16, f32)>> = BTreeMap::new();
+            for (slot, vector) in members() {
+                vector.iter().for_each(|(index, weight)| map.entry(index).or_default().push((slot.0 as u16, weight)));
+            }
+            let postings = Postings::new(members());
+            let mut all = Bitmap::new(WINDOW_SLOTS);
+            (0..vectors.len()).for_each(|place| _ = all.set(Slot(place as u32)));
+            let decoded = Postings::decode(&postings.encode(&all)).unwrap();
+            for index in asked.iter().chain(map.keys()) {
+                for postings in [&postings, &decoded] {
+                    let got = postings.list(*index).map(|list| {
+                        let entries: Vec<(u16, f32)> = list.places.iter().copied().zip(list.values.iter().copied()).collect();
+                        let max = entries.iter().map(|entry| entry.1).reduce(f32::max);
+                        let min = entries.iter().map(|entry| entry.1).reduce(f32::min);
+                        assert_eq!((Some(list.max), Some(list.min)), (max, min));
+                        entries
+                    });
+                    prop_assert_eq!(got.as_ref(), map.get(index));
+                }
+            }
+            prop_assert!(postings.lists().map(|(index, _)| index).eq(map.keys().copied()));
+        }
     }
 }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::arena::prefetch;
 use super::bitmap::{Bitmap, LiveBits, slots_of_word};
 use super::nearest::{Candidate, Nearest};
 use super::postings::{List, Postings, WINDOW_SLOTS};
@@ -37,6 +38,9 @@ pub(super) const WINDOW_WORDS: usize = WINDOW_SLOTS / 64;
 /// A window is built anew when one in so many of its vectors is in the tail or dead: what the tail costs a search
 /// against what building costs a write.
 const STALE_SHARE: usize = 16;
+/// Every vector put pays for so many put into lists when nothing is due: what is left in the tail once writes pause is
+/// at most a window's slots by this number, and writes pay for at most a constant each.
+const CREDIT_PER_PUT: usize = 8;
 /// Comparing two vectors costs about as much as so many postings.
 const POSTINGS_PER_VECTOR: u64 = 256;
 /// One in so many vectors that are put into posting lists counts as a unit of work: they take about that part of the
@@ -81,6 +85,8 @@ pub struct SparseIndex {
 pub(super) struct Agenda {
     pub(super) standings: Vec<Standing>,
     due: VecDeque<usize>,
+    /// Vectors that may be put into lists of windows that are not due.
+    credit: usize,
 }
 
 /// How well the posting lists of a window mirror it.
@@ -148,6 +154,7 @@ impl SparseIndex {
         self.vectors.put(slot, vector);
         let mut agenda = self.agenda.lock();
         agenda.standing(slot).tail += 1;
+        agenda.credit = agenda.credit.saturating_add(CREDIT_PER_PUT);
         agenda.look_at(window_of(slot));
     }
 
@@ -205,7 +212,7 @@ impl SparseIndex {
     pub fn work(&self, budget: usize) -> usize {
         let mut done = 0;
         while done < budget {
-            let Some(window) = self.agenda.lock().due.pop_front() else { break };
+            let Some(window) = self.agenda.lock().next() else { break };
             done += 1 + self.build(window) / VECTORS_PER_UNIT;
         }
         done
@@ -386,16 +393,23 @@ impl Search<'_> {
         sums.fill(0.0);
         found.clear();
         found.resize(WINDOW_WORDS, 0);
-        for term in &plan.read {
-            cost.distances += term.list.places.len() as u64;
-            term.add_to(sums);
-        }
+        cost.distances += add_all(&plan.read, sums);
         match needed {
             // Then a vector without a product is ruled out by its sum of 0.
             Some(needed) => mark_reaching(&sums[..], (needed - plan.spared_gain) as f32, found),
             None => plan.read.iter().for_each(|term| term.mark(found)),
         }
         found.iter_mut().zip(eligible.iter()).for_each(|(word, eligible)| *word &= eligible);
+        let spared_len: u64 = plan.spared.iter().map(|term| term.list.places.len() as u64).sum();
+        let found_len = found.iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
+        let completes = spared_len > 0 && spared_len < found_len * POSTINGS_PER_VECTOR;
+        if let Some(needed) = needed.filter(|_| completes) {
+            cost.distances += add_all(&plan.spared, sums);
+            eligible.copy_from_slice(found);
+            found.fill(0);
+            mark_reaching(&sums[..], needed as f32, found);
+            found.iter_mut().zip(eligible.iter()).for_each(|(word, eligible)| *word &= eligible);
+        }
         let found = || found.iter().enumerate().flat_map(|(i, word)| slots_of_word(window * WINDOW_WORDS + i, *word));
         if plan.spared.is_empty() {
             // The lists were added in the order in which `sparse_dot` adds, so the sums are its results.
@@ -405,12 +419,6 @@ impl Search<'_> {
                 nearest.offer(Candidate::new(0.0 - product, slot, true));
             }
             return;
-        }
-        let spared_len: u64 = plan.spared.iter().map(|term| term.list.places.len() as u64).sum();
-        let completes = spared_len < found().count() as u64 * POSTINGS_PER_VECTOR;
-        if completes {
-            cost.distances += spared_len;
-            plan.spared.iter().for_each(|term| term.add_to(sums));
         }
         let missing = if completes { slack } else { slack + plan.spared_gain };
         for slot in found() {
@@ -452,6 +460,21 @@ impl<'a> Plan<'a> {
         }
         plan
     }
+}
+
+/// Adds the products of the lists in their order; how many.
+fn add_all(terms: &[Term<'_>], sums: &mut [f32; WINDOW_SLOTS]) -> u64 {
+    /// Lists are short: what the processor would fetch ahead by itself comes when a list is at its end.
+    const LINES_AHEAD: usize = 8;
+    for (at, term) in terms.iter().enumerate() {
+        if let Some(next) = terms.get(at + 1) {
+            let lines = |bytes: usize| bytes.div_ceil(64).min(LINES_AHEAD);
+            prefetch(next.list.places.as_ptr().cast(), lines(size_of_val(next.list.places)));
+            prefetch(next.list.values.as_ptr().cast(), lines(size_of_val(next.list.values)));
+        }
+        term.add_to(sums);
+    }
+    terms.iter().map(|term| term.list.places.len() as u64).sum()
 }
 
 /// Marks the places whose sum is at least `needed`, or is not a number.
@@ -496,6 +519,21 @@ impl Agenda {
             self.standings.resize(window + 1, Standing::default());
         }
         &mut self.standings[window]
+    }
+
+    /// The window to be built next: what is due, else the one with most in its tail, if it is paid for.
+    fn next(&mut self) -> Option<usize> {
+        if let Some(window) = self.due.pop_front() {
+            return Some(window);
+        }
+        if self.credit < WINDOW_SLOTS {
+            return None;
+        }
+        let idle = self.standings.iter_mut().enumerate().filter(|(_, standing)| standing.tail > 0 && !standing.is_due);
+        let (window, standing) = idle.max_by_key(|(_, standing)| standing.tail)?;
+        standing.is_due = true;
+        self.credit -= WINDOW_SLOTS;
+        Some(window)
     }
 
     /// Queues the window if its lists are stale enough.

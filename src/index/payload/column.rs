@@ -114,8 +114,41 @@ impl<T: Copy + Default + PartialEq> Column<T> {
         self.values.len()
     }
 
-    /// Slots with some value that passes: a scan over all, which a compiler turns into wide comparisons.
+    /// Slots with some value that passes: a scan over all, which the compiler turns into the widest comparisons that the
+    /// processor has.
     pub(super) fn scan(&self, passes: impl Fn(T) -> bool) -> RoaringBitmap {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+                // SAFETY: the processor has what the function is compiled for.
+                return unsafe { self.scan_avx512(passes) };
+            }
+            if is_x86_feature_detected!("avx2") {
+                // SAFETY: as above.
+                return unsafe { self.scan_avx2(passes) };
+            }
+        }
+        self.scan_plain(passes)
+    }
+
+    /// # Safety
+    /// The processor has AVX-512F and VL.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512vl")]
+    fn scan_avx512(&self, passes: impl Fn(T) -> bool) -> RoaringBitmap {
+        self.scan_plain(passes)
+    }
+
+    /// # Safety
+    /// The processor has AVX2.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn scan_avx2(&self, passes: impl Fn(T) -> bool) -> RoaringBitmap {
+        self.scan_plain(passes)
+    }
+
+    #[inline(always)]
+    fn scan_plain(&self, passes: impl Fn(T) -> bool) -> RoaringBitmap {
         let mut bytes = Vec::with_capacity(self.ones.len() * size_of::<u64>());
         for (ones, values) in self.ones.iter().zip(self.values.chunks(WORD_BITS)) {
             let mut word = 0;
