@@ -11,6 +11,7 @@
 //! What it deliberately does not do: own vectors, or normalise them (cosine vectors are normalised before a write is
 //! proposed).
 
+mod codes;
 mod max_sim;
 mod scalar;
 mod sparse;
@@ -20,6 +21,7 @@ mod x86;
 use simsimd::SpatialSimilarity;
 
 use crate::model::Metric;
+pub use codes::{CODE_BLOCK_BYTES, CodeDots};
 pub use max_sim::max_sim_distance;
 pub use sparse::sparse_dot;
 

@@ -30,6 +30,8 @@ const FIRST_SEGMENT_BYTES: usize = 16 << 10;
 pub(super) unsafe trait Cell {}
 // SAFETY: numbers; zero is a value of each.
 unsafe impl Cell for f32 {}
+// SAFETY: as above.
+unsafe impl Cell for u8 {}
 // SAFETY: as above; atomics have the layout of their number.
 unsafe impl Cell for AtomicU8 {}
 // SAFETY: as above.

@@ -153,6 +153,7 @@ impl<R: Rows> Restoring<R> {
     /// Every vector that still exists has been put back: what else the graph holds is dead.
     pub fn finish(self) -> VectorIndex<R> {
         self.index.bury_lost();
+        self.index.encode_linked();
         self.index
     }
 }

@@ -3,6 +3,7 @@
 //! The neighbors of every level are chosen first; then the rows are written from level 0 upwards, so a search that
 //! comes upon the slot on some level finds its rows below complete.
 
+use super::bitmap::slots_of_word;
 use super::graph::{Entry, Graph};
 use super::nearest::Candidate;
 use super::rows::Rows;
@@ -15,11 +16,24 @@ use super::walk::Walk;
 use crate::model::Slot;
 
 impl<R: Rows> VectorIndex<R> {
-    /// Links `slot`, anew if it has rows already.
+    /// Encodes and links `slot`, which was never linked in this life.
+    pub(super) fn link_first(&self, graph: &Graph, pin: &Pin<'_>, scratch: &mut Scratch, slot: Slot) {
+        self.rows.encode(pin, slot, || self.sample(), &mut scratch.code);
+        self.link(graph, pin, scratch, slot);
+    }
+
+    /// Up to 1,024 live slots, from everywhere.
+    pub(super) fn sample(&self) -> Vec<Slot> {
+        const SAMPLE_MAX: usize = 1_024;
+        let live = self.live.words(self.slots.bound()).flat_map(|(i, word)| slots_of_word(i, word));
+        live.step_by(self.live.count().div_ceil(SAMPLE_MAX).max(1)).collect()
+    }
+
+    /// Links `slot`, which is encoded; anew if it has rows already.
     pub(super) fn link(&self, graph: &Graph, pin: &Pin<'_>, scratch: &mut Scratch, slot: Slot) {
         let level = graph.level(slot);
         let stop = Stop::new();
-        let walk = Walk { index: self, graph, pin, query: self.rows.query_of(pin, slot), stop: &stop };
+        let walk = Walk { index: self, graph, pin, probe: self.rows.probe_of(pin, slot), stop: &stop };
         let level_count = self.choose_neighbors(&walk, scratch, slot, level);
         let chosen = std::mem::take(&mut scratch.chosen);
         for (level, neighbors) in chosen.iter().enumerate().take(level_count) {
@@ -91,7 +105,7 @@ impl<R: Rows> VectorIndex<R> {
         let mut distances = [0.0; BATCH_MAX];
         chosen.chunks(R::DIVERSE_BATCH.min(BATCH_MAX)).all(|chosen| {
             let distances = &mut distances[..chosen.len()];
-            self.rows.score_to(pin, chosen, candidate.slot(), distances);
+            self.rows.estimate_to(pin, chosen, candidate.slot(), distances);
             distances.iter().all(|distance| *distance >= candidate.distance())
         })
     }
@@ -112,7 +126,7 @@ impl<R: Rows> VectorIndex<R> {
         scratch.fresh.clear();
         scratch.fresh.push(target);
         scratch.fresh.extend(row.neighbors());
-        self.score(pin, self.rows.query_of(pin, owner), &scratch.fresh, &mut scratch.distances);
+        self.estimate(pin, self.rows.probe_of(pin, owner), &scratch.fresh, &mut scratch.distances);
         let mut candidates: Vec<Candidate> =
             scratch.fresh.iter().zip(&scratch.distances).map(|(slot, d)| Candidate::new(*d, *slot, true)).collect();
         candidates.sort_unstable();

@@ -18,6 +18,7 @@
 mod arena;
 mod bitmap;
 mod checkpoint;
+mod codes;
 mod file;
 mod graph;
 mod insert;
@@ -26,6 +27,7 @@ mod originals;
 pub mod payload;
 mod postings;
 mod repair;
+mod rotation;
 mod rows;
 mod scratch;
 mod search;
@@ -40,9 +42,10 @@ mod walk;
 
 pub use bitmap::Bitmap;
 pub use checkpoint::Restoring;
+pub use codes::CodeRoom;
 pub use file::{CheckpointError, FileKind};
 pub use originals::Originals;
-pub use rows::{DenseRows, MultiQuery, MultiRows, Rows};
+pub use rows::{DenseProbe, DenseRows, MultiQuery, MultiRows, Rows};
 pub use scratch::Scratch;
 pub use search::{Cost, Found, SearchParams};
 pub use slots::{Pin, SLOT_COUNT_MAX, Slots, SlotsFull};

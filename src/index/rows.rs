@@ -4,12 +4,13 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::arena::Arena;
+use super::codes::{CodeRoom, Codes};
 use super::file::FileKind;
 use super::shelf::Shelf;
 use super::slots::{Pin, Slots};
 use super::vector_index::IndexParams;
 use crate::distance::{Distances, max_sim_distance};
-use crate::model::{MultiVector, Slot};
+use crate::model::{Metric, MultiVector, Slot};
 
 /// Vectors by slot.
 ///
@@ -20,6 +21,10 @@ pub trait Rows: Debug + Send + Sync + Sized {
     type Vector: ?Sized;
     /// What others are compared with, ready for the kernel.
     type Query<'a>: Copy
+    where
+        Self: 'a;
+    /// What a walk compares slots with: perhaps a code of the query.
+    type Probe<'a>: Copy
     where
         Self: 'a;
 
@@ -51,15 +56,28 @@ pub trait Rows: Debug + Send + Sync + Sized {
     /// A vector from outside as a query; `room` is memory to be used again.
     fn query<'a>(&'a self, vector: &'a Self::Vector, room: &'a mut Vec<f32>) -> Self::Query<'a>;
 
-    /// The vector of a slot as a query. Its distances may differ from those of [`Rows::query`] by a factor, the same for
-    /// all.
-    fn query_of<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> Self::Query<'a>;
+    /// Makes what a walk needs of a slot whose vector is written. By one thread at a time per slot, at the start of a life
+    /// of the slot, before a link names it. `sample` gives slots that have vectors.
+    fn encode(&self, pin: &Pin<'_>, slot: Slot, sample: impl FnOnce() -> Vec<Slot>, room: &mut CodeRoom);
+
+    /// A query as what a walk needs; `room` is memory to be used again.
+    fn probe<'a: 'b, 'b>(&'a self, query: Self::Query<'a>, room: &'b mut CodeRoom) -> Self::Probe<'b>;
+
+    /// The vector of an encoded slot as what a walk needs. Its estimates may differ from those of [`Rows::probe`] by a
+    /// factor, the same for all.
+    fn probe_of<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> Self::Probe<'a>;
+
+    /// Whether estimates are the distances.
+    fn is_exact(&self) -> bool;
 
     /// Distances from `query` to `slots`; `out` is as long as these.
     fn score(&self, pin: &Pin<'_>, query: Self::Query<'_>, slots: &[Slot], out: &mut [f32]);
 
-    /// Distances from the vectors of `from` to that of `to`, as those of [`Rows::query_of`]; `out` is as long as `from`.
-    fn score_to(&self, pin: &Pin<'_>, from: &[Slot], to: Slot, out: &mut [f32]);
+    /// Distances from `probe` to encoded slots, about; `out` is as long as these.
+    fn estimate(&self, pin: &Pin<'_>, probe: Self::Probe<'_>, slots: &[Slot], out: &mut [f32]);
+
+    /// Distances from the vectors of `from` to that of `to`, as those of [`Rows::probe_of`]; `out` is as long as `from`.
+    fn estimate_to(&self, pin: &Pin<'_>, from: &[Slot], to: Slot, out: &mut [f32]);
 
     /// The distance from one vector to another, by the same kernel.
     fn distance(&self, query: &Self::Vector, vector: &Self::Vector) -> f32;
@@ -67,16 +85,33 @@ pub trait Rows: Debug + Send + Sync + Sized {
     /// Asks for the vector of `slot` ahead of its use.
     fn prefetch(&self, slot: Slot);
 
-    /// Bytes allocated.
+    /// Asks for what [`Rows::estimate`] reads of `slot` ahead of its use.
+    fn prefetch_code(&self, slot: Slot);
+
+    /// Bytes allocated for vectors.
     fn memory_bytes(&self) -> usize;
+
+    /// Bytes allocated for codes of them.
+    fn code_bytes(&self) -> usize;
 }
 
-/// Dense vectors: rows of an arena, padded with zeros to whole cache lines. A query is such a row.
+/// Dense vectors: rows of an arena, padded with zeros to whole cache lines. A query is such a row. Beside them their codes,
+/// if the metric allows any and they are shorter.
 #[derive(Debug)]
 pub struct DenseRows {
     dim: usize,
     kernel: Distances,
     vectors: Arena<f32>,
+    codes: Option<Codes>,
+}
+
+/// What walks over dense vectors compare with.
+#[derive(Clone, Copy, Debug)]
+pub enum DenseProbe<'a> {
+    /// A padded row.
+    Exact(&'a [f32]),
+    /// A code.
+    Code(&'a [u8]),
 }
 
 impl DenseRows {
@@ -104,6 +139,7 @@ impl DenseRows {
 impl Rows for DenseRows {
     type Vector = [f32];
     type Query<'a> = &'a [f32];
+    type Probe<'a> = DenseProbe<'a>;
 
     const DIVERSE_BATCH: usize = 8;
     const IS_SYMMETRIC: bool = true;
@@ -111,7 +147,15 @@ impl Rows for DenseRows {
     const FILE: FileKind = FileKind::Graph;
 
     fn new(_slots: &Arc<Slots>, params: &IndexParams, kernel: Distances) -> DenseRows {
-        DenseRows { dim: params.dim, kernel, vectors: Arena::new(params.dim.next_multiple_of(16)) }
+        /// A row of so few numbers is one cache line, as its code would be.
+        const UNCODED_DIM_MAX: usize = 16;
+        let is_coded = params.m > 0 && params.dim > UNCODED_DIM_MAX && params.metric != Metric::Manhattan;
+        DenseRows {
+            dim: params.dim,
+            kernel,
+            vectors: Arena::new(params.dim.next_multiple_of(16)),
+            codes: is_coded.then(|| Codes::new(params.dim, params.metric)),
+        }
     }
 
     fn fits(&self, vector: &[f32]) -> bool {
@@ -146,9 +190,29 @@ impl Rows for DenseRows {
         room
     }
 
+    fn encode(&self, pin: &Pin<'_>, slot: Slot, sample: impl FnOnce() -> Vec<Slot>, room: &mut CodeRoom) {
+        let Some(codes) = &self.codes else { return };
+        codes.center_on(|| sample().into_iter().map(|slot| self.vector(pin, slot)));
+        codes.write(slot, self.vector(pin, slot), room);
+    }
+
+    fn probe<'a: 'b, 'b>(&'a self, query: &'a [f32], room: &'b mut CodeRoom) -> DenseProbe<'b> {
+        match &self.codes {
+            Some(codes) => DenseProbe::Code(codes.probe(&query[..self.dim], room)),
+            None => DenseProbe::Exact(query),
+        }
+    }
+
     #[inline]
-    fn query_of<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> &'a [f32] {
-        self.row(pin, slot)
+    fn probe_of<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> DenseProbe<'a> {
+        match &self.codes {
+            Some(codes) => DenseProbe::Code(codes.row(pin, slot)),
+            None => DenseProbe::Exact(self.row(pin, slot)),
+        }
+    }
+
+    fn is_exact(&self) -> bool {
+        self.codes.is_none()
     }
 
     #[inline]
@@ -161,8 +225,17 @@ impl Rows for DenseRows {
     }
 
     #[inline]
-    fn score_to(&self, pin: &Pin<'_>, from: &[Slot], to: Slot, out: &mut [f32]) {
-        self.score(pin, self.query_of(pin, to), from, out);
+    fn estimate(&self, pin: &Pin<'_>, probe: DenseProbe<'_>, slots: &[Slot], out: &mut [f32]) {
+        match (probe, &self.codes) {
+            (DenseProbe::Code(code), Some(codes)) => codes.estimate(pin, code, slots, out),
+            (DenseProbe::Exact(row), _) => self.score(pin, row, slots, out),
+            (DenseProbe::Code(_), None) => unreachable!("a code is made by codes"),
+        }
+    }
+
+    #[inline]
+    fn estimate_to(&self, pin: &Pin<'_>, from: &[Slot], to: Slot, out: &mut [f32]) {
+        self.estimate(pin, self.probe_of(pin, to), from, out);
     }
 
     fn distance(&self, query: &[f32], vector: &[f32]) -> f32 {
@@ -175,8 +248,20 @@ impl Rows for DenseRows {
         self.vectors.prefetch(slot.0, (self.vectors.width() / 16).min(LINES_MAX));
     }
 
+    #[inline]
+    fn prefetch_code(&self, slot: Slot) {
+        match &self.codes {
+            Some(codes) => codes.prefetch(slot),
+            None => self.prefetch(slot),
+        }
+    }
+
     fn memory_bytes(&self) -> usize {
         self.vectors.allocated_bytes()
+    }
+
+    fn code_bytes(&self) -> usize {
+        self.codes.as_ref().map_or(0, Codes::memory_bytes)
     }
 }
 
@@ -213,6 +298,7 @@ pub struct MultiQuery<'a> {
 impl Rows for MultiRows {
     type Vector = MultiVector;
     type Query<'a> = MultiQuery<'a>;
+    type Probe<'a> = MultiQuery<'a>;
 
     /// One comparison is hundreds of rows: the first that decides ends it.
     const DIVERSE_BATCH: usize = 1;
@@ -246,9 +332,19 @@ impl Rows for MultiRows {
         MultiQuery { vector, factor: 1.0 }
     }
 
-    fn query_of<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> MultiQuery<'a> {
+    fn encode(&self, _pin: &Pin<'_>, _slot: Slot, _sample: impl FnOnce() -> Vec<Slot>, _room: &mut CodeRoom) {}
+
+    fn probe<'a: 'b, 'b>(&'a self, query: MultiQuery<'a>, _room: &'b mut CodeRoom) -> MultiQuery<'b> {
+        query
+    }
+
+    fn probe_of<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> MultiQuery<'a> {
         let vector = self.vector(pin, slot);
         MultiQuery { vector, factor: 1.0 / vector.rows().len() as f32 }
+    }
+
+    fn is_exact(&self) -> bool {
+        true
     }
 
     fn score(&self, pin: &Pin<'_>, query: MultiQuery<'_>, slots: &[Slot], out: &mut [f32]) {
@@ -257,9 +353,13 @@ impl Rows for MultiRows {
         }
     }
 
-    fn score_to(&self, pin: &Pin<'_>, from: &[Slot], to: Slot, out: &mut [f32]) {
+    fn estimate(&self, pin: &Pin<'_>, probe: MultiQuery<'_>, slots: &[Slot], out: &mut [f32]) {
+        self.score(pin, probe, slots, out);
+    }
+
+    fn estimate_to(&self, pin: &Pin<'_>, from: &[Slot], to: Slot, out: &mut [f32]) {
         for (from, out) in from.iter().zip(out) {
-            self.score(pin, self.query_of(pin, *from), &[to], std::slice::from_mut(out));
+            self.score(pin, self.probe_of(pin, *from), &[to], std::slice::from_mut(out));
         }
     }
 
@@ -272,7 +372,16 @@ impl Rows for MultiRows {
         self.vectors.prefetch(slot);
     }
 
+    #[inline]
+    fn prefetch_code(&self, slot: Slot) {
+        self.prefetch(slot);
+    }
+
     fn memory_bytes(&self) -> usize {
         self.vectors.memory_bytes(|vector| size_of_val(vector.values()))
+    }
+
+    fn code_bytes(&self) -> usize {
+        0
     }
 }

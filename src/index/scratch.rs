@@ -1,5 +1,6 @@
 //! What one thread needs while it searches or builds, kept between calls so that neither allocates.
 
+use super::codes::CodeRoom;
 use super::nearest::{Nearest, Pool};
 use super::sparse::SparseScratch;
 use crate::model::Slot;
@@ -9,6 +10,8 @@ use crate::model::Slot;
 pub struct Scratch {
     /// The query, padded to the length of a row.
     pub(super) query: Vec<f32>,
+    /// What codes are made in.
+    pub(super) code: CodeRoom,
     pub(super) visited: Visited,
     pub(super) pool: Pool,
     pub(super) nearest: Nearest,

@@ -5,6 +5,7 @@
 //! at most about twice a scan.
 
 use super::bitmap::{Bitmap, slots_of_word};
+use super::codes::CodeRoom;
 use super::graph::Graph;
 use super::nearest::Candidate;
 use super::rows::Rows;
@@ -140,8 +141,26 @@ impl<'a, R: Rows> Search<'a, R> {
         if !self.params.indexed_only && self.index.tail.count() > 0 {
             self.scan(scratch, Range::Tail, cost)?;
         }
-        let walk = Walk { index: self.index, graph, pin: self.pin, query: self.query, stop: self.stop };
-        let Some(start) = walk.descend(scratch, 0, cost) else { return Ok(self.index.indexed_len() == 0) };
+        let mut room = std::mem::take(&mut scratch.code);
+        let ended = self.walk_with(graph, scratch, &mut room, (k, eligible), cost);
+        scratch.code = room;
+        let Some(ended) = ended? else { return Ok(self.index.indexed_len() == 0) };
+        self.rescore(scratch, k, cost);
+        Ok(ended == Ended::Nearest && scratch.nearest.finish().len() >= k)
+    }
+
+    /// None if the graph is empty.
+    fn walk_with(
+        &self,
+        graph: &'a Graph,
+        scratch: &mut Scratch,
+        room: &mut CodeRoom,
+        (k, eligible): (usize, usize),
+        cost: &mut Cost,
+    ) -> Result<Option<Ended>, Stopped> {
+        let probe = self.index.rows.probe(self.query, room);
+        let walk = Walk { index: self.index, graph, pin: self.pin, probe, stop: self.stop };
+        let Some(start) = walk.descend(scratch, 0, cost) else { return Ok(None) };
         scratch.pool.start(self.params.ef.max(k));
         // A start in the tail has been compared already; here it only leads on.
         let is_new = scratch.visited.insert(start.slot());
@@ -153,10 +172,41 @@ impl<'a, R: Rows> Search<'a, R> {
         } else {
             walk.walk_level(scratch, (0, distance_max), |slot| self.is_eligible(slot), cost)?
         };
-        for candidate in scratch.pool.sorted().iter().filter(|candidate| candidate.is_eligible()) {
-            scratch.nearest.offer(*candidate);
+        Ok(Some(ended))
+    }
+
+    /// Offers what the walk found. Estimates are made exact in their order, until what remains could be among the `k`
+    /// nearest only if its estimate were off by more than any before.
+    fn rescore(&self, scratch: &mut Scratch, k: usize, cost: &mut Cost) {
+        const BATCH: usize = 16;
+        let Scratch { pool, nearest, fresh, distances, .. } = scratch;
+        let found = pool.sorted().iter().filter(|candidate| candidate.is_eligible());
+        if self.index.rows.is_exact() {
+            found.for_each(|candidate| nearest.offer(*candidate));
+            return;
         }
-        Ok(ended == Ended::Nearest && scratch.nearest.finish().len() >= k)
+        let mut found = found.peekable();
+        let (mut rescored, mut error_max) = (0, 0.0f32);
+        while let Some(next) = found.peek() {
+            let is_beyond = |worst: f32| next.distance() - error_max > worst;
+            if rescored >= k && nearest.worst().is_some_and(is_beyond) {
+                break;
+            }
+            let mut estimates = [0.0; BATCH];
+            fresh.clear();
+            for (candidate, estimate) in found.by_ref().zip(&mut estimates) {
+                self.index.rows.prefetch(candidate.slot());
+                fresh.push(candidate.slot());
+                *estimate = candidate.distance();
+            }
+            self.index.score(self.pin, self.query, fresh, distances);
+            for ((slot, distance), estimate) in fresh.iter().zip(&*distances).zip(estimates) {
+                nearest.offer(Candidate::new(*distance, *slot, true));
+                error_max = error_max.max(estimate - distance);
+            }
+            rescored += fresh.len();
+        }
+        cost.distances += rescored as u64;
     }
 
     #[inline]

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::bitmap::{Bitmap, LiveBits};
+use super::codes::CodeRoom;
 use super::graph::{Entry, Graph};
 use super::repair::Sweep;
 use super::rows::{DenseRows, MultiRows, Rows};
@@ -44,6 +45,8 @@ pub struct IndexParams {
 pub struct IndexMemory {
     /// For the vectors themselves.
     pub vector_bytes: u64,
+    /// For codes of them.
+    pub code_bytes: u64,
     /// For what finds them: links or posting lists.
     pub link_bytes: u64,
 }
@@ -104,7 +107,8 @@ pub(super) enum Stage {
 
 /// One thing a lent thread can do.
 enum Task {
-    Link(Slot),
+    /// With the stage it was in.
+    Link(Slot, Stage),
     Sweep(Arc<Sweep>),
 }
 
@@ -139,6 +143,7 @@ impl<R: Rows> VectorIndex<R> {
     pub fn memory(&self) -> IndexMemory {
         IndexMemory {
             vector_bytes: self.rows.memory_bytes() as u64,
+            code_bytes: self.rows.code_bytes() as u64,
             link_bytes: self.graph.as_ref().map_or(0, Graph::allocated_bytes) as u64,
         }
     }
@@ -215,8 +220,11 @@ impl<R: Rows> VectorIndex<R> {
             let Some(task) = self.next_task(done % 2 == 0) else { break };
             let pin = self.slots.pin();
             match task {
-                Task::Link(slot) => {
-                    self.link(graph, &pin, scratch, slot);
+                Task::Link(slot, stage) => {
+                    match stage {
+                        Stage::TailAgain => self.link(graph, &pin, scratch, slot),
+                        _ => self.link_first(graph, &pin, scratch, slot),
+                    }
                     self.finish_link(slot);
                 }
                 Task::Sweep(sweep) => self.sweep_some(graph, &pin, scratch, &sweep),
@@ -236,9 +244,10 @@ impl<R: Rows> VectorIndex<R> {
             return Some(Task::Sweep(sweep));
         }
         while let Some(slot) = agenda.to_link.pop_front() {
-            if matches!(agenda.standing(slot).stage, Stage::Tail | Stage::TailAgain) {
+            let stage = agenda.standing(slot).stage;
+            if matches!(stage, Stage::Tail | Stage::TailAgain) {
                 agenda.standing(slot).stage = Stage::Linking;
-                return Some(Task::Link(slot));
+                return Some(Task::Link(slot, stage));
             }
         }
         agenda.sweep.as_ref().filter(|sweep| sweep.has_more()).cloned().map(Task::Sweep)
@@ -290,6 +299,16 @@ impl<R: Rows> VectorIndex<R> {
             entries.max_by_key(|entry| entry.level)
         };
         graph.move_entry(|_| entry.filter(is_good).or_else(highest));
+    }
+
+    /// Encodes the slots a checkpoint brought back, once their vectors are there too.
+    pub(super) fn encode_linked(&self) {
+        let mut room = CodeRoom::default();
+        let pin = self.slots.pin();
+        let agenda = self.agenda.lock();
+        for slot in agenda.linked() {
+            self.rows.encode(&pin, slot, || self.sample(), &mut room);
+        }
     }
 
     /// Ends a load: linked slots that have no vector are dead, and wait for repair like removed ones. Until then walks
@@ -348,6 +367,13 @@ impl<R: Rows> VectorIndex<R> {
     /// Whether the slot has a vector here and is live.
     pub fn has(&self, slot: Slot) -> bool {
         self.live.contains(slot)
+    }
+
+    /// Distances from `probe` to encoded `slots`, about, into `out`.
+    #[inline]
+    pub(super) fn estimate(&self, pin: &Pin<'_>, probe: R::Probe<'_>, slots: &[Slot], out: &mut Vec<f32>) {
+        out.resize(slots.len(), 0.0);
+        self.rows.estimate(pin, probe, slots, out);
     }
 
     /// Distances from `query` to `slots`, into `out`.

@@ -1,6 +1,8 @@
 //! The walk: greedy descent through the upper levels, beam search on one (algorithms 2 and 5 of arXiv 1603.09320).
 //!
-//! Per expanded slot: gather the neighbors not seen yet, ask for their vectors at once so that the cache misses overlap,
+//! Distances are estimates where there are codes.
+//!
+//! Per expanded slot: gather the neighbors not seen yet, ask for their codes at once so that the cache misses overlap,
 //! score them in one batch, offer them to the pool. Searches and insertions share it.
 
 use super::graph::Graph;
@@ -18,7 +20,7 @@ pub(super) struct Walk<'a, R: Rows> {
     pub(super) index: &'a VectorIndex<R>,
     pub(super) graph: &'a Graph,
     pub(super) pin: &'a Pin<'a>,
-    pub(super) query: R::Query<'a>,
+    pub(super) probe: R::Probe<'a>,
     pub(super) stop: &'a Stop,
 }
 
@@ -42,7 +44,7 @@ impl<R: Rows> Walk<'_, R> {
             loop {
                 scratch.fresh.clear();
                 for slot in self.graph.neighbors(nearest.slot(), level) {
-                    self.index.rows.prefetch(slot);
+                    self.index.rows.prefetch_code(slot);
                     scratch.fresh.push(slot);
                 }
                 self.score(scratch, cost);
@@ -76,7 +78,7 @@ impl<R: Rows> Walk<'_, R> {
             scratch.fresh.clear();
             for neighbor in self.graph.neighbors(slot, level) {
                 if scratch.visited.insert(neighbor) {
-                    self.index.rows.prefetch(neighbor);
+                    self.index.rows.prefetch_code(neighbor);
                     scratch.fresh.push(neighbor);
                 }
             }
@@ -96,13 +98,13 @@ impl<R: Rows> Walk<'_, R> {
 
     #[inline]
     fn score(&self, scratch: &mut Scratch, cost: &mut Cost) {
-        self.index.score(self.pin, self.query, &scratch.fresh, &mut scratch.distances);
+        self.index.estimate(self.pin, self.probe, &scratch.fresh, &mut scratch.distances);
         cost.distances += scratch.fresh.len() as u64;
     }
 
     pub(super) fn distance(&self, slot: Slot) -> f32 {
         let mut distance = [0.0];
-        self.index.rows.score(self.pin, self.query, &[slot], &mut distance);
+        self.index.rows.estimate(self.pin, self.probe, &[slot], &mut distance);
         distance[0]
     }
 }

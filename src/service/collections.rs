@@ -162,7 +162,7 @@ impl Service {
         for (vectors, fields) in parts {
             for (name, memory) in vectors {
                 *usage.vectors.entry(name.clone()).or_default() += memory.vector_bytes;
-                *usage.graphs.entry(name).or_default() += memory.link_bytes;
+                *usage.graphs.entry(name).or_default() += memory.code_bytes + memory.link_bytes;
             }
             for (path, bytes) in fields {
                 *usage.fields.entry(path).or_default() += bytes;

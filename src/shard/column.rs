@@ -199,8 +199,8 @@ impl Column {
             Column::Sparse(index) => index.memory(),
             Column::Multi(index) => index.memory(),
             Column::Unscaled(scaled, originals) => {
-                let IndexMemory { vector_bytes, link_bytes } = scaled.memory();
-                IndexMemory { vector_bytes: vector_bytes + originals.memory_bytes(), link_bytes }
+                let memory = scaled.memory();
+                IndexMemory { vector_bytes: memory.vector_bytes + originals.memory_bytes(), ..memory }
             }
         }
     }
