@@ -45,7 +45,6 @@ pub(super) struct Codes {
 #[derive(Debug, Default)]
 pub struct CodeRoom {
     rotated: Vec<f32>,
-    swap: Vec<f32>,
     row: Vec<u8>,
 }
 
@@ -76,7 +75,7 @@ impl Codes {
                 return vec![0.0; self.dim];
             }
             let mut rotated = Vec::new();
-            self.rotation.rotate(&mean, &mut Vec::new(), &mut rotated);
+            self.rotation.rotate(&mean, &mut rotated);
             rotated
         });
     }
@@ -99,18 +98,12 @@ impl Codes {
     }
 
     fn encode(&self, vector: &[f32], room: &mut CodeRoom) {
-        let CodeRoom { rotated, swap, row } = room;
-        self.rotation.rotate(vector, swap, rotated);
-        let (mut largest, mut norm, mut along) = (0.0f32, 0.0, 0.0);
-        let center = self.center.get().map_or(&[][..], Vec::as_slice);
-        let mut center_norm = 0.0;
-        for (x, c) in rotated.iter_mut().zip(center) {
-            *x -= c;
-            largest = largest.max(x.abs());
-            norm += *x * *x;
-            along += *x * c;
-            center_norm += c * c;
-        }
+        let CodeRoom { rotated, row } = room;
+        self.rotation.rotate(vector, rotated);
+        let Some(center) = self.center.get() else { return };
+        rotated.iter_mut().zip(center).for_each(|(x, c)| *x -= c);
+        let largest = lanes(rotated, rotated, |most, x, _| f32::max(most, x.abs())).into_iter().fold(0.0, f32::max);
+        let dot = |a: &[f32], b: &[f32]| lanes(a, b, |sum, a, b| sum + a * b).iter().sum::<f32>();
         let step = largest / CODE_MAX;
         let per_step = if step.is_normal() { step.recip() } else { 0.0 };
         row.clear();
@@ -120,7 +113,10 @@ impl Codes {
             *code = ((*x * per_step + 128.5) as i32).clamp(1, 255) as u8;
         }
         let sum = row[..self.dim].iter().map(|code| i32::from(*code)).sum::<i32>() - 128 * self.dim as i32;
-        let bias = if self.is_euclid { norm } else { along + center_norm / 2.0 };
+        let bias = match self.is_euclid {
+            true => dot(rotated, rotated),
+            false => dot(rotated, center) + dot(center, center) / 2.0,
+        };
         let terms = row.len() - TERMS_BYTES;
         row[terms..terms + 4].copy_from_slice(&step.to_le_bytes());
         row[terms + 4..terms + 8].copy_from_slice(&bias.to_le_bytes());
@@ -171,6 +167,18 @@ impl Codes {
     pub(super) fn memory_bytes(&self) -> usize {
         self.rows.allocated_bytes()
     }
+}
+
+/// Folds two vectors in lanes of their own, which a compiler turns into wide registers.
+#[inline]
+fn lanes(a: &[f32], b: &[f32], fold: impl Fn(f32, f32, f32) -> f32) -> [f32; 16] {
+    let mut lanes = [0.0; 16];
+    for (a, b) in a.chunks(16).zip(b.chunks(16)) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane = fold(*lane, *a, *b);
+        }
+    }
+    lanes
 }
 
 /// The size of a step, the vector's own term, and the sum of its codes.

@@ -18,7 +18,7 @@ use crate::model::Slot;
 impl<R: Rows> VectorIndex<R> {
     /// Encodes and links `slot`, which was never linked in this life.
     pub(super) fn link_first(&self, graph: &Graph, pin: &Pin<'_>, scratch: &mut Scratch, slot: Slot) {
-        self.rows.encode(pin, slot, || self.sample(), &mut scratch.code);
+        self.encode(pin, slot, &mut scratch.code);
         self.link(graph, pin, scratch, slot);
     }
 

@@ -15,9 +15,13 @@ pub struct Scratch {
     pub(super) visited: Visited,
     pub(super) pool: Pool,
     pub(super) nearest: Nearest,
+    /// The nearest by their codes.
+    pub(super) estimated: Nearest,
     pub(super) sparse: SparseScratch,
     /// Slots to be scored together, and their distances.
     pub(super) fresh: Vec<Slot>,
+    /// Slots whose neighbors may be looked at.
+    pub(super) bridges: Vec<Slot>,
     pub(super) distances: Vec<f32>,
     /// Neighbors chosen for each level of a slot being inserted.
     pub(super) chosen: Vec<Vec<Slot>>,
@@ -50,6 +54,12 @@ impl Visited {
         if self.words.len() * 64 < bound {
             self.words.resize(bound.div_ceil(64), 0);
         }
+    }
+
+    /// Is `slot` in the set?
+    #[inline]
+    pub(super) fn contains(&self, slot: Slot) -> bool {
+        self.words.get(slot.index() / 64).is_some_and(|word| word >> (slot.index() % 64) & 1 == 1)
     }
 
     /// Puts `slot` in. Was it absent?

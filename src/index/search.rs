@@ -104,8 +104,11 @@ impl<'a, R: Rows> Search<'a, R> {
         scratch.nearest.start(self.params.k);
         scratch.visited.clear();
         let is_answered = match &index.graph {
-            Some(graph) if !self.params.exact && !self.prefers_scan(k, eligible) => {
-                self.walk(graph, scratch, k, eligible, &mut cost)?
+            Some(graph) if !self.params.exact => {
+                let mut room = std::mem::take(&mut scratch.code);
+                let is_answered = self.approximate(graph, scratch, &mut room, (k, eligible), &mut cost);
+                scratch.code = room;
+                is_answered?
             }
             _ => false,
         };
@@ -119,68 +122,138 @@ impl<'a, R: Rows> Search<'a, R> {
         Ok(Found { hits, cost })
     }
 
-    /// A walk for `ef` of `eligible` slots among all linked ones scores about `ef * m / 2 * linked / eligible` of them,
-    /// each a cache miss; a scan scores the eligible ones in the order of memory, for a part of the price each.
-    fn prefers_scan(&self, k: usize, eligible: usize) -> bool {
-        let ef = self.params.ef.max(k) as f64;
-        let linked = self.index.indexed_len() as f64;
-        (eligible as f64).powi(2) <= R::SCANNED_PER_WALKED / 2.0 * ef * self.index.params.m as f64 * linked
-    }
-
-    /// Scans the tail and walks the graph. False if that did not answer the search.
-    fn walk(
-        &self,
-        graph: &'a Graph,
-        scratch: &mut Scratch,
-        k: usize,
-        eligible: usize,
-        cost: &mut Cost,
-    ) -> Result<bool, Stopped> {
-        // The tail first: what leaves it meanwhile is in the graph before the walk begins. What the scan has compared
-        // is marked as visited, so the walk does not find it again.
-        if !self.params.indexed_only && self.index.tail.count() > 0 {
-            self.scan(scratch, Range::Tail, cost)?;
-        }
-        let mut room = std::mem::take(&mut scratch.code);
-        let ended = self.walk_with(graph, scratch, &mut room, (k, eligible), cost);
-        scratch.code = room;
-        let Some(ended) = ended? else { return Ok(self.index.indexed_len() == 0) };
-        self.rescore(scratch, k, cost);
-        Ok(ended == Ended::Nearest && scratch.nearest.finish().len() >= k)
-    }
-
-    /// None if the graph is empty.
-    fn walk_with(
+    /// Scans the tail and walks the graph; where a scan is cheaper, or the walk did not end well, the codes are scanned.
+    /// False if that did not answer the search.
+    fn approximate(
         &self,
         graph: &'a Graph,
         scratch: &mut Scratch,
         room: &mut CodeRoom,
         (k, eligible): (usize, usize),
         cost: &mut Cost,
-    ) -> Result<Option<Ended>, Stopped> {
+    ) -> Result<bool, Stopped> {
+        /// So few vectors are compared before a query's code is made.
+        const UNCODED_MAX: usize = 128;
+        let (prefers_scan, has_codes) = (self.prefers_scan(k, eligible), !self.index.rows.is_exact());
+        if prefers_scan && (!has_codes || eligible <= UNCODED_MAX) {
+            return Ok(false);
+        }
         let probe = self.index.rows.probe(self.query, room);
         let walk = Walk { index: self.index, graph, pin: self.pin, probe, stop: self.stop };
+        // The tail first: what leaves it meanwhile is in the graph, and has a code, before the rest is searched. What has
+        // been compared here is marked as visited, so it is not found again.
+        self.scan_tail(scratch, cost)?;
+        if !prefers_scan {
+            let Some(ended) = self.walk(&walk, scratch, (k, eligible), cost)? else {
+                return Ok(self.index.indexed_len() == 0);
+            };
+            let pool = std::mem::take(&mut scratch.pool);
+            self.rescore(pool.sorted(), scratch, k, cost);
+            scratch.pool = pool;
+            if ended == Ended::Nearest && scratch.nearest.finish().len() >= k {
+                return Ok(true);
+            }
+            if !has_codes {
+                return Ok(false);
+            }
+            scratch.nearest.start(self.params.k);
+            scratch.visited.clear();
+            self.scan_tail(scratch, cost)?;
+        }
+        self.scan_codes(&walk, scratch, k, cost)?;
+        Ok(true)
+    }
+
+    fn scan_tail(&self, scratch: &mut Scratch, cost: &mut Cost) -> Result<(), Stopped> {
+        if self.params.indexed_only || self.index.tail.count() == 0 {
+            return Ok(());
+        }
+        self.scan(scratch, Range::Tail, cost)
+    }
+
+    /// A walk scores about `ef * m` slots, each a cache miss, half as many more under a filter; a scan scores the eligible
+    /// ones in the order of memory, for a part of the price each.
+    fn prefers_scan(&self, k: usize, eligible: usize) -> bool {
+        const FILTERED_PER_PLAIN: f64 = 1.5;
+        let ef = self.params.ef.max(k) as f64;
+        let linked = self.index.indexed_len() as f64;
+        let scored = FILTERED_PER_PLAIN * ef * self.index.params.m as f64;
+        eligible as f64 <= (R::SCANNED_PER_WALKED * scored).min(linked)
+    }
+
+    /// Fills the pool from the graph. None if the graph is empty.
+    fn walk(
+        &self,
+        walk: &Walk<'_, R>,
+        scratch: &mut Scratch,
+        (k, eligible): (usize, usize),
+        cost: &mut Cost,
+    ) -> Result<Option<Ended>, Stopped> {
+        /// From this share of members on, the neighbors of a slot are enough of them to go on from.
+        const PLAIN_SHARE: f64 = 0.4;
         let Some(start) = walk.descend(scratch, 0, cost) else { return Ok(None) };
         scratch.pool.start(self.params.ef.max(k));
         // A start in the tail has been compared already; here it only leads on.
         let is_new = scratch.visited.insert(start.slot());
         let is_eligible = is_new && self.is_eligible(start.slot());
         scratch.pool.offer(Candidate::new(start.distance(), start.slot(), is_eligible));
-        let distance_max = self.params.filter.map_or(u64::MAX, |_| eligible as u64);
-        let ended = if self.params.filter.is_none() && self.index.repair_len() == 0 {
-            walk.walk_level(scratch, (0, distance_max), |_| true, cost)?
-        } else {
-            walk.walk_level(scratch, (0, distance_max), |slot| self.is_eligible(slot), cost)?
+        let Some(filter) = self.params.filter else {
+            return if self.index.repair_len() == 0 {
+                walk.walk_level(scratch, (0, u64::MAX), |_| true, cost).map(Some)
+            } else {
+                walk.walk_level(scratch, (0, u64::MAX), |slot| self.index.live.contains(slot), cost).map(Some)
+            };
         };
-        Ok(Some(ended))
+        let distance_max = eligible as u64;
+        let share = eligible as f64 / self.index.live.count().max(1) as f64;
+        if share >= PLAIN_SHARE {
+            return walk.walk_level(scratch, (0, distance_max), |slot| self.is_eligible(slot), cost).map(Some);
+        }
+        walk.seed(scratch, filter, cost);
+        walk.walk_members(scratch, distance_max, |slot| self.is_eligible(slot), cost).map(Some)
     }
 
-    /// Offers what the walk found. Estimates are made exact in their order, until what remains could be among the `k`
-    /// nearest only if its estimate were off by more than any before.
-    fn rescore(&self, scratch: &mut Scratch, k: usize, cost: &mut Cost) {
+    /// Compares the codes of all that is eligible and not visited, and the vectors of the best.
+    fn scan_codes(&self, walk: &Walk<'_, R>, scratch: &mut Scratch, k: usize, cost: &mut Cost) -> Result<(), Stopped> {
+        /// Codes asked for ahead of their use.
+        const BATCH: usize = 128;
+        /// What a code misjudges is made good by looking at more.
+        const MORE: usize = 32;
+        let index = self.index;
+        let mut best = std::mem::take(&mut scratch.estimated);
+        best.start(k.saturating_mul(2).saturating_add(MORE));
+        let mut estimate = |scratch: &mut Scratch| {
+            index.estimate(self.pin, walk.probe, &scratch.fresh, &mut scratch.distances);
+            cost.distances += scratch.fresh.len() as u64;
+            let scored = scratch.fresh.iter().zip(&scratch.distances);
+            scored.for_each(|(slot, distance)| best.offer(Candidate::new(*distance, *slot, true)));
+            scratch.fresh.clear();
+            self.stop.poll()
+        };
+        scratch.fresh.clear();
+        for (i, word) in index.live.words(index.slots.bound()) {
+            let word = word & index.encoded.word(i) & self.params.filter.map_or(u64::MAX, |filter| filter.word(i));
+            let word = if self.params.indexed_only { word & !index.tail.word(i) } else { word };
+            for slot in slots_of_word(i, word).filter(|slot| !scratch.visited.contains(*slot)) {
+                index.rows.prefetch_code(slot);
+                scratch.fresh.push(slot);
+            }
+            if scratch.fresh.len() >= BATCH {
+                estimate(scratch)?;
+            }
+        }
+        estimate(scratch)?;
+        self.rescore(best.finish(), scratch, k, cost);
+        scratch.estimated = best;
+        Ok(())
+    }
+
+    /// Offers what was found, nearest first. Estimates are made exact in their order, until what remains could be among
+    /// the `k` nearest only if its estimate were off by more than any before.
+    fn rescore(&self, found: &[Candidate], scratch: &mut Scratch, k: usize, cost: &mut Cost) {
         const BATCH: usize = 16;
-        let Scratch { pool, nearest, fresh, distances, .. } = scratch;
-        let found = pool.sorted().iter().filter(|candidate| candidate.is_eligible());
+        let Scratch { nearest, fresh, distances, .. } = scratch;
+        let found = found.iter().filter(|candidate| candidate.is_eligible());
         if self.index.rows.is_exact() {
             found.for_each(|candidate| nearest.offer(*candidate));
             return;
@@ -194,7 +267,7 @@ impl<'a, R: Rows> Search<'a, R> {
             }
             let mut estimates = [0.0; BATCH];
             fresh.clear();
-            for (candidate, estimate) in found.by_ref().zip(&mut estimates) {
+            for (estimate, candidate) in estimates.iter_mut().zip(found.by_ref()) {
                 self.index.rows.prefetch(candidate.slot());
                 fresh.push(candidate.slot());
                 *estimate = candidate.distance();

@@ -67,6 +67,8 @@ pub struct VectorIndex<R> {
     pub(super) graph: Option<Graph>,
     /// May be found.
     pub(super) live: LiveBits,
+    /// Encoded in this life; meaningless where there are no codes. Cleared before the slot is live again.
+    pub(super) encoded: LiveBits,
     /// Not, or not well, linked yet: scanned by searches. Members may be dead for a moment.
     pub(super) tail: LiveBits,
     /// Linked or being linked, but dead: the graph may still lead there.
@@ -128,6 +130,7 @@ impl<R: Rows> VectorIndex<R> {
             params,
             graph: (params.m > 0).then(|| Graph::new(params.m)),
             live: LiveBits::new(),
+            encoded: LiveBits::new(),
             tail: LiveBits::new(),
             dead_len: AtomicUsize::new(0),
             agenda: Mutex::new(Agenda::default()),
@@ -165,6 +168,8 @@ impl<R: Rows> VectorIndex<R> {
         }
         self.live.grow_to(slot);
         self.tail.grow_to(slot);
+        self.encoded.grow_to(slot);
+        self.encoded.clear(slot);
         self.rows.write(slot, vector);
         self.live.set(slot);
         let stage = match &self.graph {
@@ -301,13 +306,20 @@ impl<R: Rows> VectorIndex<R> {
         graph.move_entry(|_| entry.filter(is_good).or_else(highest));
     }
 
+    /// Makes the code of a slot that no link names in this life yet.
+    pub(super) fn encode(&self, pin: &Pin<'_>, slot: Slot, room: &mut CodeRoom) {
+        self.rows.encode(pin, slot, || self.sample(), room);
+        self.encoded.grow_to(slot);
+        self.encoded.set(slot);
+    }
+
     /// Encodes the slots a checkpoint brought back, once their vectors are there too.
     pub(super) fn encode_linked(&self) {
         let mut room = CodeRoom::default();
         let pin = self.slots.pin();
         let agenda = self.agenda.lock();
         for slot in agenda.linked() {
-            self.rows.encode(&pin, slot, || self.sample(), &mut room);
+            self.encode(&pin, slot, &mut room);
         }
     }
 

@@ -5,6 +5,7 @@
 //! Per expanded slot: gather the neighbors not seen yet, ask for their codes at once so that the cache misses overlap,
 //! score them in one batch, offer them to the pool. Searches and insertions share it.
 
+use super::bitmap::{Bitmap, slots_of_word};
 use super::graph::Graph;
 use super::nearest::Candidate;
 use super::rows::Rows;
@@ -88,6 +89,84 @@ impl<R: Rows> Walk<'_, R> {
             self.score(scratch, cost);
             for (slot, distance) in scratch.fresh.iter().zip(&scratch.distances) {
                 scratch.pool.offer(Candidate::new(*distance, *slot, is_eligible(*slot)));
+            }
+            if cost.distances > distance_max {
+                return Ok(Ended::OverLimit);
+            }
+        }
+        Ok(Ended::Nearest)
+    }
+
+    /// Offers a few members of `filter`, spread over all slots: a walk among members only may not reach every region of
+    /// them.
+    pub(super) fn seed(&self, scratch: &mut Scratch, filter: &Bitmap, cost: &mut Cost) {
+        const SEED_COUNT: usize = 8;
+        let words = filter.bound().div_ceil(u64::BITS as usize);
+        scratch.fresh.clear();
+        for part in 0..SEED_COUNT {
+            let mut range = part * words / SEED_COUNT..(part + 1) * words / SEED_COUNT;
+            let linked = |i: usize| {
+                filter.word(i) & self.index.live.word(i) & self.index.encoded.word(i) & !self.index.tail.word(i)
+            };
+            let Some(i) = range.find(|i| linked(*i) != 0) else { continue };
+            for slot in slots_of_word(i, linked(i)).take(1) {
+                if scratch.visited.insert(slot) {
+                    scratch.fresh.push(slot);
+                }
+            }
+        }
+        self.score(scratch, cost);
+        for (slot, distance) in scratch.fresh.iter().zip(&scratch.distances) {
+            scratch.pool.offer(Candidate::new(*distance, *slot, true));
+        }
+    }
+
+    /// As [`Walk::walk_level`] on level 0, among members of a filter that has few of all slots: only they are scored. The
+    /// neighbors of a slot that are no members are bridges, whose own neighbors are looked at until there are enough (the
+    /// blind two-hop step of NaviX, arXiv 2506.23397, and ACORN-1, arXiv 2403.04871).
+    pub(super) fn walk_members(
+        &self,
+        scratch: &mut Scratch,
+        distance_max: u64,
+        is_eligible: impl Fn(Slot) -> bool,
+        cost: &mut Cost,
+    ) -> Result<Ended, Stopped> {
+        let distance_max = cost.distances.saturating_add(distance_max);
+        let enough = self.graph.degree_max(0);
+        scratch.visited.reserve(self.index.slots.bound());
+        while let Some(slot) = scratch.pool.expand() {
+            self.stop.poll()?;
+            cost.visited += 1;
+            let Scratch { visited, fresh, bridges, .. } = &mut *scratch;
+            fresh.clear();
+            bridges.clear();
+            let mut take = |slot: Slot| {
+                if visited.insert(slot) {
+                    self.index.rows.prefetch_code(slot);
+                    fresh.push(slot);
+                }
+                fresh.len()
+            };
+            let mut taken = 0;
+            for neighbor in self.graph.neighbors(slot, 0) {
+                if is_eligible(neighbor) {
+                    taken = take(neighbor);
+                } else {
+                    self.graph.prefetch(neighbor);
+                    bridges.push(neighbor);
+                }
+            }
+            for bridge in bridges.iter() {
+                if taken >= enough {
+                    break;
+                }
+                for neighbor in self.graph.neighbors(*bridge, 0).filter(|neighbor| is_eligible(*neighbor)) {
+                    taken = take(neighbor);
+                }
+            }
+            self.score(scratch, cost);
+            for (slot, distance) in scratch.fresh.iter().zip(&scratch.distances) {
+                scratch.pool.offer(Candidate::new(*distance, *slot, true));
             }
             if cost.distances > distance_max {
                 return Ok(Ended::OverLimit);
