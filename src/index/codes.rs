@@ -188,3 +188,68 @@ fn terms(row: &[u8]) -> (f32, f32, i32) {
     let (step, bias) = (f32::from_le_bytes(array(&terms[..4])), f32::from_le_bytes(array(&terms[4..8])));
     (step, bias, i32::from_le_bytes(array(&terms[8..])))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::slots::Slots;
+    use super::super::tests::Numbers;
+    use super::*;
+    use crate::distance::Distances;
+    use crate::model::PointId;
+
+    const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::Euclid];
+
+    /// Codes of `vectors`, centered on all of them, and the estimates from the first to every one: of its code as a query
+    /// from outside, and of its stored code.
+    fn estimates(metric: Metric, vectors: &[Vec<f32>]) -> [Vec<f32>; 2] {
+        let slots = Arc::new(Slots::new());
+        let codes = Codes::new(vectors[0].len(), metric);
+        codes.center_on(|| vectors.iter().map(Vec::as_slice));
+        let mut room = CodeRoom::default();
+        let all: Vec<Slot> = vectors.iter().map(|_| slots.allocate(PointId::Num(1), 1).unwrap()).collect();
+        all.iter().zip(vectors).for_each(|(slot, vector)| codes.write(*slot, vector, &mut room));
+        let pin = slots.pin();
+        let mut out = [vec![0.0; all.len()], vec![0.0; all.len()]];
+        codes.estimate(&pin, codes.probe(&vectors[0], &mut room), &all, &mut out[0]);
+        codes.estimate(&pin, codes.row(&pin, all[0]), &all, &mut out[1]);
+        out
+    }
+
+    #[test]
+    fn estimates_are_near_the_distances() {
+        let mut numbers = Numbers(3);
+        for dim in [17, 50, 63, 64, 116, 117, 128, 784] {
+            for shift in [0.0, 100.0] {
+                let vectors: Vec<Vec<f32>> =
+                    (0..40).map(|_| (0..dim).map(|_| shift + numbers.unit()).collect()).collect();
+                for metric in METRICS {
+                    let exact = Distances::new(metric);
+                    let [outside, stored] = estimates(metric, &vectors);
+                    assert_eq!(outside, stored, "the same vector is the same code");
+                    for (vector, estimate) in vectors.iter().zip(outside) {
+                        let want = exact.distance(&vectors[0], vector);
+                        // Differences from the center have about the length sqrt(dim / 3), however far it is; products
+                        // of whole vectors are rounded as f32.
+                        let allowed = 0.05 * (dim as f32).sqrt() + 1e-6 * shift * shift * dim as f32;
+                        assert!((estimate - want).abs() <= allowed, "{metric:?} {dim} {shift}: {estimate} for {want}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_vectors_zeros_and_what_is_hardly_a_number_are_coded() {
+        for metric in METRICS {
+            let same = vec![vec![0.25; 20]; 3];
+            let [estimates_of_same, _] = estimates(metric, &same);
+            let want = Distances::new(metric).distance(&same[0], &same[1]);
+            assert!(estimates_of_same.iter().all(|estimate| (estimate - want).abs() < 1e-5), "{metric:?}");
+            let strange: Vec<Vec<f32>> =
+                [0.0, f32::MAX, f32::MIN, f32::MIN_POSITIVE / 2.0, 1e30].iter().map(|x| vec![*x; 20]).collect();
+            assert!(estimates(metric, &strange).iter().flatten().all(|estimate| !estimate.is_nan()), "{metric:?}");
+        }
+    }
+}

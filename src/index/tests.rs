@@ -38,19 +38,21 @@ pub(super) struct Clusters {
     centers: Vec<Vec<f32>>,
     metric: Metric,
     numbers: Numbers,
+    /// Added to every number.
+    shift: f32,
 }
 
 impl Clusters {
     pub(super) fn new(seed: u64, dim: usize, metric: Metric) -> Clusters {
         let mut numbers = Numbers(seed);
         let centers = (0..64).map(|_| (0..dim).map(|_| numbers.unit()).collect()).collect();
-        Clusters { centers, metric, numbers }
+        Clusters { centers, metric, numbers, shift: 0.0 }
     }
 
     pub(super) fn vector(&mut self) -> Vec<f32> {
         let center = self.numbers.below(self.centers.len());
         let mut vector: Vec<f32> =
-            self.centers[center].clone().into_iter().map(|x| x + 0.5 * self.numbers.unit()).collect();
+            self.centers[center].clone().into_iter().map(|x| self.shift + x + 0.5 * self.numbers.unit()).collect();
         if self.metric == Metric::Cosine {
             normalize(&mut vector);
         }
@@ -170,6 +172,18 @@ fn recall_has_a_floor_for_every_metric_and_filter() {
             let recall = world.recall(10, 100, Some(&filter));
             assert!(recall >= 0.97, "{metric:?} {percent} %: {recall}");
         }
+    }
+}
+
+#[test]
+fn vectors_far_from_the_origin_are_found() {
+    for (metric, dim) in [(Metric::Euclid, 24), (Metric::Euclid, 100), (Metric::Dot, 24)] {
+        let mut world = World::new(metric, dim, 8);
+        world.data.shift = 200.0;
+        world.put_many(3_000);
+        world.settle();
+        let recall = world.recall(10, 100, None);
+        assert!(recall >= 0.97, "{metric:?} {dim}: {recall}");
     }
 }
 
