@@ -40,7 +40,7 @@ CONTESTANTS = [
     Contestant("zvec-f32", "zvec", "HNSW, f32"),
     Contestant("zvec-int8", "zvec", "HNSW, `INT8` with refiner"),
     Contestant("zvec-uint8", "zvec", "HNSW, `UNIFORM_UINT8` with refiner", lambda data: data.metric == "euclid"),
-    Contestant("hnsw_rs", "hnsw_rs", "HNSW, f32"),
+    Contestant("hnsw_rs", "hnsw_rs", "HNSW, f32, with its feature `simdeez_f`"),
 ]
 
 
@@ -104,7 +104,10 @@ class Running:
         return held["RssAnon"] - self.queries_bytes
 
     def stop(self):
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass  # It ended by itself, before it read everything.
         self.process.wait()
         self.process.stdout.close()
         self.log.close()

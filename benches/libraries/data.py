@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """The data sets that indexes are compared on, each with the exact answers.
 
 A data set is a folder, kept when complete:

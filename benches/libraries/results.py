@@ -23,7 +23,7 @@ def memory_wanted(dim):
     return 1.25 * dim + 220
 
 
-class Contestant:
+class Figures:
     """One contestant's figures on one data set."""
 
     def __init__(self, name, raw, shape):
@@ -67,13 +67,14 @@ class Competition:
 
     def __init__(self, name, raw):
         self.name, self.shape = name, raw
-        self.all = [Contestant(name, one, raw) for name, one in raw["contestants"].items()]
+        self.all = [Figures(name, one, raw) for name, one in raw["contestants"].items()]
         self.measured = [one for one in self.all if one.sweep]
         self.ours = next((one for one in self.measured if one.name == "quiver"), None)
 
     def best(self, libraries, recall):
         """The fastest of them at a recall, with its speed; None where nobody reached it."""
-        reached = [(one.speed_at(recall)[0], one) for one in self.measured if one.library in libraries and one.speed_at(recall)]
+        entitled = [one for one in self.measured if one.library in libraries]
+        reached = [(one.speed_at(recall)[0], one) for one in entitled if one.speed_at(recall)]
         return max(reached, key=lambda pair: pair[0], default=None)
 
     def fastest_build(self):
@@ -133,10 +134,11 @@ def builds(competition):
 
 def sweeps(competition):
     efs = sorted({ef for one in competition.measured for ef in one.sweep})
-    rows = [
-        [str(ef), *(f"{one.sweep[ef][0]:.4f} / {one.sweep[ef][1]:,.0f}" if ef in one.sweep else "" for one in competition.measured)]
-        for ef in efs
-    ]
+
+    def cell(one, ef):
+        return f"{one.sweep[ef][0]:.4f} / {one.sweep[ef][1]:,.0f}" if ef in one.sweep else ""
+
+    rows = [[str(ef), *(cell(one, ef) for one in competition.measured)] for ef in efs]
     return table(["ef", *(one.name for one in competition.measured)], rows)
 
 
@@ -155,7 +157,9 @@ def speed_targets(competition):
             if ours is None:
                 yield [what, competition.name, f">= {wanted}", "recall not reached", verdict(False)]
             elif best is None:
-                yield [what, competition.name, f">= {wanted}", "none of them reached it", "no comparison"]
+                took_part = any(one.library in libraries for one in competition.measured)
+                why = "none of them reached it" if took_part else "none of them took part"
+                yield [what, competition.name, f">= {wanted}", why, "no comparison"]
             else:
                 ratio = ours[0] / best[0]
                 yield [what, competition.name, f">= {wanted}", f"{ratio:.2f} ({best[1].name})", verdict(ratio >= wanted)]
@@ -193,7 +197,7 @@ def targets(competitions):
 def machine_table(raw):
     machine = raw["machine"]
     rows = [
-        ["processor", f"{machine['cpu']}, {machine['cores']} cores as the system shows them; {', '.join(machine['simd'])}"],
+        ["processor", f"{machine['cpu']}, {machine['cores']} cores; {', '.join(machine['simd'])}"],
         ["memory", f"{machine['memory_gib']} GiB"],
         ["system", f"{machine['system']}, Python {machine['python']}"],
         ["date", raw["date"]],
@@ -204,20 +208,22 @@ def machine_table(raw):
 
 def method(raw):
     its = raw["parameters"]
-    low, slack = its["k"], RECALL_SLACK
+    m, alpha = its["m"], its["alpha"]
+    rounds = f"{its['rounds']} rounds" if its["rounds"] > 1 else "one round"
     return f"""\
-M={its['m']} (Vamana: {2 * its['m']} neighbors per point, as an HNSW has on level 0), ef_construction={its['ef_construction']}, k={its['k']}. Each
-contestant is a process that calls its library directly. Indexes are built one after the other with {its['threads']} threads; then all
-search with one thread, in turns, ef by ef, {its['rounds']} rounds. Shown are medians of the rounds.
+M={m}, ef_construction={its["ef_construction"]}, k={its["k"]}; Vamana has {2 * m} neighbors per point, as an HNSW has on
+level 0, and an alpha of {alpha["euclid"]} for L2, {alpha["cosine"]} for cosine. Cosine is the inner product of vectors of
+length 1. Each contestant is a process that calls its library directly. Indexes are built one after the other with
+{its["threads"]} threads; then all search with one thread, in turns, ef by ef, {rounds}. Shown are medians of the rounds.
 
-- Recall is the share of the exact {its['k']} nearest, by id, the same code for all.
+- Recall is the share of the exact {its["k"]} nearest, by id, the same code for all.
 - Queries per second at a recall lie between the two measured points around it, on a line of their logarithms. Where the
-  smallest ef ({low}) finds more already, its point stands, with its recall in brackets. Nothing is extrapolated.
+  smallest ef ({its["ef_min"]}) finds more already, its point stands, with its recall in brackets. Nothing is extrapolated.
 - "quiver to it" is ours divided by theirs: of queries per second above 1 is faster, of seconds below 1 is.
-- A build counts as equal to ours if its recall at ef {EF_OF_BUILD} is at most {slack} less. For zvec it is the time of `optimize`, which
-  links what was inserted before.
-- Bytes per point are what the process holds more than before it had an index, after one pass of searches. Those that
-  keep narrower numbers than f32 and no f32 beside them have less than the f32 vector.
+- A build counts as equal to ours if its recall at ef {EF_OF_BUILD} is at most {RECALL_SLACK} less. For zvec it is the time of
+  `optimize`, which links what was inserted before.
+- Bytes per point are what the process holds more than before it had an index, after one pass of searches. Beyond the f32
+  vector they can be negative: some keep narrower numbers and no f32 beside them.
 """
 
 
@@ -238,7 +244,7 @@ def notes(competition):
 def section(competition):
     shape = competition.shape
     metric = {"euclid": "L2", "cosine": "cosine"}[shape["metric"]]
-    about = f"{shape['points']:,} points of {shape['dim']} dimensions, {metric}; {shape['queries']:,} queries that are not points."
+    about = f"{shape['points']:,} points of {shape['dim']} dimensions, {metric}; {shape['queries']:,} other vectors as queries."
     return "\n".join(
         [
             f"## {competition.name}\n",
@@ -277,11 +283,12 @@ def write(raw, folder):
     plots.mkdir(parents=True, exist_ok=True)
     for competition in competitions:
         curves = [plot.Curve(one.name, one.library, one.sweep.values()) for one in competition.measured]
-        (plots / f"{competition.name}.svg").write_text(plot.svg(f"{competition.name}: {competition.shape['points']:,} points", curves))
+        title = f"{competition.name}: {competition.shape['points']:,} points"
+        (plots / f"{competition.name}.svg").write_text(plot.svg(title, curves))
     text = "\n".join(
         [
             "# Quiver's index beside other libraries\n",
-            "Written by `make bench` (`benches/libraries/`); every figure is of one run on this machine.\n",
+            "Written by `make bench` (`benches/libraries/`). What stands beside each other was measured in one run.\n",
             machine_table(raw),
             "## Targets\n",
             targets(competitions),

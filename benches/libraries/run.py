@@ -25,8 +25,9 @@ import subprocess
 import data
 import results
 from contestants import CONTESTANTS, Refused, Running
+from worker import EF_CONSTRUCTION, K, M, Svs
 
-M, EF_CONSTRUCTION, K = 16, 200, 10
+# The binaries have the same M, ef_construction and k.
 EFS = [10, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768]
 # Above it, a larger ef says nothing about the recalls that are compared.
 RECALL_ENOUGH = 0.999
@@ -161,7 +162,8 @@ def run(arguments, folder):
         if (one.name not in named or one.name in binaries)
         and (not arguments.only or {one.name, one.library} & (arguments.only | {"quiver"}))
     ]
-    parameters = {"m": M, "ef_construction": EF_CONSTRUCTION, "k": K, "threads": os.cpu_count(), "rounds": arguments.rounds}
+    parameters = {"m": M, "ef_construction": EF_CONSTRUCTION, "k": K, "alpha": Svs.ALPHA, "ef_min": EFS[0]}
+    parameters |= {"threads": os.cpu_count(), "rounds": arguments.rounds}
     raw = {"date": datetime.date.today().isoformat(), "machine": machine(), "versions": versions(), "parameters": parameters}
     raw["data"] = {}
     folder.mkdir(parents=True)
