@@ -55,8 +55,9 @@ fuzz: ## Look for inputs that break what must hold for any input (10 minutes per
 	@scripts/setup build
 	@scripts/fuzz
 
-bench: ## Measure the demo's collection beside hnswlib on the same vectors
+bench: ## Measure the index beside other libraries (benches/RESULTS.md), then the demo's collection beside hnswlib
 	@scripts/setup build python python-headers
+	@scripts/bench-libraries
 	@scripts/bench
 
 bench-query: ## Measure filters, facets, order_by, sparse search and groups beside numpy and SQLite
