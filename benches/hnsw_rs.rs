@@ -98,13 +98,21 @@ fn take_orders<D: Distance<f32> + Send + Sync>(
     println!("{}", json!({ "build_s": build_s }));
     for line in std::io::stdin().lock().lines() {
         let ef = line?.trim().parse()?;
-        let start = Instant::now();
+        let start_s = thread_s();
         let found: Vec<_> = query.rows().map(|query| index.search(query, K, ef)).collect();
-        let seconds = start.elapsed().as_secs_f64();
+        let seconds = thread_s() - start_s;
         let rows: Vec<Vec<usize>> =
             found.iter().map(|found| found.iter().map(|neighbor| neighbor.d_id).collect()).collect();
         println!("{}", json!({ "seconds": seconds, "rows": rows }));
         std::io::stdout().flush()?;
     }
     Ok(())
+}
+
+/// Seconds of processor time of this thread: the machines are shared.
+fn thread_s() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

@@ -214,7 +214,8 @@ def method(raw):
 M={m}, ef_construction={its["ef_construction"]}, k={its["k"]}; Vamana has {2 * m} neighbors per point, as an HNSW has on
 level 0, and an alpha of {alpha["euclid"]} for L2, {alpha["cosine"]} for cosine. Cosine is the inner product of vectors of
 length 1. Each contestant is a process that calls its library directly. Indexes are built one after the other with
-{its["threads"]} threads; then all search with one thread, in turns, ef by ef, {rounds}. Shown are medians of the rounds.
+{its["threads"]} threads; then all search with one thread, in turns, ef by ef, {rounds}. Searches are timed by the process's own
+processor time, builds by the clock. Shown are medians of the rounds.
 
 - Recall is the share of the exact {its["k"]} nearest, by id, the same code for all.
 - Queries per second at a recall lie between the two measured points around it, on a line of their logarithms. Where the
