@@ -418,20 +418,24 @@ fn concurrent_searches_miss_nothing_live_and_find_nothing_dead() {
 /// `UPDATE_EXPECT=1` rewrites them.
 #[test]
 fn distance_counts_are_golden() {
-    let mut world = World::new(Metric::Euclid, 16, 8);
-    world.put_many(4_000);
-    world.settle();
-    let half = world.some_slots(2.0);
     let mut counts = BTreeMap::new();
-    for (name, ef, filter) in [("ef 16", 16, None), ("ef 64", 64, None), ("ef 64, half", 64, Some(&half))] {
-        let mut data = Clusters::new(77, 16, Metric::Euclid);
-        let mut cost = Cost::default();
-        for _ in 0..20 {
-            let found = world.search(&data.vector(), &SearchParams { filter, ..approximate(10, ef) });
-            cost.visited += found.cost.visited;
-            cost.distances += found.cost.distances;
+    // The shorter vectors have no codes.
+    for dim in [16, 48] {
+        let mut world = World::new(Metric::Euclid, dim, 8);
+        world.put_many(4_000);
+        world.settle();
+        let [half, some] = [2.0, 8.0].map(|one_in| world.some_slots(one_in));
+        let cases = [("", 16, None), ("", 64, None), (", half", 64, Some(&half)), (", one in 8", 16, Some(&some))];
+        for (name, ef, filter) in cases {
+            let mut data = Clusters::new(77, dim, Metric::Euclid);
+            let mut cost = Cost::default();
+            for _ in 0..20 {
+                let found = world.search(&data.vector(), &SearchParams { filter, ..approximate(10, ef) });
+                cost.visited += found.cost.visited;
+                cost.distances += found.cost.distances;
+            }
+            counts.insert(format!("dim {dim}, ef {ef}{name}"), (cost.visited, cost.distances));
         }
-        counts.insert(name, (cost.visited, cost.distances));
     }
     check_golden("golden_costs.txt", &format!("{counts:#?}\n"));
 }

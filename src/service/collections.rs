@@ -268,15 +268,13 @@ fn warnings(config: &CollectionConfig) -> Vec<String> {
             warnings.push(format!("{what} has no effect: {why}"));
         }
     };
-    let exact = "this version has no codes: every search compares the vectors themselves";
+    let exact = "walks compare codes of 8 bits whatever it says, and the vectors themselves decide";
     warn(config.quantization.is_some(), "quantization_config", exact);
     for (name, params) in &config.vectors.by_name {
         let of = if name.is_empty() { String::new() } else { format!(" of vector `{name}`") };
         warn(params.on_disk == Some(true), &format!("on_disk{of}"), "vectors are kept in memory");
         warn(params.memory.is_some(), &format!("memory{of}"), "vectors are kept in memory");
         warn(params.quantization.is_some(), &format!("quantization_config{of}"), exact);
-        let scans = "rows of multivectors have no graph: every search compares them all, exactly";
-        warn(params.is_multi, &format!("hnsw_config{of}"), scans);
         warn_of_hnsw(&mut warn, params.hnsw.unwrap_or_default(), &of);
     }
     for (name, params) in config.sparse_vectors.iter().flatten() {
