@@ -73,6 +73,15 @@ impl<T: Cell> Arena<T> {
     pub(super) fn new(width: usize) -> Arena<T> {
         let row_bytes = (width * size_of::<T>()).max(size_of::<T>());
         let stride_bytes = if row_bytes >= LINE_BYTES { row_bytes.next_multiple_of(LINE_BYTES) } else { row_bytes };
+        Arena::with_stride(width, stride_bytes)
+    }
+
+    /// An arena without rows, which will follow each other without gaps: for what is seldom read but in their order.
+    pub(super) fn packed(width: usize) -> Arena<T> {
+        Arena::with_stride(width, (width * size_of::<T>()).max(size_of::<T>()))
+    }
+
+    fn with_stride(width: usize, stride_bytes: usize) -> Arena<T> {
         let base = (FIRST_SEGMENT_BYTES / stride_bytes).max(1).ilog2();
         let biased = [const { AtomicPtr::new(std::ptr::null_mut()) }; SEGMENT_COUNT];
         Arena { biased, owned: Mutex::new(Vec::new()), width, stride_bytes, base, cells: PhantomData }

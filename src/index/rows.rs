@@ -95,8 +95,8 @@ pub trait Rows: Debug + Send + Sync + Sized {
     fn code_bytes(&self) -> usize;
 }
 
-/// Dense vectors: rows of an arena, padded with zeros to whole cache lines. A query is such a row. Beside them their codes,
-/// if the metric allows any and they are shorter.
+/// Dense vectors: rows of an arena, and beside them their codes, if the metric allows any and they are shorter. Rows that
+/// have no codes are what walks read: they are padded with zeros to whole cache lines. A query is as long as a row.
 #[derive(Debug)]
 pub struct DenseRows {
     dim: usize,
@@ -108,7 +108,7 @@ pub struct DenseRows {
 /// What walks over dense vectors compare with.
 #[derive(Clone, Copy, Debug)]
 pub enum DenseProbe<'a> {
-    /// A padded row.
+    /// As long as a row.
     Exact(&'a [f32]),
     /// A code.
     Code(&'a [u8]),
@@ -153,7 +153,7 @@ impl Rows for DenseRows {
         DenseRows {
             dim: params.dim,
             kernel,
-            vectors: Arena::new(params.dim.next_multiple_of(16)),
+            vectors: if is_coded { Arena::packed(params.dim) } else { Arena::new(params.dim.next_multiple_of(16)) },
             codes: is_coded.then(|| Codes::new(params.dim, params.metric)),
         }
     }
@@ -245,7 +245,7 @@ impl Rows for DenseRows {
     #[inline]
     fn prefetch(&self, slot: Slot) {
         const LINES_MAX: usize = 16;
-        self.vectors.prefetch(slot.0, (self.vectors.width() / 16).min(LINES_MAX));
+        self.vectors.prefetch(slot.0, self.vectors.width().div_ceil(16).min(LINES_MAX));
     }
 
     #[inline]

@@ -192,7 +192,12 @@ impl<'a, R: Rows> Search<'a, R> {
         /// From this share of members on, the neighbors of a slot are enough of them to go on from.
         const PLAIN_SHARE: f64 = 0.4;
         let Some(start) = walk.descend(scratch, 0, cost) else { return Ok(None) };
-        scratch.pool.start(self.params.ef.max(k));
+        let share = (eligible as f64 / self.index.live.count().max(1) as f64).min(1.0);
+        let is_plain = share >= PLAIN_SHARE;
+        // To hold as many members as a search without a filter holds candidates, a walk would look at more of the graph
+        // than the same recall takes.
+        let ef = if is_plain { (self.params.ef as f64 * share.sqrt()).ceil() as usize } else { self.params.ef };
+        scratch.pool.start(ef.max(k));
         // A start in the tail has been compared already; here it only leads on.
         let is_new = scratch.visited.insert(start.slot());
         let is_eligible = is_new && self.is_eligible(start.slot());
@@ -205,12 +210,11 @@ impl<'a, R: Rows> Search<'a, R> {
             };
         };
         let distance_max = eligible as u64;
-        let share = eligible as f64 / self.index.live.count().max(1) as f64;
-        if share >= PLAIN_SHARE {
+        if is_plain {
             return walk.walk_level(scratch, (0, distance_max), |slot| self.is_eligible(slot), cost).map(Some);
         }
         walk.seed(scratch, filter, cost);
-        walk.walk_members(scratch, distance_max, |slot| self.is_eligible(slot), cost).map(Some)
+        walk.walk_members(scratch, (share, distance_max), |slot| self.is_eligible(slot), cost).map(Some)
     }
 
     /// Compares the codes of all that is eligible and not visited, and the vectors of the best.
@@ -284,7 +288,8 @@ impl<'a, R: Rows> Search<'a, R> {
 
     #[inline]
     fn is_eligible(&self, slot: Slot) -> bool {
-        self.index.live.contains(slot) && self.params.filter.is_none_or(|filter| filter.contains(slot))
+        // The filter first: it is the smaller memory, and says no more often.
+        self.params.filter.is_none_or(|filter| filter.contains(slot)) && self.index.live.contains(slot)
     }
 
     /// Compares every eligible slot of the range.

@@ -175,15 +175,33 @@ fn recall_has_a_floor_for_every_metric_and_filter() {
     }
 }
 
+/// With so few candidates a filter that keeps a fifth is walked, not scanned.
+#[test]
+fn walks_under_filters_find_about_what_walks_without_find() {
+    for metric in METRICS {
+        let mut world = World::new(metric, 24, 8);
+        world.put_many(6_000);
+        world.settle();
+        let plain = world.recall(10, 24, None);
+        for percent in [20.0, 30.0, 50.0, 80.0] {
+            let filter = world.some_slots(100.0 / percent);
+            let recall = world.recall(10, 24, Some(&filter));
+            // Short vectors are hard to reach under the dot product, the more so with fewer ways.
+            let less = if metric == Metric::Dot { 0.08 } else { 0.04 };
+            assert!(recall >= plain - less, "{metric:?} {percent} %: {recall}, and {plain} without");
+        }
+    }
+}
+
 #[test]
 fn vectors_far_from_the_origin_are_found() {
-    for (metric, dim) in [(Metric::Euclid, 24), (Metric::Euclid, 100), (Metric::Dot, 24)] {
-        let mut world = World::new(metric, dim, 8);
+    for dim in [24, 100] {
+        let mut world = World::new(Metric::Euclid, dim, 8);
         world.data.shift = 200.0;
         world.put_many(3_000);
         world.settle();
         let recall = world.recall(10, 100, None);
-        assert!(recall >= 0.97, "{metric:?} {dim}: {recall}");
+        assert!(recall >= 0.97, "{dim}: {recall}");
     }
 }
 
@@ -203,8 +221,11 @@ fn correlated_filters_do_not_break_recall() {
     for (_, slot) in &far[..2_000] {
         filter.set(*slot);
     }
-    let recall = world.recall(10, 64, Some(&filter));
-    assert!(recall >= 0.97, "{recall}");
+    // Few candidates: these members are walked, not scanned.
+    for (ef, floor) in [(24, 0.9), (64, 0.97)] {
+        let recall = world.recall(10, ef, Some(&filter));
+        assert!(recall >= floor, "ef {ef}: {recall}");
+    }
 }
 
 #[test]
@@ -424,8 +445,8 @@ fn distance_counts_are_golden() {
         let mut world = World::new(Metric::Euclid, dim, 8);
         world.put_many(4_000);
         world.settle();
-        let [half, some] = [2.0, 8.0].map(|one_in| world.some_slots(one_in));
-        let cases = [("", 16, None), ("", 64, None), (", half", 64, Some(&half)), (", one in 8", 16, Some(&some))];
+        let [half, some] = [2.0, 4.0].map(|one_in| world.some_slots(one_in));
+        let cases = [("", 16, None), ("", 64, None), (", half", 16, Some(&half)), (", one in 4", 16, Some(&some))];
         for (name, ef, filter) in cases {
             let mut data = Clusters::new(77, dim, Metric::Euclid);
             let mut cost = Cost::default();

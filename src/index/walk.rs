@@ -121,18 +121,20 @@ impl<R: Rows> Walk<'_, R> {
         }
     }
 
-    /// As [`Walk::walk_level`] on level 0, among members of a filter that has few of all slots: only they are scored. The
-    /// neighbors of a slot that are no members are bridges, whose own neighbors are looked at until there are enough (the
+    /// As [`Walk::walk_level`] on level 0, among members of a filter that has a small `share` of all slots: only they are
+    /// scored. The neighbors of a slot that are no members are bridges, whose own neighbors are looked at until there are enough (the
     /// blind two-hop step of NaviX, arXiv 2506.23397, and ACORN-1, arXiv 2403.04871).
     pub(super) fn walk_members(
         &self,
         scratch: &mut Scratch,
-        distance_max: u64,
+        (share, distance_max): (f64, u64),
         is_eligible: impl Fn(Slot) -> bool,
         cost: &mut Cost,
     ) -> Result<Ended, Stopped> {
         let distance_max = cost.distances.saturating_add(distance_max);
         let enough = self.graph.degree_max(0);
+        // Rows that are about to be read: each has this share of members.
+        let bridges_ahead = (1.0 / share.max(0.01)).ceil() as usize + 1;
         scratch.visited.reserve(self.index.slots.bound());
         while let Some(slot) = scratch.pool.expand() {
             self.stop.poll()?;
@@ -152,7 +154,9 @@ impl<R: Rows> Walk<'_, R> {
                 if is_eligible(neighbor) {
                     taken = take(neighbor);
                 } else {
-                    self.graph.prefetch(neighbor);
+                    if bridges.len() < bridges_ahead {
+                        self.graph.prefetch(neighbor);
+                    }
                     bridges.push(neighbor);
                 }
             }
