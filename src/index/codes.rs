@@ -17,7 +17,6 @@
 use std::sync::OnceLock;
 
 use super::arena::Arena;
-use super::file::array;
 use super::rotation::Rotation;
 use super::slots::Pin;
 use crate::distance::{CODE_BLOCK_BYTES, CodeDots};
@@ -163,6 +162,11 @@ impl Codes {
         self.rows.prefetch(slot.0, (self.rows.width() / CODE_BLOCK_BYTES).min(LINES_MAX));
     }
 
+    /// Bytes of a row.
+    pub(super) fn width(&self) -> usize {
+        self.rows.width()
+    }
+
     /// Bytes allocated.
     pub(super) fn memory_bytes(&self) -> usize {
         self.rows.allocated_bytes()
@@ -184,9 +188,8 @@ fn lanes(a: &[f32], b: &[f32], fold: impl Fn(f32, f32, f32) -> f32) -> [f32; 16]
 /// The size of a step, the vector's own term, and the sum of its codes.
 #[inline]
 fn terms(row: &[u8]) -> (f32, f32, i32) {
-    let terms = &row[row.len() - TERMS_BYTES..];
-    let (step, bias) = (f32::from_le_bytes(array(&terms[..4])), f32::from_le_bytes(array(&terms[4..8])));
-    (step, bias, i32::from_le_bytes(array(&terms[8..])))
+    let Some([a, b, c, d, e, f, g, h, i, j, k, l]) = row.last_chunk::<TERMS_BYTES>() else { return (0.0, 0.0, 0) };
+    (f32::from_le_bytes([*a, *b, *c, *d]), f32::from_le_bytes([*e, *f, *g, *h]), i32::from_le_bytes([*i, *j, *k, *l]))
 }
 
 #[cfg(test)]

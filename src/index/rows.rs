@@ -70,6 +70,9 @@ pub trait Rows: Debug + Send + Sync + Sized {
     /// Whether estimates are the distances.
     fn is_exact(&self) -> bool;
 
+    /// What looking through a row of links for members of a filter costs in distances of a scan.
+    fn scanned_per_row_of_links(&self) -> f64;
+
     /// Distances from `query` to `slots`; `out` is as long as these.
     fn score(&self, pin: &Pin<'_>, query: Self::Query<'_>, slots: &[Slot], out: &mut [f32]);
 
@@ -215,6 +218,11 @@ impl Rows for DenseRows {
         self.codes.is_none()
     }
 
+    fn scanned_per_row_of_links(&self) -> f64 {
+        let bytes = self.codes.as_ref().map_or(self.vectors.width() * size_of::<f32>(), Codes::width);
+        1.0 + 1024.0 / bytes as f64
+    }
+
     #[inline]
     fn score(&self, pin: &Pin<'_>, query: &[f32], slots: &[Slot], out: &mut [f32]) {
         if slots.len() <= Self::DIVERSE_BATCH {
@@ -345,6 +353,10 @@ impl Rows for MultiRows {
 
     fn is_exact(&self) -> bool {
         true
+    }
+
+    fn scanned_per_row_of_links(&self) -> f64 {
+        0.1
     }
 
     fn score(&self, pin: &Pin<'_>, query: MultiQuery<'_>, slots: &[Slot], out: &mut [f32]) {

@@ -49,6 +49,8 @@ pub struct Cost {
     pub distances: u64,
 }
 
+/// From this share of members on, the neighbors of a slot are enough of them to go on from.
+const PLAIN_SHARE: f64 = 0.4;
 /// Slots scored between two looks at the stop flag.
 const SCAN_BATCH: usize = 1024;
 
@@ -171,14 +173,23 @@ impl<'a, R: Rows> Search<'a, R> {
         self.scan(scratch, Range::Tail, cost)
     }
 
-    /// A walk scores about `ef * m` slots, each a cache miss, half as many more under a filter; a scan scores the eligible
-    /// ones in the order of memory, for a part of the price each.
+    /// Whether a scan of the eligible slots, in the order of memory, costs less than a walk. That scores about `ef * m`
+    /// slots, each a cache miss, half as many more under a filter; among few members all neighbors of `ef` slots, found in
+    /// the rows of as many others as hold them.
     fn prefers_scan(&self, k: usize, eligible: usize) -> bool {
-        const FILTERED_PER_PLAIN: f64 = 1.5;
-        let ef = self.params.ef.max(k) as f64;
-        let linked = self.index.indexed_len() as f64;
-        let scored = FILTERED_PER_PLAIN * ef * self.index.params.m as f64;
-        eligible as f64 <= (R::SCANNED_PER_WALKED * scored).min(linked)
+        let (ef, m) = (self.params.ef.max(k) as f64, self.index.params.m as f64);
+        let share = self.share(eligible);
+        let walked = if share >= PLAIN_SHARE {
+            1.5 * ef * m * R::SCANNED_PER_WALKED
+        } else {
+            ef * (2.0 * m * R::SCANNED_PER_WALKED + self.index.rows.scanned_per_row_of_links() / share)
+        };
+        eligible as f64 <= walked.min(self.index.indexed_len() as f64)
+    }
+
+    /// How many of all slots are eligible.
+    fn share(&self, eligible: usize) -> f64 {
+        (eligible as f64 / self.index.live.count().max(1) as f64).clamp(f64::MIN_POSITIVE, 1.0)
     }
 
     /// Fills the pool from the graph. None if the graph is empty.
@@ -189,10 +200,8 @@ impl<'a, R: Rows> Search<'a, R> {
         (k, eligible): (usize, usize),
         cost: &mut Cost,
     ) -> Result<Option<Ended>, Stopped> {
-        /// From this share of members on, the neighbors of a slot are enough of them to go on from.
-        const PLAIN_SHARE: f64 = 0.4;
         let Some(start) = walk.descend(scratch, 0, cost) else { return Ok(None) };
-        let share = (eligible as f64 / self.index.live.count().max(1) as f64).min(1.0);
+        let share = self.share(eligible);
         let is_plain = share >= PLAIN_SHARE;
         // To hold as many members as a search without a filter holds candidates, a walk would look at more of the graph
         // than the same recall takes.
