@@ -18,7 +18,7 @@ enum Command {
     /// Run the server
     Serve(Flags),
     /// Measure any server that speaks the protocol
-    Bench(bench::Flags),
+    Bench(Box<bench::Flags>),
 }
 
 fn main() {

@@ -13,10 +13,12 @@ const LETTER: f64 = 7.0;
 /// Told apart by people who see few colors, too (Okabe and Ito).
 const COLORS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
 /// More curves than this, and the sizes of the candidate list at their points would hide each other.
-const NOTED_CURVES_MAX: usize = 4;
+const NOTED_CURVES_MAX: usize = 3;
 /// The steps of the linear axis, finest first.
 const STEPS: [f64; 10] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5];
 const TICKS_MAX: f64 = 8.0;
+/// What is so near to a whole number is one.
+const ROUNDING: f64 = 1e-9;
 
 struct Curve {
     name: String,
@@ -104,8 +106,9 @@ impl Axis {
         // A single point gets some room on both sides.
         let (low, high) = if high - low < STEPS[0] { (low - 0.01, high + 0.01) } else { (low, high) };
         let step = STEPS.into_iter().find(|step| (high - low) / step <= TICKS_MAX).unwrap_or(STEPS[STEPS.len() - 1]);
-        let low = ((low / step).floor() * step).max(0.0);
-        let high = ((high / step).ceil() * step).min(1.0);
+        // A value on a tick stays there, whatever its last bit says.
+        let low = ((low / step + ROUNDING).floor() * step).max(0.0);
+        let high = ((high / step - ROUNDING).ceil() * step).min(1.0);
         let count = ((high - low) / step).round() as usize;
         let ticks = (0..=count).map(|tick| low + tick as f64 * step).collect();
         let decimals = (0..4).find(|&digits| is_whole(step * 10_f64.powi(digits))).unwrap_or(4) as usize;
@@ -135,7 +138,7 @@ impl Axis {
 }
 
 fn is_whole(value: f64) -> bool {
-    (value - value.round()).abs() < 1e-9
+    (value - value.round()).abs() < ROUNDING
 }
 
 fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {

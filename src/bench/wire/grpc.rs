@@ -30,7 +30,7 @@ pub(in crate::bench) struct Client {
 
 /// One search or a batch of them, as messages.
 pub(in crate::bench) enum Search {
-    One(pb::QueryPoints),
+    One(Box<pb::QueryPoints>),
     Batch(pb::QueryBatchPoints),
 }
 
@@ -154,7 +154,7 @@ impl Wire for Client {
 
     fn prepare(&self, question: &Question, vectors: &[&[f32]]) -> Result<Search, FilterError> {
         if let [vector] = vectors {
-            return Ok(Search::One(self.query(question, vector)?));
+            return Ok(Search::One(Box::new(self.query(question, vector)?)));
         }
         let queries = vectors.iter().map(|vector| self.query(question, vector)).collect::<Result<_, _>>()?;
         let collection_name = self.collection.clone();
@@ -164,7 +164,7 @@ impl Wire for Client {
     async fn search(&self, search: &Search) -> Result<Vec<Vec<u64>>, CallError> {
         match search {
             Search::One(wire) => {
-                let answer = self.points().query(self.request(wire.clone())).await?.into_inner();
+                let answer = self.points().query(self.request(wire.as_ref().clone())).await?.into_inner();
                 Ok(vec![ids(answer.result)])
             }
             Search::Batch(wire) => {
