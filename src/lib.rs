@@ -11,5 +11,6 @@ pub mod cluster;
 pub mod service;
 pub mod api;
 pub mod server;
+pub mod bench;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

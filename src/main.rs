@@ -1,6 +1,7 @@
 //! The `quiver` program: parse, run, exit code.
 
 use clap::{Parser, Subcommand};
+use quiver::bench;
 use quiver::server::config::{self, Flags};
 use quiver::server::{self, Failure};
 
@@ -16,18 +17,28 @@ struct Cli {
 enum Command {
     /// Run the server
     Serve(Flags),
+    /// Measure any server that speaks the protocol
+    Bench(Box<bench::Flags>),
 }
 
 fn main() {
-    let Command::Serve(flags) = Cli::parse().command;
-    match config::load(&flags, environment())
-        .map_err(Failure::from)
-        .and_then(|config| server::run(config, flags.recovery()))
-    {
+    match Cli::parse().command {
+        Command::Serve(flags) => end(serve(&flags), Failure::exit_code),
+        Command::Bench(flags) => end(bench::run(&flags, &mut std::io::stdout()), bench::Failure::exit_code),
+    }
+}
+
+fn serve(flags: &Flags) -> Result<(), Failure> {
+    server::run(config::load(flags, environment())?, flags.recovery())
+}
+
+/// Says in one line what went wrong, and ends the process.
+fn end<E: std::fmt::Display>(outcome: Result<(), E>, exit_code: fn(&E) -> u8) -> ! {
+    match outcome {
         Ok(()) => server::exit(0),
         Err(failure) => {
             eprintln!("error: {failure}");
-            server::exit(failure.exit_code())
+            server::exit(exit_code(&failure))
         }
     }
 }

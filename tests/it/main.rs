@@ -9,6 +9,7 @@ fn install_cryptography() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
+mod bench;
 mod clients_rust;
 mod full_disk;
 mod grpc;

@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server. Its log lines are JSON; all are kept.
-struct Server {
+pub(crate) struct Server {
     process: Child,
-    rest: SocketAddr,
+    pub(crate) rest: SocketAddr,
+    pub(crate) grpc: SocketAddr,
     log: mpsc::Receiver<Value>,
     seen: Vec<Value>,
 }
@@ -40,7 +41,7 @@ fn command(folder: &Path, settings: &[(&str, &str)]) -> Command {
 
 impl Server {
     /// Starts and waits until it is ready.
-    fn start(folder: &Path, settings: &[(&str, &str)]) -> Server {
+    pub(crate) fn start(folder: &Path, settings: &[(&str, &str)]) -> Server {
         Server::spawn(command(folder, settings))
     }
 
@@ -56,9 +57,11 @@ impl Server {
                 }
             }
         });
-        let mut server = Server { process, rest: ([127, 0, 0, 1], 0).into(), log, seen: Vec::new() };
+        let nowhere = ([127, 0, 0, 1], 0).into();
+        let mut server = Server { process, rest: nowhere, grpc: nowhere, log, seen: Vec::new() };
         let ready = server.wait_for_event("ready");
         server.rest = ready["rest"].as_str().unwrap().parse().unwrap();
+        server.grpc = ready["grpc"].as_str().unwrap().parse().unwrap();
         server
     }
 

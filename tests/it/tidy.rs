@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`; a room uses itself and the ones before it.
-const ROOMS: [&str; 11] =
-    ["model", "distance", "text", "index", "storage", "shard", "raft", "cluster", "service", "api", "server"];
+const ROOMS: [&str; 12] =
+    ["model", "distance", "text", "index", "storage", "shard", "raft", "cluster", "service", "api", "server", "bench"];
 
 /// The rooms that are pure: same input, same output, on the caller's thread.
 const SYNC_ROOMS: [&str; 6] = ["model", "distance", "text", "index", "storage", "shard"];
@@ -32,8 +32,8 @@ const IMPURE: [(&str, &str); 10] = [
 
 /// Every dependency and the rooms that may name it; `main` is main.rs.
 const CRATES: &[(&str, &[&str])] = &[
-    ("serde", &["model", "shard", "raft", "cluster", "service", "api", "server"]),
-    ("serde_json", &["model", "index", "shard", "service", "api"]),
+    ("serde", &["model", "shard", "raft", "cluster", "service", "api", "server", "bench"]),
+    ("serde_json", &["model", "index", "shard", "service", "api", "bench"]),
     ("uuid", &["model", "index", "storage", "shard", "cluster", "service", "api", "server"]),
     ("jiff", &["model", "api"]),
     ("geo", &["model", "shard"]),
@@ -44,9 +44,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("bytemuck", &["model", "distance", "index", "storage", "shard"]),
     ("libc", &["index", "storage", "server"]),
     ("parking_lot", &["index", "storage", "shard", "raft", "cluster", "service", "server"]),
-    ("thiserror", &["model", "text", "index", "storage", "shard", "raft", "cluster", "service", "api", "server"]),
+    (
+        "thiserror",
+        &["model", "text", "index", "storage", "shard", "raft", "cluster", "service", "api", "server", "bench"],
+    ),
     ("roaring", &["index", "shard"]),
-    ("half", &["model", "storage"]),
+    ("half", &["model", "storage", "bench"]),
     ("rstar", &["index"]),
     ("fastrand", &["service"]),
     ("rust_stemmers", &["text"]),
@@ -56,20 +59,20 @@ const CRATES: &[(&str, &[&str])] = &[
     ("unicode_normalization", &["text"]),
     ("rocksdb", &["storage"]),
     ("openraft", &["raft"]),
-    ("futures", &["raft", "cluster", "service", "api", "server"]),
-    ("tokio", &["raft", "cluster", "service", "api", "server"]),
+    ("futures", &["raft", "cluster", "service", "api", "server", "bench"]),
+    ("tokio", &["raft", "cluster", "service", "api", "server", "bench"]),
     ("arc_swap", &["shard", "cluster", "service", "server"]),
     ("sha2", &["service"]),
     ("tokio_util", &["service", "api"]),
     ("object_store", &["service"]),
-    ("reqwest", &["service"]),
-    ("rustls", &["service"]),
-    ("axum", &["api", "server"]),
+    ("reqwest", &["service", "bench"]),
+    ("rustls", &["service", "bench"]),
+    ("axum", &["api", "server", "bench"]),
     ("hyper", &["api", "server"]),
     ("hyper_util", &["api", "server"]),
     ("tower", &["api", "server"]),
     ("tower_http", &["api"]),
-    ("tonic", &["api", "server"]),
+    ("tonic", &["api", "server", "bench"]),
     ("tonic_prost", &["api"]),
     ("tonic_health", &["api"]),
     ("tonic_reflection", &["api"]),
@@ -80,10 +83,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("metrics_process", &["server"]),
     ("tracing", &["storage", "raft", "cluster", "service", "api", "server"]),
     ("tracing_subscriber", &["server"]),
-    ("clap", &["server", "main"]),
+    ("clap", &["server", "bench", "main"]),
     ("figment", &["server"]),
     ("subtle", &["api"]),
     ("schemars", &["api"]),
+    ("indicatif", &["bench"]),
+    ("hdf5_reader", &["bench"]),
 ];
 
 /// Macros that mark unfinished work or leak to the terminal.
@@ -273,6 +278,21 @@ fn a_room_uses_only_rooms_before_it() {
                 Some(room) if room <= own => {}
                 Some(_) => complaints.push(format!("{}:{line}: {} must not use {used}", source.path, source.room())),
                 None => complaints.push(format!("{}:{line}: {used} is no room", source.path)),
+            }
+        }
+    }
+    assert_none(&complaints);
+}
+
+/// What it measures could otherwise depend on what it measures with.
+#[test]
+fn the_load_generator_knows_the_wires_messages_only() {
+    let mut complaints = Vec::new();
+    for source in sources("src").iter().filter(|source| source.room() == "bench") {
+        for (number, line) in source.shipped.lines().enumerate() {
+            let foreign = line.match_indices("crate::").map(|(at, _)| &line[at + "crate::".len()..]);
+            for path in foreign.filter(|path| !path.starts_with("bench") && !path.starts_with("api::grpc::pb")) {
+                complaints.push(format!("{}:{}: {path}", source.path, number + 1));
             }
         }
     }

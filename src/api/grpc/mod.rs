@@ -4,7 +4,7 @@
 //! and turned back. Reading order: `status`, `codec`, conversions (`value`, `vector`, `filter`, `point`, `write`,
 //! `query`, `config`, `strict`, `shard_key`), `call`, the services (`banner`, `collections`, `points`), `methods`, `gate`.
 //!
-//! Nothing outside this folder names the generated types, except clients in tests and benches.
+//! Nothing outside this folder names the generated types, except clients: the load generator, tests and benches.
 
 mod banner;
 mod call;
