@@ -14,7 +14,7 @@ use super::flags::SearchFlags;
 use super::progress::{bar, spinner};
 use super::record::{Cell, Pace, SearchRecord, Setting, Truth};
 use super::truth::{Sample, recall};
-use super::usage::Watch;
+use super::usage::{Usage, Watch};
 use super::wire::{Question, Wire};
 use super::{Failure, call, print, table, with_connections, write_json, write_plot};
 
@@ -65,12 +65,8 @@ async fn cells<W: Wire>(
         let name = name(ef, flags.exact);
         let recall = recall(&searches.answers(&format!("recall, {name}"), in_flight_max).await?, &truth);
         for in_flight in &flags.in_flight {
-            let in_flight = in_flight.get();
             let spinner = spinner(format!("{name}, {in_flight} in flight"));
-            searches.run(in_flight, Duration::from_secs_f64(flags.warm_up)).await?;
-            let before = watch.read().await;
-            let pace = searches.run(in_flight, Duration::from_secs_f64(flags.seconds)).await?;
-            let after = watch.read().await;
+            let (pace, before, after) = timed(&searches, in_flight.get(), flags, watch).await?;
             spinner.finish_and_clear();
             let server_cpu_s = after.cpu_s_since(before);
             let server_cpu_us_per_query = server_cpu_s.map(|cpu_s| cpu_s * 1e6 / pace.queries as f64);
@@ -80,6 +76,19 @@ async fn cells<W: Wire>(
         }
     }
     Ok(cells)
+}
+
+/// The pace of so many callers after a warm-up, and what the server had used before and after.
+async fn timed<W: Wire>(
+    searches: &Searches<W>,
+    in_flight: usize,
+    flags: &SearchFlags,
+    watch: &Watch,
+) -> Result<(Pace, Usage, Usage), Failure> {
+    searches.run(in_flight, Duration::from_secs_f64(flags.warm_up)).await?;
+    let before = watch.read().await;
+    let pace = searches.run(in_flight, Duration::from_secs_f64(flags.seconds)).await?;
+    Ok((pace, before, watch.read().await))
 }
 
 /// The sizes of the candidate list; `None` is the server's own choice.
@@ -135,7 +144,11 @@ impl<W: Wire> Searches<W> {
             bar.set_position(found.len() as u64);
         }
         bar.finish_and_clear();
-        Ok(found)
+        if found.len() == self.query_count {
+            Ok(found)
+        } else {
+            Err(call("a search")(CallError::Incomplete("one result per query")))
+        }
     }
 
     /// Closed loop: each of `in_flight` callers asks again as soon as it has its answer, until `duration` is over.
