@@ -50,7 +50,7 @@ impl Rotation {
 
 /// Where the block of a round begins.
 fn start(round: usize, dim: usize, block: usize) -> usize {
-    if round % 2 == 0 { 0 } else { dim - block }
+    if round.is_multiple_of(2) { 0 } else { dim - block }
 }
 
 /// The Walsh-Hadamard transform, not scaled.
