@@ -173,14 +173,14 @@ impl<'a, R: Rows> Search<'a, R> {
         self.scan(scratch, Range::Tail, cost)
     }
 
-    /// Whether a scan of the eligible slots, in the order of memory, costs less than a walk. That scores about `ef * m`
-    /// slots, each a cache miss, half as many more under a filter; among few members all neighbors of `ef` slots, found in
-    /// the rows of as many others as hold them.
+    /// Whether a scan of the eligible slots, in the order of memory, costs less than a walk. That scores three quarters of
+    /// `ef * m` slots, each a cache miss, and more the fewer of them are members; among few members all neighbors of `ef`
+    /// slots, found in the rows of as many others as hold them.
     fn prefers_scan(&self, k: usize, eligible: usize) -> bool {
         let (ef, m) = (self.params.ef.max(k) as f64, self.index.params.m as f64);
         let share = self.share(eligible);
         let walked = if share >= PLAIN_SHARE {
-            1.5 * ef * m * R::SCANNED_PER_WALKED
+            0.75 * ef * m * R::SCANNED_PER_WALKED / share
         } else {
             ef * (2.0 * m * R::SCANNED_PER_WALKED + self.index.rows.scanned_per_row_of_links() / share)
         };

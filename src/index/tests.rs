@@ -178,17 +178,15 @@ fn recall_has_a_floor_for_every_metric_and_filter() {
 /// With so few candidates a filter that keeps a fifth is walked, not scanned.
 #[test]
 fn walks_under_filters_find_about_what_walks_without_find() {
-    for metric in METRICS {
+    for metric in [Metric::Cosine, Metric::Euclid, Metric::Manhattan] {
         let mut world = World::new(metric, 24, 8);
-        world.put_many(6_000);
+        world.put_many(10_000);
         world.settle();
-        let plain = world.recall(10, 24, None);
+        let plain = world.recall(10, 10, None);
         for percent in [20.0, 30.0, 50.0, 80.0] {
             let filter = world.some_slots(100.0 / percent);
-            let recall = world.recall(10, 24, Some(&filter));
-            // Short vectors are hard to reach under the dot product, the more so with fewer ways.
-            let less = if metric == Metric::Dot { 0.08 } else { 0.04 };
-            assert!(recall >= plain - less, "{metric:?} {percent} %: {recall}, and {plain} without");
+            let recall = world.recall(10, 10, Some(&filter));
+            assert!(recall >= plain - 0.04, "{metric:?} {percent} %: {recall}, and {plain} without");
         }
     }
 }
@@ -222,7 +220,7 @@ fn correlated_filters_do_not_break_recall() {
         filter.set(*slot);
     }
     // Few candidates: these members are walked, not scanned.
-    for (ef, floor) in [(24, 0.9), (64, 0.97)] {
+    for (ef, floor) in [(12, 0.85), (64, 0.97)] {
         let recall = world.recall(10, ef, Some(&filter));
         assert!(recall >= floor, "ef {ef}: {recall}");
     }
@@ -443,10 +441,10 @@ fn distance_counts_are_golden() {
     // The shorter vectors have no codes.
     for dim in [16, 48] {
         let mut world = World::new(Metric::Euclid, dim, 8);
-        world.put_many(4_000);
+        world.put_many(8_000);
         world.settle();
         let [half, some] = [2.0, 4.0].map(|one_in| world.some_slots(one_in));
-        let cases = [("", 16, None), ("", 64, None), (", half", 16, Some(&half)), (", one in 4", 16, Some(&some))];
+        let cases = [("", 16, None), ("", 64, None), (", half", 16, Some(&half)), (", one in 4", 10, Some(&some))];
         for (name, ef, filter) in cases {
             let mut data = Clusters::new(77, dim, Metric::Euclid);
             let mut cost = Cost::default();
