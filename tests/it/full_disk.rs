@@ -267,7 +267,7 @@ fn the_point_store_survives_a_device_without_a_single_free_byte() {
     std::fs::remove_file(ballast).unwrap();
     // RocksDB looks for room by itself every few seconds; asking it more often only delays that.
     let mut outcome = points.flush();
-    for _ in 0..15 {
+    for _ in 0..45 {
         if outcome.is_ok() {
             break;
         }
