@@ -51,7 +51,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("roaring", &["index", "shard"]),
     ("half", &["model", "storage", "bench"]),
     ("rstar", &["index"]),
-    ("fastrand", &["service"]),
+    ("fastrand", &["index", "service"]),
     ("rust_stemmers", &["text"]),
     ("snowball_stemmers_rs", &["text"]),
     ("stop_words", &["text"]),
