@@ -15,15 +15,17 @@ mod codes;
 mod max_sim;
 mod scalar;
 mod sparse;
+mod widest;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use simsimd::SpatialSimilarity;
 
 use crate::model::Metric;
-pub use codes::{CODE_BLOCK_BYTES, CodeDots};
+pub use codes::{CodeBits, CodeDistances, write_terms};
 pub use max_sim::max_sim_distance;
 pub use sparse::sparse_dot;
+pub use widest::{Loop, widest};
 
 /// Distances from one query to many rows: `out[i]` is the distance of `rows[i]`.
 type Many = fn(query: &[f32], rows: &[&[f32]], out: &mut [f32]);

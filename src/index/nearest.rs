@@ -124,29 +124,59 @@ impl Pool {
     }
 
     /// Takes a candidate that is not in the pool yet, if it is near enough.
-    #[inline]
     pub(super) fn offer(&mut self, candidate: Candidate) {
-        let is_full = self.eligible >= self.ef;
-        if is_full && self.sorted.last().is_some_and(|last| candidate >= *last) {
-            return;
-        }
-        let at = self.sorted.partition_point(|kept| *kept < candidate);
-        self.sorted.insert(at, candidate);
-        self.cursor = self.cursor.min(at);
-        if candidate.is_eligible() {
-            self.eligible += 1;
-            if self.eligible >= self.ef {
-                self.trim();
+        self.offer_all(&[candidate.slot()], &[candidate.distance()], |_| candidate.is_eligible());
+    }
+
+    /// Takes those of a batch that are near enough; none of them is in the pool yet.
+    #[inline]
+    pub(super) fn offer_all(&mut self, slots: &[Slot], distances: &[f32], is_eligible: impl Fn(Slot) -> bool) {
+        const BATCH: usize = 64;
+        for (slots, distances) in slots.chunks(BATCH).zip(distances.chunks(BATCH)) {
+            // Few are near enough once the pool is full, and which cannot be foreseen: they are picked without a branch.
+            let worst = if self.eligible >= self.ef { self.sorted.last() } else { None };
+            let worst = worst.map_or(f32::INFINITY, |last| last.distance());
+            let (mut picked, mut count) = ([Candidate(0); BATCH], 0);
+            for (slot, distance) in slots.iter().zip(distances) {
+                picked[count] = Candidate::new(*distance, *slot, false);
+                count += usize::from(*distance <= worst);
             }
+            let picked = &mut picked[..count];
+            for candidate in &mut *picked {
+                if is_eligible(candidate.slot()) {
+                    candidate.0 |= ELIGIBLE;
+                    self.eligible += 1;
+                }
+            }
+            picked.sort_unstable();
+            self.merge(picked);
+            self.trim();
         }
+    }
+
+    /// Puts sorted candidates where they belong, from the last on: what lies behind a place moves once.
+    #[inline]
+    fn merge(&mut self, picked: &[Candidate]) {
+        let mut end = self.sorted.len();
+        self.sorted.resize(end + picked.len(), Candidate(0));
+        for (before, candidate) in picked.iter().enumerate().rev() {
+            let at = self.sorted[..end].partition_point(|kept| kept < candidate);
+            self.sorted.copy_within(at..end, at + before + 1);
+            self.sorted[at + before] = *candidate;
+            end = at;
+        }
+        self.cursor = self.cursor.min(end);
     }
 
     /// Drops whatever lies beyond the `ef`-th eligible candidate.
     #[inline]
     fn trim(&mut self) {
+        if self.eligible < self.ef {
+            return;
+        }
         while let Some(last) = self.sorted.last() {
             if last.is_eligible() {
-                if self.eligible == self.ef {
+                if self.eligible <= self.ef {
                     break;
                 }
                 self.eligible -= 1;
@@ -167,10 +197,11 @@ impl Pool {
         Some(slot)
     }
 
-    /// The candidate that `expand` would return now.
+    /// The candidates that `expand` would return now, at most `count`.
     #[inline]
-    pub(super) fn upcoming(&self) -> Option<Slot> {
-        self.sorted.get(self.cursor).map(|candidate| candidate.slot())
+    pub(super) fn upcoming(&self, count: usize) -> impl Iterator<Item = Slot> {
+        let next = self.sorted[self.cursor..].iter().filter(|candidate| candidate.0 & EXPANDED == 0);
+        next.map(|candidate| candidate.slot()).take(count)
     }
 
     /// Every candidate, nearest first.
@@ -231,7 +262,7 @@ mod tests {
         assert_eq!(pool.expand(), Some(Slot(1)));
         pool.offer(Candidate::new(2.0, Slot(2), true));
         assert_eq!(slots(&pool), [1, 2, 3, 4], "5 is beyond the second eligible one");
-        assert_eq!((pool.upcoming(), pool.expand(), pool.expand()), (Some(Slot(2)), Some(Slot(2)), Some(Slot(3))));
+        assert_eq!((pool.upcoming(1).collect::<Vec<_>>(), pool.expand(), pool.expand()), (vec![Slot(2)], Some(Slot(2)), Some(Slot(3))));
         pool.offer(Candidate::new(0.5, Slot(0), true));
         assert_eq!(slots(&pool), [0, 1, 2]);
         assert_eq!((pool.expand(), pool.expand()), (Some(Slot(0)), None));

@@ -37,6 +37,7 @@ impl Rotation {
     }
 
     /// Rotates `vector`, of the rotation's length, into `out`.
+    #[inline(always)]
     pub(super) fn rotate(&self, vector: &[f32], out: &mut Vec<f32>) {
         out.clear();
         out.extend_from_slice(vector);
@@ -53,9 +54,19 @@ fn start(round: usize, dim: usize, block: usize) -> usize {
     if round.is_multiple_of(2) { 0 } else { dim - block }
 }
 
+/// Numbers of a wide register.
+const LANES: usize = 16;
+
 /// The Walsh-Hadamard transform, not scaled.
+#[inline(always)]
 fn transform(values: &mut [f32]) {
-    let mut half = 1;
+    let (lanes, rest) = values.as_chunks_mut::<LANES>();
+    for lanes in lanes {
+        *lanes = butterflies::<8>(butterflies::<4>(butterflies::<2>(butterflies::<1>(*lanes))));
+        // A loop that is not seen through is not turned into one over many registers' first numbers, second numbers, ...
+        std::hint::black_box(());
+    }
+    let mut half = if rest.is_empty() { LANES } else { 1 };
     while half < values.len() {
         for pair in values.chunks_exact_mut(2 * half) {
             let (low, high) = pair.split_at_mut(half);
@@ -65,6 +76,12 @@ fn transform(values: &mut [f32]) {
         }
         half *= 2;
     }
+}
+
+/// One step of the transform, of numbers `HALF` apart, within a register.
+#[inline(always)]
+fn butterflies<const HALF: usize>(lanes: [f32; LANES]) -> [f32; LANES] {
+    std::array::from_fn(|i| if i & HALF == 0 { lanes[i] + lanes[i ^ HALF] } else { lanes[i ^ HALF] - lanes[i] })
 }
 
 #[cfg(test)]

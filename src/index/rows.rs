@@ -9,7 +9,7 @@ use super::file::FileKind;
 use super::shelf::Shelf;
 use super::slots::{Pin, Slots};
 use super::vector_index::IndexParams;
-use crate::distance::{Distances, max_sim_distance};
+use crate::distance::{CodeBits, Distances, max_sim_distance};
 use crate::model::{Metric, MultiVector, Slot};
 
 /// Vectors by slot.
@@ -157,7 +157,7 @@ impl Rows for DenseRows {
             dim: params.dim,
             kernel,
             vectors: if is_coded { Arena::packed(params.dim) } else { Arena::new(params.dim.next_multiple_of(16)) },
-            codes: is_coded.then(|| Codes::new(params.dim, params.metric)),
+            codes: is_coded.then(|| Codes::new(params.dim, params.metric, CodeBits::Eight)),
         }
     }
 
@@ -208,8 +208,8 @@ impl Rows for DenseRows {
 
     #[inline]
     fn probe_of<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> DenseProbe<'a> {
-        match &self.codes {
-            Some(codes) => DenseProbe::Code(codes.row(pin, slot)),
+        match self.codes.as_ref().and_then(|codes| codes.row(pin, slot)) {
+            Some(code) => DenseProbe::Code(code),
             None => DenseProbe::Exact(self.row(pin, slot)),
         }
     }

@@ -49,7 +49,7 @@ impl Visited {
         }
     }
 
-    /// Makes room for the slots below `bound`, so that `insert` seldom grows.
+    /// Makes room for the slots below `bound`, so that insertions seldom grow.
     pub(super) fn reserve(&mut self, bound: usize) {
         if self.words.len() * 64 < bound {
             self.words.resize(bound.div_ceil(64), 0);
@@ -65,16 +65,38 @@ impl Visited {
     /// Puts `slot` in. Was it absent?
     #[inline]
     pub(super) fn insert(&mut self, slot: Slot) -> bool {
-        let at = slot.index() / 64;
-        if at >= self.words.len() {
-            self.words.resize(at + 1, 0);
-        }
-        let bit = 1 << (slot.index() % 64);
-        let is_absent = self.words[at] & bit == 0;
-        if is_absent {
+        let before = self.len();
+        self.insert_all(std::iter::once(slot), 1);
+        self.len() > before
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.log.len()
+    }
+
+    /// Those that were put in when there were `len` already, in their order.
+    pub(super) fn since(&self, len: usize) -> &[Slot] {
+        &self.log[len..]
+    }
+
+    /// Puts `slots` in, which are at most `most`.
+    ///
+    /// About half of a walk's slots are absent, which no branch prediction foresees: so there is no branch.
+    #[inline]
+    pub(super) fn insert_all(&mut self, slots: impl Iterator<Item = Slot>, most: usize) {
+        let start = self.log.len();
+        self.log.resize(start + most, Slot(0));
+        let mut end = start;
+        for slot in slots {
+            let (at, bit) = (slot.index() / 64, 1 << (slot.index() % 64));
+            if at >= self.words.len() {
+                self.words.resize(at + 1, 0);
+            }
+            self.log[end] = slot;
+            end += usize::from(self.words[at] & bit == 0);
             self.words[at] |= bit;
-            self.log.push(slot);
         }
-        is_absent
+        self.log.truncate(end);
     }
 }

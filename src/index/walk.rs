@@ -16,6 +16,10 @@ use super::stop::{Stop, Stopped};
 use super::vector_index::VectorIndex;
 use crate::model::Slot;
 
+/// Slots whose neighbors are scored together. While a hop waits for its codes the next is waited for too: at equal recall a
+/// fifth more queries per second where a code is a cache line (GloVe 50), a twentieth where it is thirteen.
+const EXPANDED_AT_ONCE: usize = 2;
+
 /// One query on its way through one graph.
 pub(super) struct Walk<'a, R: Rows> {
     pub(super) index: &'a VectorIndex<R>,
@@ -76,20 +80,20 @@ impl<R: Rows> Walk<'_, R> {
         while let Some(slot) = scratch.pool.expand() {
             self.stop.poll()?;
             cost.visited += 1;
-            scratch.fresh.clear();
-            for neighbor in self.graph.neighbors(slot, level) {
-                if scratch.visited.insert(neighbor) {
-                    self.index.rows.prefetch_code(neighbor);
-                    scratch.fresh.push(neighbor);
-                }
+            let Scratch { visited, pool, distances, .. } = &mut *scratch;
+            let before = visited.len();
+            visited.insert_all(self.graph.neighbors(slot, level), self.graph.degree_max(level));
+            for _ in 1..EXPANDED_AT_ONCE {
+                let Some(slot) = pool.expand() else { break };
+                cost.visited += 1;
+                visited.insert_all(self.graph.neighbors(slot, level), self.graph.degree_max(level));
             }
-            if let Some(upcoming) = scratch.pool.upcoming() {
-                self.graph.prefetch(upcoming);
-            }
-            self.score(scratch, cost);
-            for (slot, distance) in scratch.fresh.iter().zip(&scratch.distances) {
-                scratch.pool.offer(Candidate::new(*distance, *slot, is_eligible(*slot)));
-            }
+            let fresh = visited.since(before);
+            fresh.iter().for_each(|neighbor| self.index.rows.prefetch_code(*neighbor));
+            pool.upcoming(EXPANDED_AT_ONCE).for_each(|slot| self.graph.prefetch(slot));
+            self.index.estimate(self.pin, self.probe, fresh, distances);
+            cost.distances += fresh.len() as u64;
+            pool.offer_all(fresh, distances, &is_eligible);
             if cost.distances > distance_max {
                 return Ok(Ended::OverLimit);
             }
@@ -116,9 +120,7 @@ impl<R: Rows> Walk<'_, R> {
             }
         }
         self.score(scratch, cost);
-        for (slot, distance) in scratch.fresh.iter().zip(&scratch.distances) {
-            scratch.pool.offer(Candidate::new(*distance, *slot, true));
-        }
+        scratch.pool.offer_all(&scratch.fresh, &scratch.distances, |_| true);
     }
 
     /// As [`Walk::walk_level`] on level 0, among members of a filter that has a small `share` of all slots: only they are
@@ -169,9 +171,7 @@ impl<R: Rows> Walk<'_, R> {
                 }
             }
             self.score(scratch, cost);
-            for (slot, distance) in scratch.fresh.iter().zip(&scratch.distances) {
-                scratch.pool.offer(Candidate::new(*distance, *slot, true));
-            }
+            scratch.pool.offer_all(&scratch.fresh, &scratch.distances, |_| true);
             if cost.distances > distance_max {
                 return Ok(Ended::OverLimit);
             }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
 
+use crate::distance::{Loop, widest};
+
 const WORD_BITS: usize = 64;
 
 /// Distinct values per slot. One value is stored in place, several beside.
@@ -114,51 +116,9 @@ impl<T: Copy + Default + PartialEq> Column<T> {
         self.values.len()
     }
 
-    /// Slots with some value that passes: a scan over all, which the compiler turns into the widest comparisons that the
-    /// processor has.
+    /// Slots with some value that passes.
     pub(super) fn scan(&self, passes: impl Fn(T) -> bool) -> RoaringBitmap {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
-                // SAFETY: the processor has what the function is compiled for.
-                return unsafe { self.scan_avx512(passes) };
-            }
-            if is_x86_feature_detected!("avx2") {
-                // SAFETY: as above.
-                return unsafe { self.scan_avx2(passes) };
-            }
-        }
-        self.scan_plain(passes)
-    }
-
-    /// # Safety
-    /// The processor has AVX-512F and VL.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512vl")]
-    fn scan_avx512(&self, passes: impl Fn(T) -> bool) -> RoaringBitmap {
-        self.scan_plain(passes)
-    }
-
-    /// # Safety
-    /// The processor has AVX2.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn scan_avx2(&self, passes: impl Fn(T) -> bool) -> RoaringBitmap {
-        self.scan_plain(passes)
-    }
-
-    #[inline(always)]
-    fn scan_plain(&self, passes: impl Fn(T) -> bool) -> RoaringBitmap {
-        let mut bytes = Vec::with_capacity(self.ones.len() * size_of::<u64>());
-        for (ones, values) in self.ones.iter().zip(self.values.chunks(WORD_BITS)) {
-            let mut word = 0;
-            if *ones != 0 {
-                for (bit, value) in values.iter().enumerate() {
-                    word |= u64::from(passes(*value)) << bit;
-                }
-            }
-            bytes.extend((word & ones).to_le_bytes());
-        }
+        let bytes = widest(Scan { column: self, passes: &passes });
         let mut found = RoaringBitmap::from_lsb0_bytes(0, &bytes);
         let several = self.several().filter(|(_, values)| values.iter().any(|value| passes(*value)));
         found.extend(several.map(|(slot, _)| slot));
@@ -168,6 +128,32 @@ impl<T: Copy + Default + PartialEq> Column<T> {
     pub(super) fn memory_bytes(&self) -> usize {
         let many: usize = self.many.values().map(|values| size_of_val(&**values) + 32).sum();
         self.values.capacity() * size_of::<T>() + self.ones.capacity() * size_of::<u64>() + many
+    }
+}
+
+/// Which slots have one value that passes, as the bytes of a bitmap.
+struct Scan<'a, T, F> {
+    column: &'a Column<T>,
+    passes: &'a F,
+}
+
+impl<T: Copy, F: Fn(T) -> bool> Loop for Scan<'_, T, F> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<u8> {
+        let Scan { column, passes } = self;
+        let mut bytes = Vec::with_capacity(column.ones.len() * size_of::<u64>());
+        for (ones, values) in column.ones.iter().zip(column.values.chunks(WORD_BITS)) {
+            let mut word = 0;
+            if *ones != 0 {
+                for (bit, value) in values.iter().enumerate() {
+                    word |= u64::from(passes(*value)) << bit;
+                }
+            }
+            bytes.extend((word & ones).to_le_bytes());
+        }
+        bytes
     }
 }
 
