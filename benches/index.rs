@@ -1,8 +1,11 @@
 //! The index alone, in one process: time to build, recall against exact search, queries per second of one thread.
 //!
-//! `cargo bench --bench index -- BASE.npy QUERY.npy METRIC [THREADS]`, where the files are two-dimensional
+//! `cargo bench --bench index -- BASE.npy QUERY.npy METRIC [THREADS] [FLAGS]`, where the files are two-dimensional
 //! little-endian f32 arrays and METRIC is cosine (unit vectors), dot, euclid or manhattan. Without arguments it does
 //! nothing, so that it can be built and run with everything else.
+//!
+//! `--datatype=float16|uint8`, `--bits=4|1`, `--vectors=FOLDER` and `--codes=FOLDER` say how vectors are kept (in files there),
+//! `--oversampling=2.5` and `--estimates` what their codes are used for.
 //!
 //! With `--filters` it searches under filters of several selectivities instead, and with `--lines` it takes orders from
 //! `benches/libraries/`: it prints a line of JSON once it is built, and for every line `EF` that it reads a line with the
@@ -10,10 +13,15 @@
 
 use std::error::Error;
 use std::io::{BufRead, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use quiver::index::{Bitmap, DenseIndex, Found, IndexParams, Scratch, SearchParams, Slots, Stop};
+use quiver::distance::CodeBits;
+use quiver::index::{
+    Bitmap, CodeUse, DenseIndex, Found, IndexParams, Scratch, SearchParams, Slots, Stop, VectorStorage,
+};
+use quiver::model::collection::Datatype;
 use quiver::model::{Metric, PointId, Slot};
 use serde_json::json;
 
@@ -30,6 +38,7 @@ struct Built {
     query: Vec<f32>,
     scratch: Scratch,
     build_s: f64,
+    codes: CodeUse,
 }
 
 fn main() -> Outcome<()> {
@@ -37,8 +46,32 @@ fn main() -> Outcome<()> {
     let (flags, args): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
     let [base, query, metric, threads @ ..] = args.as_slice() else { return Ok(()) };
     let threads: usize = threads.first().map_or(Ok(2), |threads| threads.parse())?;
-    let mut built = Built::new(base, query, metric, threads)?;
     let has = |flag: &str| flags.iter().any(|of| of == flag);
+    let value = |flag: &str| flags.iter().find_map(|of| of.strip_prefix(flag)?.strip_prefix('='));
+    let storage = VectorStorage {
+        datatype: match value("--datatype") {
+            None | Some("float32") => Datatype::Float32,
+            Some("float16") => Datatype::Float16,
+            Some("uint8") => Datatype::Uint8,
+            Some(other) => return Err(format!("no datatype `{other}`").into()),
+        },
+        codes: match value("--bits") {
+            None | Some("8") => CodeBits::Eight,
+            Some("4") => CodeBits::Four,
+            Some("1") => CodeBits::One,
+            Some(other) => return Err(format!("no codes of {other} bits").into()),
+        },
+        vectors_on_disk: value("--vectors").is_some(),
+        codes_on_disk: value("--codes").is_some(),
+    };
+    let codes = CodeUse {
+        is_ignored: has("--vectors-only"),
+        rescores: !has("--estimates"),
+        oversampling: value("--oversampling").map_or(Ok(1.0), str::parse)?,
+    };
+    let folder = value("--vectors").or(value("--codes")).map(Path::new);
+    let mut built = Built::new((base, query, metric), threads, storage, folder)?;
+    built.codes = codes;
     if has("--lines") {
         return built.take_orders();
     }
@@ -50,14 +83,19 @@ fn main() -> Outcome<()> {
     );
     let memory = built.index.memory();
     println!(
-        "{} bytes of vectors, {} of codes, {} of links",
-        memory.vector_bytes, memory.code_bytes, memory.link_bytes
+        "{} bytes of vectors, {} of codes, {} of links, {} of files",
+        memory.vector_bytes, memory.code_bytes, memory.link_bytes, memory.file_bytes
     );
     if has("--filters") { built.show_filters() } else { built.show_recall() }
 }
 
 impl Built {
-    fn new(base: &str, query: &str, metric: &str, threads: usize) -> Outcome<Built> {
+    fn new(
+        (base, query, metric): (&str, &str, &str),
+        threads: usize,
+        storage: VectorStorage,
+        folder: Option<&Path>,
+    ) -> Outcome<Built> {
         let (base, dim) = read_npy(base)?;
         let (query, query_dim) = read_npy(query)?;
         if dim != query_dim {
@@ -71,8 +109,8 @@ impl Built {
             other => return Err(format!("no metric `{other}`").into()),
         };
         let slots = Arc::new(Slots::new());
-        let params = IndexParams { dim, metric, m: 16, ef_construction: 200 };
-        let index = DenseIndex::new(slots.clone(), params);
+        let params = IndexParams { dim, metric, m: 16, ef_construction: 200, storage };
+        let index = DenseIndex::new(slots.clone(), params, folder);
         let start = Instant::now();
         for (id, vector) in (0u64..).zip(base.chunks_exact(dim)) {
             index.put(slots.allocate(PointId::Num(id), 1)?, vector);
@@ -86,12 +124,12 @@ impl Built {
             }
         });
         let build_s = start.elapsed().as_secs_f64();
-        Ok(Built { slots, index, dim, query, scratch: Scratch::new(), build_s })
+        Ok(Built { slots, index, dim, query, scratch: Scratch::new(), build_s, codes: CodeUse::default() })
     }
 
     /// All queries once, by one thread; with the seconds of processor time it took.
     fn search(&mut self, ef: usize, exact: bool, filter: Option<&Bitmap>) -> Outcome<(Vec<Found>, f64)> {
-        let params = SearchParams { k: K, ef, exact, indexed_only: false, filter };
+        let params = SearchParams { k: K, ef, exact, indexed_only: false, filter, codes: self.codes };
         let start_s = thread_s();
         let found = self
             .query
@@ -192,6 +230,7 @@ impl Built {
             "vector_bytes": memory.vector_bytes,
             "code_bytes": memory.code_bytes,
             "link_bytes": memory.link_bytes,
+            "file_bytes": memory.file_bytes,
         });
         println!("{built}");
         for line in std::io::stdin().lock().lines() {

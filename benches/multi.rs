@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quiver::distance::{Distances, max_sim_distance};
-use quiver::index::{IndexParams, MultiIndex, Scratch, SearchParams, Slots, Stop};
+use quiver::index::{CodeUse, IndexParams, MultiIndex, Scratch, SearchParams, Slots, Stop, VectorStorage};
 use quiver::model::vector::normalize;
 use quiver::model::{Metric, MultiVector, PointId};
 
@@ -67,8 +67,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("a comparison of {ROWS} with {ROWS} rows of {DIM}: {:.2} us", best_s * 1e6);
 
     let slots = Arc::new(Slots::new());
-    let params = IndexParams { dim: DIM, metric: Metric::Cosine, m: 16, ef_construction: 100 };
-    let index = MultiIndex::new(slots.clone(), params);
+    let params = IndexParams {
+        dim: DIM,
+        metric: Metric::Cosine,
+        m: 16,
+        ef_construction: 100,
+        storage: VectorStorage::default(),
+    };
+    let index = MultiIndex::new(slots.clone(), params, None);
     for id in 0..points {
         index.put(slots.allocate(PointId::Num(id), 1)?, &document()?);
     }
@@ -86,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut scratch = Scratch::new();
     let mut search = |query: &MultiVector, ef, exact| {
-        let params = SearchParams { k: K, ef, exact, indexed_only: false, filter: None };
+        let params = SearchParams { k: K, ef, exact, indexed_only: false, filter: None, codes: CodeUse::default() };
         index.search(&slots.pin(), &mut scratch, query, &params, &Stop::new())
     };
     let start = Instant::now();

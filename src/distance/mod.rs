@@ -22,7 +22,7 @@ mod x86;
 use simsimd::SpatialSimilarity;
 
 use crate::model::Metric;
-pub use codes::{CodeBits, CodeDistances, write_terms};
+pub use codes::{CodeBits, CodeDistances, CodeTerms, WHOLE_DIM_MAX};
 pub use max_sim::max_sim_distance;
 pub use sparse::sparse_dot;
 pub use widest::{Loop, widest};

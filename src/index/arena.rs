@@ -5,13 +5,21 @@
 //! pages. Memory comes zeroed from the allocator, which hands out large blocks as untouched pages: a segment costs
 //! what was written to it.
 //!
+//! An arena may have a folder. Then its segments are files there that have no name: mapped, so that memory holds what is in
+//! use, and gone with the arena. They are allocated whole, so that a full device is noticed here and not by a write to
+//! memory, which no one survives; a segment the device has no room for is memory after all.
+//!
 //! Invariant: a segment pointer is set once and lives as long as the arena, so a row's address stays valid.
 //!
 //! What it deliberately does not do: decide who may write a row. Rows of atomics are shared freely; rows of plain
 //! numbers are reached through raw pointers, and the caller says why that is sound.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fs::File;
+use std::io;
 use std::marker::PhantomData;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -30,6 +38,8 @@ const FIRST_SEGMENT_BYTES: usize = 16 << 10;
 pub(super) unsafe trait Cell {}
 // SAFETY: numbers; zero is a value of each.
 unsafe impl Cell for f32 {}
+// SAFETY: as above; the layout is that of a u16.
+unsafe impl Cell for half::f16 {}
 // SAFETY: as above.
 unsafe impl Cell for u8 {}
 // SAFETY: as above; atomics have the layout of their number.
@@ -55,11 +65,18 @@ pub(super) struct Arena<T: Cell> {
     /// Address that row 0 would have if the segment began there: `biased + row * stride` is a row of the segment.
     biased: [AtomicPtr<u8>; SEGMENT_COUNT],
     /// The allocations, to free them. Short section: one allocation.
-    owned: Mutex<Vec<(*mut u8, Layout)>>,
+    owned: Mutex<Vec<Segment>>,
+    folder: Option<PathBuf>,
     width: usize,
     stride_bytes: usize,
     base: u32,
     cells: PhantomData<T>,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Memory(*mut u8, Layout),
+    Mapped(memmap2::MmapMut),
 }
 
 // SAFETY: the pointers are owned allocations that live as long as the arena; shared references only give out `&[T]`
@@ -84,7 +101,12 @@ impl<T: Cell> Arena<T> {
     fn with_stride(width: usize, stride_bytes: usize) -> Arena<T> {
         let base = (FIRST_SEGMENT_BYTES / stride_bytes).max(1).ilog2();
         let biased = [const { AtomicPtr::new(std::ptr::null_mut()) }; SEGMENT_COUNT];
-        Arena { biased, owned: Mutex::new(Vec::new()), width, stride_bytes, base, cells: PhantomData }
+        Arena { biased, owned: Mutex::new(Vec::new()), folder: None, width, stride_bytes, base, cells: PhantomData }
+    }
+
+    /// The same, without rows yet, in files in `folder`, if one is given.
+    pub(super) fn on_disk(self, folder: Option<&Path>) -> Arena<T> {
+        Arena { folder: folder.map(Path::to_owned), ..self }
     }
 
     #[inline]
@@ -101,9 +123,16 @@ impl<T: Cell> Arena<T> {
         }
     }
 
-    /// Bytes allocated. What was not written to takes no memory yet: at most about half.
+    /// Bytes of memory allocated. What was not written to takes none yet: at most about half.
     pub(super) fn allocated_bytes(&self) -> usize {
-        self.owned.lock().iter().map(|(_, layout)| layout.size()).sum()
+        let bytes_of = |segment: &Segment| if let Segment::Memory(_, layout) = segment { layout.size() } else { 0 };
+        self.owned.lock().iter().map(bytes_of).sum()
+    }
+
+    /// Bytes of files, about as many of which are in use.
+    pub(super) fn file_bytes(&self) -> usize {
+        let bytes_of = |segment: &Segment| if let Segment::Mapped(file) = segment { file.len() } else { 0 };
+        self.owned.lock().iter().map(bytes_of).sum()
     }
 
     #[cold]
@@ -115,20 +144,20 @@ impl<T: Cell> Arena<T> {
         let first_row = if segment == 0 { 0 } else { 1usize << (self.base as usize + segment - 1) };
         let row_count = first_row.max(1 << self.base);
         let bytes = row_count * self.stride_bytes;
-        let align = if bytes >= 2 * HUGE_BYTES { HUGE_BYTES } else { LINE_BYTES };
-        // Alignment is made by hand: asking the allocator for it would make it write zeros over every page.
-        let Ok(layout) = Layout::from_size_align(bytes + align, 16) else {
-            panic!("a segment of {bytes} bytes does not fit the address space");
+        let mapped = self.folder.as_ref().and_then(|folder| map_file(folder, bytes).ok());
+        let start = match mapped {
+            Some(mut file) => {
+                let start = file.as_mut_ptr();
+                owned.push(Segment::Mapped(file));
+                start
+            }
+            None => {
+                let (segment, start) = allocate(bytes);
+                owned.push(segment);
+                start
+            }
         };
-        // SAFETY: the size is not zero.
-        let start = unsafe { alloc_zeroed(layout) };
-        if start.is_null() {
-            handle_alloc_error(layout);
-        }
-        owned.push((start, layout));
-        let aligned = start.wrapping_add(start.align_offset(align));
-        advise_huge_pages(aligned, bytes);
-        let biased = aligned.wrapping_sub(first_row * self.stride_bytes);
+        let biased = start.wrapping_sub(first_row * self.stride_bytes);
         self.biased[segment].store(biased, Ordering::Release);
     }
 
@@ -188,12 +217,49 @@ impl<T: Shared> Arena<T> {
     }
 }
 
-impl<T: Cell> Drop for Arena<T> {
+impl Drop for Segment {
     fn drop(&mut self) {
-        for (start, layout) in self.owned.get_mut().drain(..) {
+        if let Segment::Memory(start, layout) = self {
             // SAFETY: allocated with this layout, freed once.
-            unsafe { dealloc(start, layout) };
+            unsafe { dealloc(*start, *layout) };
         }
+    }
+}
+
+/// Zeroed memory, and where it begins on a cache line, or on a huge page if it is large.
+fn allocate(bytes: usize) -> (Segment, *mut u8) {
+    let align = if bytes >= 2 * HUGE_BYTES { HUGE_BYTES } else { LINE_BYTES };
+    // Alignment is made by hand: asking the allocator for it would make it write zeros over every page.
+    let Ok(layout) = Layout::from_size_align(bytes + align, 16) else {
+        panic!("a segment of {bytes} bytes does not fit the address space");
+    };
+    // SAFETY: the size is not zero.
+    let start = unsafe { alloc_zeroed(layout) };
+    if start.is_null() {
+        handle_alloc_error(layout);
+    }
+    let aligned = start.wrapping_add(start.align_offset(align));
+    advise_huge_pages(aligned, bytes);
+    (Segment::Memory(start, layout), aligned)
+}
+
+/// A file of zeros without a name, mapped.
+fn map_file(folder: &Path, bytes: usize) -> io::Result<memmap2::MmapMut> {
+    let file = tempfile::tempfile_in(folder)?;
+    reserve(&file, bytes)?;
+    // SAFETY: the file has no name, so nobody else shortens it or writes to it.
+    let mapped = unsafe { memmap2::MmapOptions::new().len(bytes).map_mut(&file)? };
+    mapped.advise(memmap2::Advice::Random)?;
+    Ok(mapped)
+}
+
+/// Makes `file` as long as `bytes`, all of which the device has room for.
+fn reserve(file: &File, bytes: usize) -> io::Result<()> {
+    let bytes = libc::off_t::try_from(bytes).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open as long as the file is borrowed.
+    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, bytes) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
     }
 }
 
@@ -246,6 +312,28 @@ mod tests {
                 assert_eq!(arena.row(7).unwrap().as_ptr() as usize % LINE_BYTES, 0);
             }
         }
+    }
+
+    #[test]
+    fn rows_in_files_are_rows_and_take_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let arena = Arena::<AtomicU32>::new(100).on_disk(Some(folder.path()));
+        for row in 0..500 {
+            arena.grow_to(row);
+            arena.row(row).unwrap().iter().for_each(|cell| assert_eq!(cell.swap(row + 1, Ordering::Relaxed), 0));
+        }
+        assert!((0..500).all(|row| arena.grown(row)[99].load(Ordering::Relaxed) == row + 1));
+        assert_eq!(arena.allocated_bytes(), 0);
+        assert!(arena.file_bytes() >= 500 * 448);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "they have no names");
+    }
+
+    #[test]
+    fn rows_for_which_there_is_no_folder_are_in_memory() {
+        let arena = Arena::<AtomicU32>::new(100).on_disk(Some(Path::new("/nowhere")));
+        arena.grow_to(500);
+        assert_eq!(arena.file_bytes(), 0);
+        assert!(arena.allocated_bytes() >= 500 * 448 && arena.row(500).is_some());
     }
 
     #[test]

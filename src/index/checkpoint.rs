@@ -111,16 +111,17 @@ impl<R: Rows> VectorIndex<R> {
         Ok(())
     }
 
-    /// Reads a graph for the slots of the same checkpoint.
+    /// Reads a graph for the slots of the same checkpoint. `folder` is as in [`VectorIndex::new`].
     pub fn load(
         slots: Arc<Slots>,
         params: IndexParams,
+        folder: Option<&Path>,
         path: &Path,
         stamp: u64,
     ) -> Result<Restoring<R>, CheckpointError> {
         let mut input = Input::open(path)?;
         let header = input.header(R::FILE, encode_params(&params), stamp)?;
-        let index = VectorIndex::new(slots, params);
+        let index = VectorIndex::new(slots, params, folder);
         if let Some(graph) = &index.graph {
             input.graph(graph, &header, &index)?;
         } else {
@@ -294,7 +295,7 @@ mod tests {
     /// What a shard does at its start: `keeps` says which points its storage still has.
     fn load(world: &World, files: &(tempfile::TempDir, PathBuf, PathBuf), keeps: impl Fn(Slot) -> bool) -> World {
         let slots = Arc::new(Slots::load(&files.1, 5).unwrap());
-        let restoring = DenseIndex::load(slots.clone(), *world.index.params(), &files.2, 5).unwrap();
+        let restoring = DenseIndex::load(slots.clone(), *world.index.params(), None, &files.2, 5).unwrap();
         for slot in slots.live().iter() {
             if !keeps(slot) {
                 slots.retire(slot);
@@ -303,7 +304,7 @@ mod tests {
         let pin = world.slots.pin();
         for slot in slots.live().iter() {
             assert_eq!(slots.get(slot), world.slots.get(slot));
-            restoring.put(slot, world.index.vector(&pin, slot).unwrap());
+            restoring.put(slot, &world.index.vector(&pin, slot).unwrap());
         }
         let index = restoring.finish();
         slots.settle();
@@ -315,7 +316,7 @@ mod tests {
         for metric in METRICS {
             let scalar = World::new(metric, 12, 8);
             let params = *scalar.index.params();
-            let mut world = World::over(scalar.slots.clone(), DenseIndex::new(scalar.slots, params));
+            let mut world = World::over(scalar.slots.clone(), DenseIndex::new(scalar.slots, params, None));
             let slots = world.put_many(3_000);
             world.settle();
             for slot in &slots[..60] {
@@ -394,7 +395,7 @@ mod tests {
         let (_folder, slots_path, graph_path) = write(&world, 5);
         let load_slots = |path: &Path| Slots::load(path, 5).map(|_| ());
         let load_graph =
-            |path: &Path| DenseIndex::load(world.slots.clone(), *world.index.params(), path, 5).map(|_| ());
+            |path: &Path| DenseIndex::load(world.slots.clone(), *world.index.params(), None, path, 5).map(|_| ());
         type Load<'a> = &'a dyn Fn(&Path) -> Result<(), CheckpointError>;
         for (path, load) in [(&slots_path, &load_slots as Load<'_>), (&graph_path, &load_graph)] {
             load(path).unwrap();
@@ -421,7 +422,8 @@ mod tests {
         let mut world = World::new(Metric::Euclid, 4, 4);
         world.put_many(10);
         let (folder, slots_path, graph_path) = write(&world, 5);
-        let load = |params: IndexParams, path: &Path, stamp| DenseIndex::load(world.slots.clone(), params, path, stamp);
+        let load =
+            |params: IndexParams, path: &Path, stamp| DenseIndex::load(world.slots.clone(), params, None, path, stamp);
         let params = *world.index.params();
         for other in [
             IndexParams { dim: 5, ..params },

@@ -13,13 +13,20 @@
 //! coordinates that are normally distributed, and what is multiplied with is `|x'|^2 / x'.z` instead, which makes the
 //! estimate of a product right in the mean (RaBitQ, Gao and Long 2024); the standard deviation is about 0.1 and 0.75. A
 //! query always has 8 bits. The exact vectors decide among what is found.
+//!
+//! Codes of 8 bits that take several cache lines are walked by their upper halves, which are codes of 4 bits.
+//!
+//! Vectors of bytes need no code: a byte is one of 8 bits, of an unrotated vector with the center 128 and the step 1, and all
+//! sums are of whole numbers. Then the codes are the vectors.
 
+use std::ops::Deref;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use super::arena::Arena;
 use super::rotation::Rotation;
 use super::slots::Pin;
-use crate::distance::{CodeBits, CodeDistances, Loop, widest, write_terms};
+use crate::distance::{CodeBits, CodeDistances, CodeTerms, Loop, widest};
 use crate::model::{Metric, Slot};
 
 /// The codes of one index's vectors, by slot.
@@ -30,10 +37,27 @@ pub(super) struct Codes {
     dim: usize,
     is_euclid: bool,
     kernel: CodeDistances,
+    turning: Option<Turning>,
+    rows: Arena<u8>,
+}
+
+/// What vectors go through before they are rounded. Those of bytes do not.
+#[derive(Debug)]
+struct Turning {
     rotation: Rotation,
     /// Rotated; set before the first row is written.
     center: OnceLock<Vec<f32>>,
-    rows: Arena<u8>,
+}
+
+/// What codes are compared with.
+#[derive(Clone, Copy, Debug)]
+pub enum CodeQuery<'a> {
+    /// A vector from outside. A walk's: where codes are split, it is compared with their first part.
+    Probe(&'a [u8]),
+    /// The same, compared with all of a code.
+    FineProbe(&'a [u8]),
+    /// A code of 8 bits.
+    Row(&'a [u8]),
 }
 
 /// Memory to make codes in.
@@ -54,27 +78,43 @@ struct Encoding<'a> {
 }
 
 impl Codes {
-    /// None yet. Of vectors of `dim` numbers, under a metric that rotations keep.
-    pub(super) fn new(dim: usize, metric: Metric, bits: CodeBits) -> Codes {
+    /// None yet. Of vectors of `dim` numbers, under a metric that rotations keep; in files in `folder`, if one is given.
+    pub(super) fn new(dim: usize, metric: Metric, bits: CodeBits, folder: Option<&Path>) -> Codes {
         assert_ne!(metric, Metric::Manhattan);
-        let is_euclid = metric == Metric::Euclid;
-        let kernel = CodeDistances::new(bits, dim, if is_euclid { -2.0 } else { -1.0 });
-        Codes {
-            dim,
-            is_euclid,
-            kernel,
-            rotation: Rotation::new(dim),
-            center: OnceLock::new(),
-            rows: Arena::new(kernel.row_bytes()),
-        }
+        let kernel = CodeDistances::new(bits, dim, factor(metric));
+        let turning = Turning { rotation: Rotation::new(dim), center: OnceLock::new() };
+        Codes::with_kernel(dim, metric, kernel, Some(turning), folder)
+    }
+
+    /// None yet. Of vectors of `dim` bytes, which they are.
+    pub(super) fn of_bytes(dim: usize, metric: Metric, folder: Option<&Path>) -> Codes {
+        assert!(matches!(metric, Metric::Euclid | Metric::Dot));
+        Codes::with_kernel(dim, metric, CodeDistances::whole(dim, factor(metric)), None, folder)
+    }
+
+    fn with_kernel(
+        dim: usize,
+        metric: Metric,
+        kernel: CodeDistances,
+        turning: Option<Turning>,
+        folder: Option<&Path>,
+    ) -> Codes {
+        let rows = Arena::new(kernel.row_bytes()).on_disk(folder);
+        Codes { dim, is_euclid: metric == Metric::Euclid, kernel, turning, rows }
+    }
+
+    /// Whether estimates are the distances, and the codes the vectors.
+    pub(super) fn is_exact(&self) -> bool {
+        self.kernel.is_whole()
     }
 
     /// Makes the mean of `sample` the center, unless there is one.
-    pub(super) fn center_on<'a, S: Iterator<Item = &'a [f32]>>(&self, sample: impl FnOnce() -> S) {
-        self.center.get_or_init(|| {
+    pub(super) fn center_on<V: Deref<Target = [f32]>, S: Iterator<Item = V>>(&self, sample: impl FnOnce() -> S) {
+        let Some(turning) = &self.turning else { return };
+        turning.center.get_or_init(|| {
             let (mut sums, mut count) = (vec![0.0f64; self.dim], 0.0f64);
             for vector in sample() {
-                sums.iter_mut().zip(vector).for_each(|(sum, x)| *sum += f64::from(*x));
+                sums.iter_mut().zip(&*vector).for_each(|(sum, x)| *sum += f64::from(*x));
                 count += 1.0;
             }
             let mean: Vec<f32> = sums.into_iter().map(|sum| (sum / count.max(1.0)) as f32).collect();
@@ -82,12 +122,13 @@ impl Codes {
                 return vec![0.0; self.dim];
             }
             let mut rotated = Vec::new();
-            self.rotation.rotate(&mean, &mut rotated);
+            turning.rotation.rotate(&mean, &mut rotated);
             rotated
         });
     }
 
-    /// Writes the code of a slot's vector. By one thread, at the start of a life of the slot, before a link names it.
+    /// Writes the code of a slot's vector. By one thread, at the start of a life of the slot, before a link names it, or the
+    /// live bit if the codes are the vectors.
     pub(super) fn write(&self, slot: Slot, vector: &[f32], room: &mut CodeRoom) {
         widest(Encoding { codes: self, vector, is_probe: false, room });
         self.rows.grow_to(slot.0);
@@ -100,53 +141,96 @@ impl Codes {
     }
 
     /// A vector from outside, as a probe in `room`.
-    pub(super) fn probe<'a>(&self, vector: &[f32], room: &'a mut CodeRoom) -> &'a [u8] {
+    pub(super) fn probe<'a>(&self, vector: &[f32], room: &'a mut CodeRoom) -> CodeQuery<'a> {
         widest(Encoding { codes: self, vector, is_probe: true, room });
-        &room.row
+        CodeQuery::Probe(&room.row)
     }
 
-    /// The code of a slot, which is linked or is being linked, as a probe. None if codes are too short for that.
+    /// The code of a slot, which is linked or is being linked, as a query. None if codes are too short for that.
     #[inline]
-    pub(super) fn row<'a>(&'a self, _pin: &'a Pin<'_>, slot: Slot) -> Option<&'a [u8]> {
-        if self.kernel.bits() != CodeBits::Eight {
-            return None;
-        }
+    pub(super) fn row<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> Option<&'a [u8]> {
+        self.kernel.takes_rows().then(|| self.any_row(pin, slot))
+    }
+
+    #[inline]
+    fn any_row<'a>(&'a self, _pin: &'a Pin<'_>, slot: Slot) -> &'a [u8] {
         let row = self.rows.grown_ptr(slot.0);
         // SAFETY: the row is an allocated, initialised run of `width` bytes. It is written only at the start of a life of
         // its slot, before a link (which is read in acquire order) names the slot, and again only in its next life,
         // which does not begin while the pin lives.
-        Some(unsafe { std::slice::from_raw_parts(row, self.rows.width()) })
+        unsafe { std::slice::from_raw_parts(row, self.rows.width()) }
     }
 
-    /// Distances from a probe to the codes of `slots`, about; `out` is as long as these.
+    /// The bytes that a slot's vector is, if the codes are the vectors.
     #[inline]
-    pub(super) fn estimate(&self, _pin: &Pin<'_>, probe: &[u8], slots: &[Slot], out: &mut [f32]) {
+    pub(super) fn bytes<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> &'a [u8] {
+        debug_assert!(self.is_exact());
+        &self.any_row(pin, slot)[..self.dim]
+    }
+
+    /// Distances from a query to the codes of `slots`, about; `out` is as long as these.
+    #[inline]
+    pub(super) fn estimate(&self, _pin: &Pin<'_>, query: CodeQuery<'_>, slots: &[Slot], out: &mut [f32]) {
         const BATCH: usize = 32;
         for (slots, out) in slots.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
             let mut rows = [std::ptr::null(); BATCH];
             for (row, slot) in rows.iter_mut().zip(slots) {
                 *row = self.rows.grown_ptr(slot.0).cast_const();
             }
-            // SAFETY: the rows are as in `row`.
-            unsafe { self.kernel.distances(probe, &rows[..slots.len()], out) };
+            let rows = &rows[..slots.len()];
+            // SAFETY: the rows are as in `any_row`.
+            unsafe {
+                match query {
+                    CodeQuery::Probe(probe) => self.kernel.distances(probe, rows, out),
+                    CodeQuery::FineProbe(probe) => self.kernel.fine_distances(probe, rows, out),
+                    CodeQuery::Row(row) => self.kernel.row_distances(row, rows, out),
+                }
+            }
         }
     }
 
-    /// Asks for the code of `slot` ahead of its use.
+    /// The same probe, to be compared with all of a code, if a walk compares it with a part.
+    pub(super) fn fine<'a>(&self, query: CodeQuery<'a>) -> Option<CodeQuery<'a>> {
+        match query {
+            CodeQuery::Probe(probe) if self.kernel.is_split() => Some(CodeQuery::FineProbe(probe)),
+            _ => None,
+        }
+    }
+
+    /// Whether a walk compares by less than 8 bits.
+    pub(super) fn is_coarse(&self) -> bool {
+        self.kernel.is_split() || !self.kernel.takes_rows()
+    }
+
+    /// Asks for what a query reads of the code of `slot` ahead of its use.
     #[inline]
-    pub(super) fn prefetch(&self, slot: Slot) {
+    pub(super) fn prefetch(&self, query: CodeQuery<'_>, slot: Slot) {
         const LINES_MAX: usize = 16;
-        self.rows.prefetch(slot.0, self.rows.width().div_ceil(64).min(LINES_MAX));
+        let bytes = match query {
+            CodeQuery::Probe(_) => self.kernel.walk_bytes(),
+            CodeQuery::FineProbe(_) | CodeQuery::Row(_) => self.kernel.row_bytes(),
+        };
+        self.rows.prefetch(slot.0, bytes.div_ceil(64).min(LINES_MAX));
     }
 
-    /// Bytes of a row.
-    pub(super) fn width(&self) -> usize {
-        self.rows.width()
+    /// How many bits stand for a number.
+    pub(super) fn bits(&self) -> CodeBits {
+        self.kernel.bits()
     }
 
-    /// Bytes allocated.
+    /// Bytes of a row that a walk reads.
+    pub(super) fn walk_bytes(&self) -> usize {
+        self.kernel.walk_bytes()
+    }
+
+    /// Bytes of memory allocated.
     pub(super) fn memory_bytes(&self) -> usize {
         self.rows.allocated_bytes()
+    }
+
+    /// Bytes of files.
+    pub(super) fn file_bytes(&self) -> usize {
+        self.rows.file_bytes()
     }
 }
 
@@ -156,8 +240,20 @@ impl Loop for Encoding<'_> {
     #[inline(always)]
     fn run(self) {
         let Encoding { codes, vector, is_probe, room: CodeRoom { rotated, z, row } } = self;
-        codes.rotation.rotate(vector, rotated);
-        let Some(center) = codes.center.get() else { return };
+        let Some(turning) = &codes.turning else {
+            z.clear();
+            // A cast stops at the ends.
+            z.extend(vector.iter().map(|x| (*x as u8 ^ 128) as i8));
+            let sum = z.iter().map(|z| i32::from(*z)).sum::<i32>();
+            let square = z.iter().map(|z| i32::from(*z) * i32::from(*z)).sum();
+            // x.y = x'.y' + 128 (sum(x') + sum(y')) + 128^2 dim
+            let half_of_ends = 128 * 128 / 2 * z.len() as i32;
+            let bias = if codes.is_euclid { square } else { -(128 * sum + half_of_ends) };
+            codes.kernel.write_row(z, CodeTerms::whole(bias, sum), row);
+            return;
+        };
+        turning.rotation.rotate(vector, rotated);
+        let Some(center) = turning.center.get() else { return };
         rotated.iter_mut().zip(center).for_each(|(x, c)| *x -= c);
         let square = dot(rotated, rotated);
         let bits = if is_probe { CodeBits::Eight } else { codes.kernel.bits() };
@@ -187,15 +283,13 @@ impl Loop for Encoding<'_> {
         };
         let bias = if codes.is_euclid { square } else { -(dot(rotated, center) + dot(center, center) / 2.0) };
         let sum = z.iter().map(|z| i32::from(*z)).sum::<i32>();
-        row.clear();
-        if is_probe {
-            row.resize(codes.kernel.bits().probe_bytes(z.len()), 128);
-            codes.kernel.bits().pack_probe(z, row);
-        } else {
-            row.resize(codes.rows.width(), 0);
-            bits.pack(z, row);
+        let mut terms = CodeTerms::new(step, bias, sum);
+        if codes.kernel.is_split() && !is_probe {
+            let twice = |z: &i8| codes.kernel.twice_as_walked(*z) as f32;
+            let along = 0.5 * rotated.iter().zip(&*z).map(|(x, z)| x * twice(z)).sum::<f32>();
+            terms = terms.with_coarse_step(if along > 0.0 { square / along } else { 0.0 });
         }
-        write_terms(row, step, bias, sum);
+        if is_probe { codes.kernel.write_probe(z, terms, row) } else { codes.kernel.write_row(z, terms, row) }
     }
 }
 
@@ -210,6 +304,11 @@ fn rounded(x: f32, max: f32) -> i32 {
 }
 
 const LANES: usize = 16;
+
+/// What the product of two vectors counts in their distance.
+fn factor(metric: Metric) -> f32 {
+    if metric == Metric::Euclid { -2.0 } else { -1.0 }
+}
 
 /// Folds two vectors in lanes of their own, which a compiler turns into wide registers.
 #[inline(always)]
@@ -248,16 +347,17 @@ mod tests {
     /// from outside, and of its stored code.
     fn estimates(metric: Metric, bits: CodeBits, vectors: &[Vec<f32>]) -> [Vec<f32>; 2] {
         let slots = Arc::new(Slots::new());
-        let codes = Codes::new(vectors[0].len(), metric, bits);
+        let codes = Codes::new(vectors[0].len(), metric, bits, None);
         codes.center_on(|| vectors.iter().map(Vec::as_slice));
         let mut room = CodeRoom::default();
         let all: Vec<Slot> = vectors.iter().map(|_| slots.allocate(PointId::Num(1), 1).unwrap()).collect();
         all.iter().zip(vectors).for_each(|(slot, vector)| codes.write(*slot, vector, &mut room));
         let pin = slots.pin();
         let mut out = [vec![0.0; all.len()], vec![0.0; all.len()]];
-        codes.estimate(&pin, codes.probe(&vectors[0], &mut room), &all, &mut out[0]);
+        let probe = codes.probe(&vectors[0], &mut room);
+        codes.estimate(&pin, codes.fine(probe).unwrap_or(probe), &all, &mut out[0]);
         match codes.row(&pin, all[0]) {
-            Some(row) => codes.estimate(&pin, row, &all, &mut out[1]),
+            Some(row) => codes.estimate(&pin, CodeQuery::Row(row), &all, &mut out[1]),
             None => out[1] = out[0].clone(),
         }
         out

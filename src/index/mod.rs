@@ -19,9 +19,11 @@ mod arena;
 mod bitmap;
 mod checkpoint;
 mod codes;
+mod dense_rows;
 mod file;
 mod graph;
 mod insert;
+mod multi_rows;
 mod nearest;
 mod originals;
 pub mod payload;
@@ -36,26 +38,32 @@ mod slots;
 mod sparse;
 mod sparse_checkpoint;
 mod stop;
+mod storage;
 mod validate;
 mod vector_index;
 mod walk;
 
 pub use bitmap::Bitmap;
 pub use checkpoint::Restoring;
-pub use codes::CodeRoom;
+pub use codes::{CodeQuery, CodeRoom};
+pub use dense_rows::{DenseQuery, DenseRows, UNCODED_DIM_MAX};
 pub use file::{CheckpointError, FileKind};
+pub use multi_rows::{MultiQuery, MultiRows};
 pub use originals::Originals;
-pub use rows::{DenseProbe, DenseRows, MultiQuery, MultiRows, Rows};
+pub use rows::{QueryRoom, Rows, RowsMemory};
 pub use scratch::Scratch;
-pub use search::{Cost, Found, SearchParams};
+pub use search::{CodeUse, Cost, Found, SearchParams};
 pub use slots::{Pin, SLOT_COUNT_MAX, Slots, SlotsFull};
 pub use sparse::{SparseCounts, SparseIndex, SparseParams};
 pub use sparse_checkpoint::RestoringSparse;
 pub use stop::{Stop, Stopped};
+pub use storage::VectorStorage;
 pub use validate::BrokenIndex;
 pub use vector_index::{DenseIndex, IndexMemory, IndexParams, MultiIndex, VectorIndex};
 
 #[cfg(test)]
 mod multi_tests;
+#[cfg(test)]
+mod storage_tests;
 #[cfg(test)]
 mod tests;

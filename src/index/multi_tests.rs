@@ -53,7 +53,11 @@ struct World {
 impl World {
     fn new(metric: Metric, m: usize) -> World {
         let slots = Arc::new(Slots::new());
-        let index = MultiIndex::new(slots.clone(), IndexParams { dim: DIM, metric, m, ef_construction: 60 });
+        let index = MultiIndex::new(
+            slots.clone(),
+            IndexParams { dim: DIM, metric, m, ef_construction: 60, storage: VectorStorage::default() },
+            None,
+        );
         World::over(slots, index)
     }
 
@@ -133,7 +137,7 @@ impl World {
 }
 
 fn approximate(k: usize, ef: usize) -> SearchParams<'static> {
-    SearchParams { k, ef, exact: false, indexed_only: false, filter: None }
+    SearchParams { k, ef, exact: false, indexed_only: false, filter: None, codes: CodeUse::default() }
 }
 
 #[test]
@@ -199,7 +203,7 @@ fn the_tail_is_found_unless_only_indexed_points_are_wanted() {
         let waiting = if m == 0 { 0 } else { 50 };
         assert_eq!((world.index.tail_len(), world.index.indexed_len()), (waiting, 650 - waiting));
         for slot in &tail {
-            let query = world.index.vector(&world.slots.pin(), *slot).unwrap().clone();
+            let query = world.index.vector(&world.slots.pin(), *slot).unwrap().into_owned();
             let is_found = |hits: Vec<(Slot, f32)>| hits.iter().any(|hit| hit.0 == *slot);
             assert!(is_found(world.search(&query, &approximate(10, 64))));
             let hidden = world.search(&query, &SearchParams { indexed_only: true, ..approximate(10, 64) });
@@ -241,15 +245,15 @@ fn a_graph_comes_back_from_its_checkpoint() {
     drop(pin);
     let params = *world.index.params();
     let slots = Arc::new(Slots::load(&table, 5).unwrap());
-    let as_dense = DenseIndex::load(slots.clone(), params, &graph, 5);
+    let as_dense = DenseIndex::load(slots.clone(), params, None, &graph, 5);
     assert!(matches!(as_dense, Err(CheckpointError::Foreign { what: "format", .. })));
-    let restoring = MultiIndex::load(slots.clone(), params, &graph, 5).unwrap();
+    let restoring = MultiIndex::load(slots.clone(), params, None, &graph, 5).unwrap();
     let pin = world.slots.pin();
     for slot in slots.live().iter() {
         // One in four is gone from the storage.
         match slot.0 % 4 {
             0 => assert!(slots.retire(slot)),
-            _ => restoring.put(slot, world.index.vector(&pin, slot).unwrap()),
+            _ => restoring.put(slot, &world.index.vector(&pin, slot).unwrap()),
         }
     }
     drop(pin);
@@ -275,7 +279,7 @@ fn distances_are_max_sim_with_the_stored_vector_last() {
     let want = max_sim_distance(
         &crate::distance::Distances::new(Metric::Dot),
         &query,
-        world.index.vector(&pin, slot).unwrap(),
+        &world.index.vector(&pin, slot).unwrap(),
     );
     assert_eq!(world.index.distance(&pin, &query, slot), Some(want));
 }

@@ -123,6 +123,13 @@ impl Pool {
         self.eligible = 0;
     }
 
+    /// Holds these, sorted and eligible, and nothing else.
+    pub(super) fn fill(&mut self, sorted: &[Candidate]) {
+        self.start(sorted.len());
+        self.sorted.extend_from_slice(sorted);
+        self.eligible = sorted.len();
+    }
+
     /// Takes a candidate that is not in the pool yet, if it is near enough.
     pub(super) fn offer(&mut self, candidate: Candidate) {
         self.offer_all(&[candidate.slot()], &[candidate.distance()], |_| candidate.is_eligible());
@@ -204,6 +211,12 @@ impl Pool {
         next.map(|candidate| candidate.slot()).take(count)
     }
 
+    /// How many of the candidates are eligible.
+    #[inline]
+    pub(super) fn eligible_share(&self) -> f64 {
+        self.eligible as f64 / self.sorted.len().max(1) as f64
+    }
+
     /// Every candidate, nearest first.
     pub(super) fn sorted(&self) -> &[Candidate] {
         &self.sorted
@@ -262,7 +275,10 @@ mod tests {
         assert_eq!(pool.expand(), Some(Slot(1)));
         pool.offer(Candidate::new(2.0, Slot(2), true));
         assert_eq!(slots(&pool), [1, 2, 3, 4], "5 is beyond the second eligible one");
-        assert_eq!((pool.upcoming(1).collect::<Vec<_>>(), pool.expand(), pool.expand()), (vec![Slot(2)], Some(Slot(2)), Some(Slot(3))));
+        assert_eq!(
+            (pool.upcoming(1).collect::<Vec<_>>(), pool.expand(), pool.expand()),
+            (vec![Slot(2)], Some(Slot(2)), Some(Slot(3)))
+        );
         pool.offer(Candidate::new(0.5, Slot(0), true));
         assert_eq!(slots(&pool), [0, 1, 2]);
         assert_eq!((pool.expand(), pool.expand()), (Some(Slot(0)), None));

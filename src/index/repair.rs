@@ -144,7 +144,7 @@ impl<R: Rows> VectorIndex<R> {
             }
             step += 1;
         }
-        self.estimate(pin, self.rows.probe_of(pin, owner), &scratch.fresh, &mut scratch.distances);
+        self.score(pin, self.rows.probe_of(pin, owner), &scratch.fresh, &mut scratch.distances);
         let scored = scratch.fresh.iter().zip(&scratch.distances);
         let mut candidates: Vec<Candidate> = scored.map(|(slot, d)| Candidate::new(*d, *slot, true)).collect();
         candidates.sort_unstable();

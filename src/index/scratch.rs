@@ -2,14 +2,15 @@
 
 use super::codes::CodeRoom;
 use super::nearest::{Nearest, Pool};
+use super::rows::QueryRoom;
 use super::sparse::SparseScratch;
 use crate::model::Slot;
 
 /// One thread's working memory, usable with any index. Grows to what the largest call needed.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// The query, padded to the length of a row.
-    pub(super) query: Vec<f32>,
+    /// What queries are made in.
+    pub(super) query: QueryRoom,
     /// What codes are made in.
     pub(super) code: CodeRoom,
     pub(super) visited: Visited,

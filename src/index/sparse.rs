@@ -138,7 +138,7 @@ impl SparseIndex {
         let vector_bytes = self.vectors.memory_bytes(of_vector) as u64;
         let lists: usize = self.windows.read().iter().map(|window| window.memory_bytes()).sum();
         let counts = self.spread.read().capacity() * size_of::<(u32, u32)>();
-        IndexMemory { vector_bytes, code_bytes: 0, link_bytes: (lists + counts) as u64 }
+        IndexMemory { vector_bytes, link_bytes: (lists + counts) as u64, ..IndexMemory::default() }
     }
 
     /// Stores the vector of a slot just allocated. It is found by every search that begins after the return.

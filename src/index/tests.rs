@@ -72,8 +72,8 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(metric: Metric, dim: usize, m: usize) -> World {
         let slots = Arc::new(Slots::new());
-        let params = IndexParams { dim, metric, m, ef_construction: 100 };
-        let index = DenseIndex::with_kernel(slots.clone(), params, Distances::scalar(metric));
+        let params = IndexParams { dim, metric, m, ef_construction: 100, storage: VectorStorage::default() };
+        let index = DenseIndex::with_kernel(slots.clone(), params, Distances::scalar(metric), None);
         World::over(slots, index)
     }
 
@@ -156,7 +156,7 @@ impl World {
 }
 
 pub(super) fn approximate(k: usize, ef: usize) -> SearchParams<'static> {
-    SearchParams { k, ef, exact: false, indexed_only: false, filter: None }
+    SearchParams { k, ef, exact: false, indexed_only: false, filter: None, codes: CodeUse::default() }
 }
 
 #[test]
@@ -345,8 +345,9 @@ fn searches_stop_when_told() {
 fn concurrent_searches_miss_nothing_live_and_find_nothing_dead() {
     let dim = 8;
     let slots = Arc::new(Slots::new());
-    let params = IndexParams { dim, metric: Metric::Euclid, m: 6, ef_construction: 40 };
-    let index = DenseIndex::new(slots.clone(), params);
+    let params =
+        IndexParams { dim, metric: Metric::Euclid, m: 6, ef_construction: 40, storage: VectorStorage::default() };
+    let index = DenseIndex::new(slots.clone(), params, None);
     let done = AtomicBool::new(false);
     let rounds = if cfg!(miri) { 100 } else { 20_000 };
     let searches = std::thread::scope(|scope| {

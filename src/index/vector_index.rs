@@ -11,7 +11,9 @@
 //!   when no pin can know the old one. So vectors are read without locks.
 //! - `put` and `remove` are called by one thread (the one that applies the log); everything else by any.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,11 +21,14 @@ use parking_lot::Mutex;
 
 use super::bitmap::{Bitmap, LiveBits};
 use super::codes::CodeRoom;
+use super::dense_rows::DenseRows;
 use super::graph::{Entry, Graph};
+use super::multi_rows::MultiRows;
 use super::repair::Sweep;
-use super::rows::{DenseRows, MultiRows, Rows};
+use super::rows::{Rows, RowsMemory};
 use super::scratch::Scratch;
 use super::slots::{Pin, Slots};
+use super::storage::VectorStorage;
 use crate::distance::Distances;
 use crate::model::{Metric, Slot};
 
@@ -38,6 +43,8 @@ pub struct IndexParams {
     pub m: usize,
     /// Candidates kept while a slot's neighbors are looked for: the paper's efConstruction.
     pub ef_construction: usize,
+    /// How the vectors are kept. Multivectors are kept as they are, in memory.
+    pub storage: VectorStorage,
 }
 
 /// Bytes of memory an index has allocated.
@@ -49,6 +56,8 @@ pub struct IndexMemory {
     pub code_bytes: u64,
     /// For what finds them: links or posting lists.
     pub link_bytes: u64,
+    /// Of files that vectors and codes are in.
+    pub file_bytes: u64,
 }
 
 /// The index of one dense vector of one shard.
@@ -115,17 +124,23 @@ enum Task {
 }
 
 impl<R: Rows> VectorIndex<R> {
-    /// An empty index over the slots of its shard.
-    pub fn new(slots: Arc<Slots>, params: IndexParams) -> VectorIndex<R> {
-        VectorIndex::with_kernel(slots, params, Distances::new(params.metric))
+    /// An empty index over the slots of its shard. What it keeps on disk is in files without names in `folder`; if none is
+    /// given, or the device has no room, it is in memory.
+    pub fn new(slots: Arc<Slots>, params: IndexParams, folder: Option<&Path>) -> VectorIndex<R> {
+        VectorIndex::with_kernel(slots, params, Distances::new(params.metric), folder)
     }
 
     /// # Panics
     /// If the kernel is not one of the parameters' metric.
-    pub(super) fn with_kernel(slots: Arc<Slots>, params: IndexParams, kernel: Distances) -> VectorIndex<R> {
+    pub(super) fn with_kernel(
+        slots: Arc<Slots>,
+        params: IndexParams,
+        kernel: Distances,
+        folder: Option<&Path>,
+    ) -> VectorIndex<R> {
         assert_eq!(kernel.metric(), params.metric);
         VectorIndex {
-            rows: R::new(&slots, &params, kernel),
+            rows: R::new(&slots, &params, kernel, folder),
             slots,
             params,
             graph: (params.m > 0).then(|| Graph::new(params.m)),
@@ -144,9 +159,11 @@ impl<R: Rows> VectorIndex<R> {
 
     /// What it takes of memory.
     pub fn memory(&self) -> IndexMemory {
+        let RowsMemory { vector_bytes, code_bytes, file_bytes } = self.rows.memory();
         IndexMemory {
-            vector_bytes: self.rows.memory_bytes() as u64,
-            code_bytes: self.rows.code_bytes() as u64,
+            vector_bytes: vector_bytes as u64,
+            code_bytes: code_bytes as u64,
+            file_bytes: file_bytes as u64,
             link_bytes: self.graph.as_ref().map_or(0, Graph::allocated_bytes) as u64,
         }
     }
@@ -363,7 +380,7 @@ impl<R: Rows> VectorIndex<R> {
     ///
     /// # Panics
     /// If the pin is not one of this shard's slots.
-    pub fn vector<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> Option<&'a R::Vector> {
+    pub fn vector<'a>(&'a self, pin: &'a Pin<'_>, slot: Slot) -> Option<Cow<'a, R::Vector>> {
         assert!(pin.is_of(&self.slots));
         self.live.contains(slot).then(|| self.rows.vector(pin, slot))
     }
@@ -373,19 +390,12 @@ impl<R: Rows> VectorIndex<R> {
     /// # Panics
     /// If the query, or a row of it, has another length than `dim`, or the pin is not one of this shard's slots.
     pub fn distance(&self, pin: &Pin<'_>, query: &R::Vector, slot: Slot) -> Option<f32> {
-        self.vector(pin, slot).map(|vector| self.rows.distance(query, vector))
+        self.vector(pin, slot).map(|vector| self.rows.distance(query, &vector))
     }
 
     /// Whether the slot has a vector here and is live.
     pub fn has(&self, slot: Slot) -> bool {
         self.live.contains(slot)
-    }
-
-    /// Distances from `probe` to encoded `slots`, about, into `out`.
-    #[inline]
-    pub(super) fn estimate(&self, pin: &Pin<'_>, probe: R::Probe<'_>, slots: &[Slot], out: &mut Vec<f32>) {
-        out.resize(slots.len(), 0.0);
-        self.rows.estimate(pin, probe, slots, out);
     }
 
     /// Distances from `query` to `slots`, into `out`.

@@ -1,6 +1,6 @@
 //! The walk: greedy descent through the upper levels, beam search on one (algorithms 2 and 5 of arXiv 1603.09320).
 //!
-//! Distances are estimates where there are codes.
+//! Distances are estimates where the query is one of codes.
 //!
 //! Per expanded slot: gather the neighbors not seen yet, ask for their codes at once so that the cache misses overlap,
 //! score them in one batch, offer them to the pool. Searches and insertions share it.
@@ -25,7 +25,7 @@ pub(super) struct Walk<'a, R: Rows> {
     pub(super) index: &'a VectorIndex<R>,
     pub(super) graph: &'a Graph,
     pub(super) pin: &'a Pin<'a>,
-    pub(super) probe: R::Probe<'a>,
+    pub(super) query: R::Query<'a>,
     pub(super) stop: &'a Stop,
 }
 
@@ -36,6 +36,21 @@ pub(super) enum Ended {
     Nearest,
     /// More distances than allowed were computed.
     OverLimit,
+    /// Fewer of the candidates than expected may be results.
+    TooSparse,
+}
+
+/// When a walk over one level is given up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Limits {
+    /// Distances computed, about.
+    pub(super) distance_max: u64,
+    /// Share of eligible candidates.
+    pub(super) share_min: f64,
+}
+
+impl Limits {
+    pub(super) const NONE: Limits = Limits { distance_max: u64::MAX, share_min: 0.0 };
 }
 
 impl<R: Rows> Walk<'_, R> {
@@ -49,7 +64,7 @@ impl<R: Rows> Walk<'_, R> {
             loop {
                 scratch.fresh.clear();
                 for slot in self.graph.neighbors(nearest.slot(), level) {
-                    self.index.rows.prefetch_code(slot);
+                    self.index.rows.prefetch(self.query, slot);
                     scratch.fresh.push(slot);
                 }
                 self.score(scratch, cost);
@@ -66,16 +81,19 @@ impl<R: Rows> Walk<'_, R> {
     }
 
     /// Fills the pool with the candidates nearest to the query on `level`, from what the pool holds at the start (all
-    /// of it marked as visited). Computes at most about `distance_max` distances.
+    /// of it marked as visited).
     #[inline]
     pub(super) fn walk_level(
         &self,
         scratch: &mut Scratch,
-        (level, distance_max): (usize, u64),
+        (level, limits): (usize, Limits),
         is_eligible: impl Fn(Slot) -> bool,
         cost: &mut Cost,
     ) -> Result<Ended, Stopped> {
-        let distance_max = cost.distances.saturating_add(distance_max);
+        /// Slots expanded before the share of those that are eligible says something.
+        const SETTLED: u64 = 32;
+        let distance_max = cost.distances.saturating_add(limits.distance_max);
+        let settled = cost.visited + SETTLED;
         scratch.visited.reserve(self.index.slots.bound());
         while let Some(slot) = scratch.pool.expand() {
             self.stop.poll()?;
@@ -89,13 +107,16 @@ impl<R: Rows> Walk<'_, R> {
                 visited.insert_all(self.graph.neighbors(slot, level), self.graph.degree_max(level));
             }
             let fresh = visited.since(before);
-            fresh.iter().for_each(|neighbor| self.index.rows.prefetch_code(*neighbor));
+            fresh.iter().for_each(|neighbor| self.index.rows.prefetch(self.query, *neighbor));
             pool.upcoming(EXPANDED_AT_ONCE).for_each(|slot| self.graph.prefetch(slot));
-            self.index.estimate(self.pin, self.probe, fresh, distances);
+            self.index.score(self.pin, self.query, fresh, distances);
             cost.distances += fresh.len() as u64;
             pool.offer_all(fresh, distances, &is_eligible);
             if cost.distances > distance_max {
                 return Ok(Ended::OverLimit);
+            }
+            if cost.visited > settled && pool.eligible_share() < limits.share_min {
+                return Ok(Ended::TooSparse);
             }
         }
         Ok(Ended::Nearest)
@@ -146,7 +167,7 @@ impl<R: Rows> Walk<'_, R> {
             bridges.clear();
             let mut take = |slot: Slot| {
                 if visited.insert(slot) {
-                    self.index.rows.prefetch_code(slot);
+                    self.index.rows.prefetch(self.query, slot);
                     fresh.push(slot);
                 }
                 fresh.len()
@@ -181,13 +202,13 @@ impl<R: Rows> Walk<'_, R> {
 
     #[inline]
     fn score(&self, scratch: &mut Scratch, cost: &mut Cost) {
-        self.index.estimate(self.pin, self.probe, &scratch.fresh, &mut scratch.distances);
+        self.index.score(self.pin, self.query, &scratch.fresh, &mut scratch.distances);
         cost.distances += scratch.fresh.len() as u64;
     }
 
     pub(super) fn distance(&self, slot: Slot) -> f32 {
         let mut distance = [0.0];
-        self.index.rows.estimate(self.pin, self.probe, &[slot], &mut distance);
+        self.index.rows.score(self.pin, self.query, &[slot], &mut distance);
         distance[0]
     }
 }

@@ -126,21 +126,22 @@ pub struct VectorParams {
     pub dim: u64,
     pub metric: Metric,
     pub hnsw: Option<HnswConfigDiff>,
-    /// Echoed; vectors live in memory in this version.
+    /// Vectors are in files that are mapped, of which memory holds what is in use.
     pub on_disk: Option<bool>,
     /// The precision values are stored in. Absent: float32.
     pub datatype: Option<Datatype>,
     /// Each point has rows of `dim` numbers, compared by max_sim.
     pub is_multi: bool,
-    /// Echoed.
+    /// The codes walks compare. Absent: the collection's.
     pub quantization: Option<QuantizationConfig>,
-    /// Echoed.
+    /// Decides before `on_disk`.
     pub memory: Option<Memory>,
 }
 
 /// The precision the values of a vector are stored in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Datatype {
+    #[default]
     Float32,
     Float16,
     /// 0 to 255; other values are cut off and rounded toward zero.
@@ -159,7 +160,7 @@ impl Datatype {
     }
 }
 
-/// Where data are kept; echoed.
+/// Where data are kept. What is not pinned is in files, and in memory as far as it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Memory {
     Cold,
@@ -167,7 +168,8 @@ pub enum Memory {
     Pinned,
 }
 
-/// Codes a vector is searched with, as the protocol names them; echoed: this version searches the exact vectors.
+/// Codes a vector is searched with, as the protocol names them. There are codes of 8, 4 and 1 bits per number; what asks for
+/// others gets the next longer ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum QuantizationConfig {
     Scalar {
@@ -241,6 +243,38 @@ pub enum QuantizationChange {
     Disabled,
     /// These, in place of the old ones.
     Set(QuantizationConfig),
+}
+
+impl QuantizationConfig {
+    /// Bits per number of the codes that serve it.
+    pub fn bits(&self) -> u32 {
+        match self {
+            QuantizationConfig::Scalar { .. } => 8,
+            QuantizationConfig::Product { compression, .. } => match compression {
+                CompressionRatio::X4 => 8,
+                CompressionRatio::X8 | CompressionRatio::X16 => 4,
+                CompressionRatio::X32 | CompressionRatio::X64 => 1,
+            },
+            QuantizationConfig::Binary { encoding, .. } => match encoding {
+                None | Some(BinaryEncoding::OneBit) => 1,
+                Some(BinaryEncoding::TwoBits | BinaryEncoding::OneAndHalfBits) => 4,
+            },
+            QuantizationConfig::Turbo { bits, .. } => match bits {
+                Some(TurboBits::Bits8) => 8,
+                None | Some(TurboBits::Bits4 | TurboBits::Bits2 | TurboBits::Bits1_5) => 4,
+                Some(TurboBits::Bits1) => 1,
+            },
+        }
+    }
+
+    /// Whether codes may leave memory where vectors are on disk.
+    pub fn is_on_disk(&self) -> bool {
+        let (QuantizationConfig::Scalar { always_ram, memory, .. }
+        | QuantizationConfig::Product { always_ram, memory, .. }
+        | QuantizationConfig::Binary { always_ram, memory, .. }
+        | QuantizationConfig::Turbo { always_ram, memory, .. }) = self;
+        memory.map_or(*always_ram == Some(false), |memory| memory != Memory::Pinned)
+    }
 }
 
 impl QuantizationChange {
@@ -564,6 +598,11 @@ impl VectorParams {
         self.metric == Metric::Cosine && self.datatype == Some(Datatype::Uint8)
     }
 
+    /// Whether vectors are in files.
+    pub fn is_on_disk(&self) -> bool {
+        self.memory.map_or(self.on_disk == Some(true), |memory| memory != Memory::Pinned)
+    }
+
     /// Nothing but the size and the metric is given.
     pub fn new(dim: u64, metric: Metric) -> VectorParams {
         VectorParams {
@@ -696,6 +735,11 @@ impl CollectionConfig {
             m: diff.m.unwrap_or(defaults::HNSW_M) as usize,
             ef_construction: diff.ef_construct.unwrap_or(defaults::HNSW_EF_CONSTRUCT) as usize,
         }
+    }
+
+    /// The codes asked for for `params`: its own, else the collection's.
+    pub fn quantization_of<'a>(&'a self, params: &'a VectorParams) -> Option<&'a QuantizationConfig> {
+        params.quantization.as_ref().or(self.quantization.as_ref())
     }
 
     /// The limits in force: `None` unless strict mode is enabled.

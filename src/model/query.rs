@@ -169,8 +169,12 @@ pub struct SearchOptions {
     pub indexed_only: bool,
     /// Which points the weights of an IDF vector are counted over. Absent: as [`IdfCorpus::Global`].
     pub idf: Option<IdfCorpus>,
-    /// Scores are exact whatever it says; at least 1.
+    /// So many times the wanted points are looked up by their codes, before their vectors decide; at least 1.
     pub oversampling: Option<f64>,
+    /// Compare vectors all the way, not codes of them.
+    pub ignores_codes: bool,
+    /// Whether vectors decide among what codes found; absent: they do.
+    pub rescores: Option<bool>,
 }
 
 /// PROTOCOL section 13.2.

@@ -8,13 +8,13 @@ use super::errors::{from_propose, from_refusal};
 use super::shards::{NotRunning, RunningShard};
 use super::{Alias, CollectionReport, CollectionStatus, Error, FieldReport, MemoryUsage, Service, ShardReport, before};
 use crate::cluster::{Collection, MetaChange, MetaCommand, outcome_from_reply};
-use crate::index::Stop;
+use crate::index::{Stop, UNCODED_DIM_MAX};
 use crate::model::collection::{
-    AliasAction, CollectionConfigDiff, CollectionName, Datatype, HnswConfigDiff, WalConfigDiff, defaults,
+    AliasAction, CollectionConfigDiff, CollectionName, Datatype, HnswConfigDiff, VectorParams, WalConfigDiff, defaults,
 };
 use crate::model::datetime::Timestamp;
 use crate::model::field_index::FieldIndexSchema;
-use crate::model::{CollectionConfig, Path};
+use crate::model::{CollectionConfig, Metric, Path};
 
 /// Shards of one collection: each is a group with a log and indexes of its own, on this one node.
 pub(super) const SHARDS_PER_COLLECTION_MAX: u32 = 256;
@@ -268,13 +268,19 @@ fn warnings(config: &CollectionConfig) -> Vec<String> {
             warnings.push(format!("{what} has no effect: {why}"));
         }
     };
-    let exact = "walks compare codes of 8 bits whatever it says, and the vectors themselves decide";
-    warn(config.quantization.is_some(), "quantization_config", exact);
     for (name, params) in &config.vectors.by_name {
         let of = if name.is_empty() { String::new() } else { format!(" of vector `{name}`") };
-        warn(params.on_disk == Some(true), &format!("on_disk{of}"), "vectors are kept in memory");
-        warn(params.memory.is_some(), &format!("memory{of}"), "vectors are kept in memory");
-        warn(params.quantization.is_some(), &format!("quantization_config{of}"), exact);
+        let in_memory = if params.is_multi {
+            Some("multivectors are kept in memory")
+        } else if params.keeps_length() {
+            Some("bytes under Cosine are kept in memory, scaled")
+        } else {
+            None
+        };
+        warn(params.is_on_disk() && in_memory.is_some(), &format!("on_disk{of}"), in_memory.unwrap_or_default());
+        let uncoded = uncoded(config, params);
+        let is_quantized = config.quantization_of(params).is_some() && uncoded.is_some();
+        warn(is_quantized, &format!("quantization_config{of}"), uncoded.unwrap_or_default());
         warn_of_hnsw(&mut warn, params.hnsw.unwrap_or_default(), &of);
     }
     for (name, params) in config.sparse_vectors.iter().flatten() {
@@ -308,6 +314,23 @@ fn warnings(config: &CollectionConfig) -> Vec<String> {
     warn(config.payload_memory.is_some(), "payload.memory", cached);
     warn(config.id_tracker_memory.is_some(), "id_tracker.memory", "ids are kept in memory");
     warnings
+}
+
+/// Why searches compare the vectors themselves, if they do.
+fn uncoded(config: &CollectionConfig, params: &VectorParams) -> Option<&'static str> {
+    if params.is_multi {
+        Some("multivectors are compared as they are")
+    } else if params.datatype == Some(Datatype::Uint8) && matches!(params.metric, Metric::Euclid | Metric::Dot) {
+        Some("bytes are compared as they are")
+    } else if params.metric == Metric::Manhattan {
+        Some("codes keep no Manhattan distances")
+    } else if params.dim as usize <= UNCODED_DIM_MAX {
+        Some("so short vectors are compared as they are")
+    } else if config.hnsw_params(params).m == 0 {
+        Some("without a graph vectors are compared as they are")
+    } else {
+        None
+    }
 }
 
 fn warn_of_hnsw(warn: &mut impl FnMut(bool, &str, &str), hnsw: HnswConfigDiff, of: &str) {

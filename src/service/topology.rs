@@ -19,7 +19,9 @@ use super::background::Background;
 use super::errors::{from_start, from_storage};
 use super::shards::{RunningShard, Settings, ShardTable, Shards};
 use crate::cluster::{Collection, META_GROUP, Meta};
-use crate::index::IndexParams;
+use crate::distance::CodeBits;
+use crate::index::{IndexParams, VectorStorage};
+use crate::model::collection::{QuantizationConfig, VectorParams};
 use crate::model::field_index::FieldIndexKind;
 use crate::model::{CollectionConfig, Path, ShardId, VectorName};
 use crate::raft::Node;
@@ -291,6 +293,26 @@ fn field_settings(config: &CollectionConfig) -> BTreeMap<Path, FieldIndexKind> {
     config.field_indexes.iter().map(|(path, schema)| (path.clone(), schema.kind.clone())).collect()
 }
 
+/// How vectors are kept.
+fn vector_storage(config: &CollectionConfig, params: &VectorParams) -> VectorStorage {
+    // Neither multivectors nor what is scaled for the index are kept in any other way.
+    if params.is_multi {
+        return VectorStorage::default();
+    }
+    let quantization = config.quantization_of(params);
+    let codes = match quantization.map(QuantizationConfig::bits) {
+        Some(1) => CodeBits::One,
+        Some(4) => CodeBits::Four,
+        _ => CodeBits::Eight,
+    };
+    VectorStorage {
+        datatype: params.datatype.filter(|_| !params.keeps_length()).unwrap_or_default(),
+        codes,
+        vectors_on_disk: params.is_on_disk(),
+        codes_on_disk: params.is_on_disk() && quantization.is_some_and(QuantizationConfig::is_on_disk),
+    }
+}
+
 /// What the shards of a collection with this configuration are told, by stored name.
 fn vector_settings(config: &CollectionConfig) -> BTreeMap<VectorName, VectorSettings> {
     let graphs = config.vectors.by_name.iter().map(|(name, params)| {
@@ -300,6 +322,7 @@ fn vector_settings(config: &CollectionConfig) -> BTreeMap<VectorName, VectorSett
             metric: params.metric,
             m: hnsw.m,
             ef_construction: hnsw.ef_construction,
+            storage: vector_storage(config, params),
         };
         let settings = match (params.is_multi, params.keeps_length()) {
             (false, false) => VectorSettings::Dense(graph),

@@ -46,11 +46,11 @@ enum Opening {
 }
 
 impl Opening {
-    /// The column of `settings`, from its file if there is one.
+    /// The column of `settings`, from its file in the checkpoint's `folder` in `index_dir`, if there is one.
     fn load(
         slots: &Arc<Slots>,
         settings: &VectorSettings,
-        folder: &Path,
+        (index_dir, folder): (&Path, &Path),
         name: &str,
         stamp: u64,
     ) -> Result<Opening, CheckpointError> {
@@ -58,7 +58,7 @@ impl Opening {
         Ok(match settings {
             VectorSettings::Dense(params) => {
                 let path = folder.join(file("graph", name));
-                Opening::Dense(Box::new(DenseIndex::load(slots_of(), *params, &path, stamp)?))
+                Opening::Dense(Box::new(DenseIndex::load(slots_of(), *params, Some(index_dir), &path, stamp)?))
             }
             VectorSettings::Sparse => {
                 let path = folder.join(file("sparse", name));
@@ -66,11 +66,11 @@ impl Opening {
             }
             VectorSettings::Multi(params) => {
                 let path = folder.join(file("graph", name));
-                Opening::Multi(Box::new(MultiIndex::load(slots_of(), *params, &path, stamp)?))
+                Opening::Multi(Box::new(MultiIndex::load(slots_of(), *params, None, &path, stamp)?))
             }
             // Scaled vectors are built anew from the store.
             VectorSettings::UnscaledDense(_) | VectorSettings::UnscaledMulti(_) => {
-                Opening::New(Column::new(slots, settings))
+                Opening::New(Column::new(slots, settings, index_dir))
             }
         })
     }
@@ -118,10 +118,10 @@ impl Shard {
         let mut opening = BTreeMap::new();
         for (name, settings) in &settings.vectors {
             let restored = newest.as_ref().filter(|_| is_restored).and_then(|(folder, stamp)| {
-                let loaded = Opening::load(&slots, settings, folder, name, *stamp);
+                let loaded = Opening::load(&slots, settings, (&dir, folder), name, *stamp);
                 loaded.map_err(|error| rebuilt.push(error)).ok()
             });
-            let new = || Opening::New(Column::new(&slots, settings));
+            let new = || Opening::New(Column::new(&slots, settings, &dir));
             opening.insert(name.clone(), restored.unwrap_or_else(new));
         }
         let mut fields = Vec::with_capacity(settings.fields.len());

@@ -3,6 +3,7 @@
 //! A column takes vectors of its own kind and size only, and passes over others. The service has seen to it that there are
 //! none: a vector of another kind or size has another stored name.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::distance::sparse_dot;
@@ -36,17 +37,17 @@ pub(super) enum Column {
 }
 
 impl Column {
-    /// An empty column over the shard's slots.
-    pub(super) fn new(slots: &Arc<Slots>, settings: &VectorSettings) -> Column {
+    /// An empty column over the shard's slots. What it keeps on disk is in files in `folder`.
+    pub(super) fn new(slots: &Arc<Slots>, settings: &VectorSettings, folder: &Path) -> Column {
         let unscaled = |scaled: VectorSettings| {
-            Column::Unscaled(Box::new(Column::new(slots, &scaled)), Arc::new(Originals::new(Arc::clone(slots))))
+            Column::Unscaled(Box::new(Column::new(slots, &scaled, folder)), Arc::new(Originals::new(Arc::clone(slots))))
         };
         let slots = Arc::clone(slots);
         match settings {
             VectorSettings::UnscaledDense(params) => unscaled(VectorSettings::Dense(*params)),
             VectorSettings::UnscaledMulti(params) => unscaled(VectorSettings::Multi(*params)),
-            VectorSettings::Dense(params) => Column::Dense(Arc::new(DenseIndex::new(slots, *params))),
-            VectorSettings::Multi(params) => Column::Multi(Arc::new(MultiIndex::new(slots, *params))),
+            VectorSettings::Dense(params) => Column::Dense(Arc::new(DenseIndex::new(slots, *params, Some(folder)))),
+            VectorSettings::Multi(params) => Column::Multi(Arc::new(MultiIndex::new(slots, *params, None))),
             VectorSettings::Sparse => Column::Sparse(Arc::new(SparseIndex::new(slots))),
         }
     }
@@ -122,9 +123,9 @@ impl Column {
     /// The vector of a slot.
     pub(super) fn vector(&self, pin: &Pin<'_>, slot: Slot) -> Option<Vector> {
         match self {
-            Column::Dense(index) => index.vector(pin, slot).map(|values| Vector::Dense(values.to_vec())),
+            Column::Dense(index) => index.vector(pin, slot).map(|values| Vector::Dense(values.into_owned())),
             Column::Sparse(index) => index.vector(pin, slot).cloned().map(Vector::Sparse),
-            Column::Multi(index) => index.vector(pin, slot).cloned().map(Vector::Multi),
+            Column::Multi(index) => index.vector(pin, slot).map(|vector| Vector::Multi(vector.into_owned())),
             Column::Unscaled(_, originals) => originals.vector(pin, slot).cloned(),
         }
     }
@@ -132,7 +133,7 @@ impl Column {
     /// Whether the slot's vector is exactly `vector`.
     pub(super) fn holds(&self, pin: &Pin<'_>, slot: Slot, vector: Option<&Vector>) -> bool {
         match (self, vector) {
-            (Column::Dense(index), _) => index.vector(pin, slot) == vector.and_then(Vector::as_dense),
+            (Column::Dense(index), _) => index.vector(pin, slot).as_deref() == vector.and_then(Vector::as_dense),
             (Column::Sparse(index), Some(Vector::Sparse(vector))) => index.vector(pin, slot) == Some(vector),
             (Column::Unscaled(_, originals), vector) => originals.vector(pin, slot) == vector,
             _ => self.vector(pin, slot).as_ref() == vector,

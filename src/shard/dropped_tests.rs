@@ -9,7 +9,7 @@ use serde_json::json;
 use super::command::encode_dropped;
 use super::tests::{DB, Rng};
 use super::*;
-use crate::index::{IndexParams, Stop};
+use crate::index::{CodeUse, IndexParams, Stop, VectorStorage};
 use crate::model::ids::ShardId;
 use crate::model::vector::{Incarnation, stored_name};
 use crate::model::write::{PointVectors, UpsertMode};
@@ -21,7 +21,13 @@ use crate::storage::{PointDb, PointHead};
 const IDS: u64 = 20;
 
 fn graph(dim: usize) -> VectorSettings {
-    VectorSettings::Dense(IndexParams { dim, metric: Metric::Euclid, m: 4, ef_construction: 16 })
+    VectorSettings::Dense(IndexParams {
+        dim,
+        metric: Metric::Euclid,
+        m: 4,
+        ef_construction: 16,
+        storage: VectorStorage::default(),
+    })
 }
 
 /// Vector `w`, and vector `v` of this incarnation, whose size tells it from the others.
@@ -261,8 +267,16 @@ impl Replica {
         let stop = Stop::new();
         assert_eq!(self.shard().scroll(None, 100, Some(&has_v()), &stop).unwrap(), having);
         let query = vector(reference.newest, 1);
-        let nearest =
-            Nearest { using: "v", vector: &query, filter: None, k: 100, ef: None, exact: true, indexed_only: false };
+        let nearest = Nearest {
+            using: "v",
+            vector: &query,
+            filter: None,
+            k: 100,
+            ef: None,
+            exact: true,
+            indexed_only: false,
+            codes: CodeUse::default(),
+        };
         let mut found: Vec<PointId> =
             self.shard().search(&nearest, &stop).unwrap().hits.into_iter().map(|hit| hit.id).collect();
         found.sort_unstable();

@@ -9,7 +9,7 @@ use super::filter::{CompiledFilter, PointView};
 use super::tests::{DB, Rng, hurt_checkpoint};
 use super::*;
 use crate::index::payload::FieldSpec;
-use crate::index::{IndexParams, Stop};
+use crate::index::{CodeUse, IndexParams, Stop, VectorStorage};
 use crate::model::datetime::Timestamp;
 use crate::model::field_index::{IntegerParams, KeywordParams, Stopwords, TextParams, TokenizerKind};
 use crate::model::filter::{FieldCondition, Match, MinShould, Predicate, Range, ValuesCount};
@@ -366,6 +366,7 @@ fn check_reads(shard: &Shard, reference: &Reference, rng: &mut Rng) {
             ef: Some(64),
             exact: rng.below(2) == 0,
             indexed_only: false,
+            codes: CodeUse::default(),
         };
         let found: BTreeSet<PointId> = shard.search(&nearest, &stop).unwrap().hits.iter().map(|hit| hit.id).collect();
         let with_vector = want.iter().filter(|id| reference.points[id].vectors.contains_key(""));
@@ -429,7 +430,13 @@ fn check_orders(shard: &Shard, reference: &Reference, filter: &Filter, rng: &mut
 }
 
 fn settings(dir: &std::path::Path, fields: &BTreeMap<Path, FieldIndexKind>) -> ShardSettings {
-    let graph = VectorSettings::Dense(IndexParams { dim: 2, metric: Metric::Euclid, m: 4, ef_construction: 16 });
+    let graph = VectorSettings::Dense(IndexParams {
+        dim: 2,
+        metric: Metric::Euclid,
+        m: 4,
+        ef_construction: 16,
+        storage: VectorStorage::default(),
+    });
     let vectors = [(String::new(), graph), ("other".to_owned(), graph)].into();
     ShardSettings { vectors, fields: fields.clone(), index_dir: dir.join("index") }
 }

@@ -264,7 +264,7 @@ impl Shard {
             if old.as_ref().is_some_and(|old| old.settings() == *settings) {
                 continue;
             }
-            let new = Column::new(&self.slots, settings);
+            let new = Column::new(&self.slots, settings, &self.index_dir);
             if let Some(old) = old {
                 let pin = self.slots.pin();
                 for slot in self.slots.live().iter() {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::column::Column;
 use super::plan::bitmap_of;
 use super::{Place, Shard};
-use crate::index::{Bitmap, Cost, Pin, SearchParams, SparseCounts, Stop, Stopped};
+use crate::index::{Bitmap, CodeUse, Cost, Pin, SearchParams, SparseCounts, Stop, Stopped};
 use crate::model::vector::split_stored_name;
 use crate::model::{
     Condition, Filter, Metric, NamedVectors, Path, Payload, PayloadSelector, PointId, PointVersion, Record, Slot,
@@ -55,6 +55,8 @@ pub struct Nearest<'a> {
     pub exact: bool,
     /// Leave out what is not in the graph yet.
     pub indexed_only: bool,
+    /// What codes are used for.
+    pub codes: CodeUse,
 }
 
 /// One point found.
@@ -177,6 +179,7 @@ impl Shard {
                 exact: query.exact,
                 indexed_only: query.indexed_only,
                 filter: plan.matching.as_ref(),
+                codes: query.codes,
             };
             let found = self.with_scratch(|scratch| column.search(&pin, scratch, query.vector, &params, stop))?;
             if found.hits.len() < params.k || !is_cut_among_equals(&found.hits, k) || spare >= SPARES_MAX {

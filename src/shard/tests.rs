@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::index::{IndexParams, SparseCounts, Stop};
+use crate::index::{CodeUse, IndexParams, SparseCounts, Stop, VectorStorage};
 use crate::model::field_index::{FieldIndexKind, IntegerParams, KeywordParams};
 use crate::model::ids::ShardId;
 use crate::model::write::{PointVectors, UpsertMode};
@@ -205,7 +205,7 @@ impl Reference {
 
 /// With or without indexes of the fields that filters are about: nothing may differ.
 fn settings(dir: &std::path::Path, is_indexed: bool) -> ShardSettings {
-    let graph = |metric| IndexParams { dim: DIM, metric, m: 4, ef_construction: 16 };
+    let graph = |metric| IndexParams { dim: DIM, metric, m: 4, ef_construction: 16, storage: VectorStorage::default() };
     ShardSettings {
         vectors: [
             (String::new(), VectorSettings::Dense(graph(Metric::Euclid))),
@@ -249,7 +249,16 @@ fn check_equal(shard: &Shard, reference: &Reference, rng: &mut Rng) {
             want.sort_by(f32::total_cmp);
             want.truncate(5);
             for exact in [true, false] {
-                let nearest = Nearest { using, vector: query, filter, k: 5, ef: Some(200), exact, indexed_only: false };
+                let nearest = Nearest {
+                    using,
+                    vector: query,
+                    filter,
+                    k: 5,
+                    ef: Some(200),
+                    exact,
+                    indexed_only: false,
+                    codes: CodeUse::default(),
+                };
                 let found = shard.search(&nearest, &stop).unwrap();
                 assert_eq!(found.hits.len(), want.len(), "{using}");
                 for (hit, distance) in found.hits.iter().zip(&want) {

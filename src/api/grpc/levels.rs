@@ -215,8 +215,8 @@ fn lookup_from(found: &mut Findings, wire: Option<pb::LookupLocation>) -> Checke
 fn options(found: &mut Findings, at: At<'_>, wire: Option<pb::SearchParams>) -> Checked<SearchOptions> {
     let Some(wire) = wire else { return Ok(SearchOptions::default()) };
     let ef = checks::hnsw_ef(found, at.field("hnsw_ef"), wire.hnsw_ef);
-    let oversampling = wire.quantization.and_then(|quantization| quantization.oversampling);
-    let oversampling = levels::oversampling(found, at.field("quantization"), oversampling);
+    let quantization = wire.quantization.unwrap_or_default();
+    let oversampling = levels::oversampling(found, at.field("quantization"), quantization.oversampling);
     let selectivity = match wire.acorn.and_then(|acorn| acorn.max_selectivity) {
         None => Ok(0.0),
         Some(share) => checks::within(found, at.field("acorn").field("max_selectivity"), share, 0.0, 1.0),
@@ -234,6 +234,8 @@ fn options(found: &mut Findings, at: At<'_>, wire: Option<pb::SearchParams>) -> 
         indexed_only: wire.indexed_only.unwrap_or(false),
         idf: idf?,
         oversampling: oversampling?,
+        ignores_codes: quantization.ignore.unwrap_or(false),
+        rescores: quantization.rescore,
     })
 }
 

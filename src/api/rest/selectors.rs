@@ -135,14 +135,12 @@ pub(super) struct SearchParams {
     idf: Option<IdfBody>,
 }
 
-/// Accepted: scores are exact whatever it says.
+/// What codes are used for.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(rename = "QuantizationSearchParams")]
 struct QuantizationParams {
-    #[serde(rename = "ignore")]
-    _ignore: Option<bool>,
-    #[serde(rename = "rescore")]
-    _rescore: Option<bool>,
+    ignore: Option<bool>,
+    rescore: Option<bool>,
     oversampling: Option<f64>,
 }
 
@@ -169,8 +167,8 @@ enum IdfBody {
 impl SearchParams {
     /// The checked options. `at` is where they stand.
     pub(super) fn convert(self, found: &mut Findings, at: At<'_>) -> Checked<SearchOptions> {
-        let oversampling = self.quantization.and_then(|quantization| quantization.oversampling);
-        let oversampling = levels::oversampling(found, at.field("quantization"), oversampling);
+        let quantization = self.quantization.unwrap_or_default();
+        let oversampling = levels::oversampling(found, at.field("quantization"), quantization.oversampling);
         let selectivity = match self.acorn.and_then(|acorn| acorn.max_selectivity) {
             None => Ok(0.0),
             Some(share) => checks::within(found, at.field("acorn").field("max_selectivity"), share, 0.0, 1.0),
@@ -187,6 +185,8 @@ impl SearchParams {
         Ok(SearchOptions {
             idf: idf?,
             oversampling: oversampling?,
+            ignores_codes: quantization.ignore.unwrap_or(false),
+            rescores: quantization.rescore,
             ef: ef?,
             exact: self.exact.unwrap_or(false),
             indexed_only: self.indexed_only.unwrap_or(false),

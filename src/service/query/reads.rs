@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::formula::{self, Candidate, FormulaError};
 use super::resolve::{Core, Resolved};
-use crate::index::Stop;
+use crate::index::{CodeUse, Stop};
 use crate::model::formula::Formula;
-use crate::model::query::{Direction, OrderBy, OrderValue};
+use crate::model::query::{Direction, OrderBy, OrderValue, SearchOptions};
 use crate::model::{Filter, Metric, Path, PointId, ScoredPoint, VectorName};
 use crate::service::merge::{Cut, Page, ScoredHit, first_ids, ranked};
 use crate::service::read::Scattered;
@@ -35,6 +35,14 @@ pub(super) enum Part {
     Texts(Vec<(PointId, f32)>),
 }
 
+fn code_use(options: &SearchOptions) -> CodeUse {
+    CodeUse {
+        is_ignored: options.ignores_codes,
+        rescores: options.rescores.unwrap_or(true),
+        oversampling: options.oversampling.unwrap_or(1.0),
+    }
+}
+
 impl LevelRead {
     fn search(&self, shard: &Shard, stop: &Stop) -> Result<Part, ReadError> {
         let core = &*self.core;
@@ -51,6 +59,7 @@ impl LevelRead {
                     ef: core.options.ef,
                     exact: core.options.exact,
                     indexed_only: core.options.indexed_only,
+                    codes: code_use(&core.options),
                 };
                 shard.search(&nearest, stop).map(|found| Part::Hits(found.hits))
             }

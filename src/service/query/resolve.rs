@@ -300,6 +300,10 @@ impl<I: Iterator<Item = Vector>> Resolving<'_, I> {
         }
         let by_name = &self.view.collection.config.vectors.by_name;
         let metric = by_name.get(&using).map_or(Metric::Dot, |params| params.metric);
+        // Who has not asked for codes is not told what they say.
+        let is_quantized =
+            by_name.get(&using).is_some_and(|params| self.view.collection.config.quantization_of(params).is_some());
+        let options = SearchOptions { rescores: options.rescores.filter(|_| is_quantized), ..options };
         let core = Core { ranking, using, metric, filter: filter.clone(), options, score_threshold, limit };
         let sources: Result<Vec<Level>, Error> =
             prefetch.into_iter().map(|source| self.level(source, filter.clone())).collect();
