@@ -175,7 +175,7 @@ impl Built {
         }
         let (_, plain_s) = self.best(ef, false, None)?;
         println!("ef {ef}; unfiltered {:.0} us per query", plain_s * 1e6 / truth.len() as f64);
-        println!("  kept  members  recall@{K}   walk us   scan us  to the cheaper of scan and unfiltered");
+        println!("  kept  members  recall@{K}   walk us   scan us  to the cheaper of scan and unfiltered; distances");
         let bound = self.slots.bound();
         let by_place = self.by_place()?;
         for (name, kept) in [
@@ -200,14 +200,16 @@ impl Built {
             let (_, scan_s) = self.best(ef, true, Some(&filter))?;
             let (found, walk_s) = self.best(ef, false, Some(&filter))?;
             let per_query = 1e6 / found.len() as f64;
+            let distances: u64 = found.iter().map(|found| found.cost.distances).sum();
             println!(
-                "{:>5} %  {:>7}  {:>9.4}  {:>8.0}  {:>8.0}  {:>6.2}  {name}",
+                "{:>5} %  {:>7}  {:>9.4}  {:>8.0}  {:>8.0}  {:>6.2}  {:>9.0}  {name}",
                 kept * 100.0,
                 filter.count(),
                 recall(&truth, &found),
                 walk_s * per_query,
                 scan_s * per_query,
-                walk_s / scan_s.min(plain_s)
+                walk_s / scan_s.min(plain_s),
+                distances as f64 / found.len() as f64
             );
         }
         Ok(())

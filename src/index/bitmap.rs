@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::arena::Arena;
+use crate::distance::{Loop, widest};
 use crate::model::Slot;
 
 const WORD_BITS: usize = 64;
@@ -55,7 +56,7 @@ impl Bitmap {
 
     /// How many slots are in the set; counts the bits.
     pub fn count(&self) -> usize {
-        self.words.iter().map(|word| word.count_ones() as usize).sum()
+        widest(Count(&self.words))
     }
 
     /// The slots of the set, ascending.
@@ -218,6 +219,18 @@ impl LiveBits {
     /// A copy of the set, for the slots below `bound`.
     pub(super) fn snapshot(&self, bound: usize) -> Bitmap {
         Bitmap::from_words((0..bound.div_ceil(WORD_BITS)).map(|i| self.word(i)).collect(), bound)
+    }
+}
+
+/// How many bits are set.
+struct Count<'a>(&'a [u64]);
+
+impl Loop for Count<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        self.0.iter().map(|word| u64::from(word.count_ones())).sum::<u64>() as usize
     }
 }
 

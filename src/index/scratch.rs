@@ -21,6 +21,8 @@ pub struct Scratch {
     pub(super) sparse: SparseScratch,
     /// Slots to be scored together, and their distances.
     pub(super) fresh: Vec<Slot>,
+    /// Neighbors of a slot that are members of a filter.
+    pub(super) members: Vec<Slot>,
     /// Slots whose neighbors may be looked at.
     pub(super) bridges: Vec<Slot>,
     pub(super) distances: Vec<f32>,

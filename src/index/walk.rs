@@ -145,13 +145,13 @@ impl<R: Rows> Walk<'_, R> {
     }
 
     /// As [`Walk::walk_level`] on level 0, among members of a filter that has a small `share` of all slots: only they are
-    /// scored. The neighbors of a slot that are no members are bridges, whose own neighbors are looked at until there are enough (the
-    /// blind two-hop step of NaviX, arXiv 2506.23397, and ACORN-1, arXiv 2403.04871).
+    /// scored. The neighbors of a slot that are no members are bridges, whose own neighbors are looked at until there are
+    /// enough (the blind two-hop step of NaviX, arXiv 2506.23397, and ACORN-1, arXiv 2403.04871).
     pub(super) fn walk_members(
         &self,
         scratch: &mut Scratch,
+        filter: &Bitmap,
         (share, distance_max): (f64, u64),
-        is_eligible: impl Fn(Slot) -> bool,
         cost: &mut Cost,
     ) -> Result<Ended, Stopped> {
         let distance_max = cost.distances.saturating_add(distance_max);
@@ -162,42 +162,58 @@ impl<R: Rows> Walk<'_, R> {
         while let Some(slot) = scratch.pool.expand() {
             self.stop.poll()?;
             cost.visited += 1;
-            let Scratch { visited, fresh, bridges, .. } = &mut *scratch;
-            fresh.clear();
-            bridges.clear();
-            let mut take = |slot: Slot| {
-                if visited.insert(slot) {
-                    self.index.rows.prefetch(self.query, slot);
-                    fresh.push(slot);
-                }
-                fresh.len()
+            let Scratch { visited, pool, distances, members, bridges, fresh: others, .. } = &mut *scratch;
+            let before = visited.len();
+            let mut take = |members: &mut Vec<Slot>| {
+                let known = visited.len();
+                let live = members.drain(..).filter(|slot| self.index.live.contains(*slot));
+                visited.insert_all(live, enough);
+                visited.since(known).iter().for_each(|slot| self.index.rows.prefetch(self.query, *slot));
+                visited.len() - before
             };
-            let mut taken = 0;
-            for neighbor in self.graph.neighbors(slot, 0) {
-                if is_eligible(neighbor) {
-                    taken = take(neighbor);
-                } else {
-                    if bridges.len() < bridges_ahead {
-                        self.graph.prefetch(neighbor);
-                    }
-                    bridges.push(neighbor);
-                }
-            }
-            for bridge in bridges.iter() {
+            self.split_row(slot, filter, members, bridges);
+            let mut taken = take(members);
+            bridges.iter().take(bridges_ahead).for_each(|bridge| self.graph.prefetch(*bridge));
+            for (i, bridge) in bridges.iter().enumerate() {
                 if taken >= enough {
                     break;
                 }
-                for neighbor in self.graph.neighbors(*bridge, 0).filter(|neighbor| is_eligible(*neighbor)) {
-                    taken = take(neighbor);
+                if let Some(ahead) = bridges.get(i + bridges_ahead) {
+                    self.graph.prefetch(*ahead);
                 }
+                self.split_row(*bridge, filter, members, others);
+                taken = take(members);
             }
-            self.score(scratch, cost);
-            scratch.pool.offer_all(&scratch.fresh, &scratch.distances, |_| true);
+            pool.upcoming(EXPANDED_AT_ONCE).for_each(|slot| self.graph.prefetch(slot));
+            let fresh = visited.since(before);
+            self.index.score(self.pin, self.query, fresh, distances);
+            cost.distances += fresh.len() as u64;
+            pool.offer_all(fresh, distances, |_| true);
             if cost.distances > distance_max {
                 return Ok(Ended::OverLimit);
             }
         }
         Ok(Ended::Nearest)
+    }
+
+    /// Puts the neighbors of a slot on level 0 into `members` and `others`. As in [`super::scratch::Visited::insert_all`] no
+    /// branch depends on which they are.
+    #[inline]
+    fn split_row(&self, slot: Slot, filter: &Bitmap, members: &mut Vec<Slot>, others: &mut Vec<Slot>) {
+        let most = self.graph.degree_max(0);
+        members.clear();
+        members.resize(most, Slot(0));
+        others.resize(most, Slot(0));
+        let (mut member_count, mut other_count) = (0, 0);
+        for neighbor in self.graph.neighbors(slot, 0) {
+            let is_member = filter.contains(neighbor);
+            members[member_count] = neighbor;
+            others[other_count] = neighbor;
+            member_count += usize::from(is_member);
+            other_count += usize::from(!is_member);
+        }
+        members.truncate(member_count);
+        others.truncate(other_count);
     }
 
     #[inline]
