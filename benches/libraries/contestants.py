@@ -18,6 +18,8 @@ class Contestant:
     library: str
     about: str
     fits: Callable = lambda data: True
+    # Of our own binary.
+    flags: tuple = ()
 
 
 def wide(data):
@@ -26,7 +28,9 @@ def wide(data):
 
 
 CONTESTANTS = [
-    Contestant("quiver", "quiver", "this index"),
+    Contestant("quiver", "quiver", "this index: f32, codes of 8 bits"),
+    Contestant("quiver-uint8", "quiver", "this index: bytes", lambda data: data.is_bytes, ("--datatype=uint8",)),
+    Contestant("quiver-4bits", "quiver", "this index: f32, codes of 4 bits", wide, ("--bits=4",)),
     Contestant("hnswlib", "hnswlib", "HNSW, f32"),
     Contestant("faiss", "faiss", "`IndexHNSWFlat`, f32"),
     Contestant("faiss-sq8", "faiss", "`IndexHNSWSQ`, 8 bits, with `IndexRefine` unless the data are bytes", wide),
@@ -72,8 +76,8 @@ class Running:
 
     def command(self, contestant, data, threads, binaries):
         paths = [data.base_path, data.queries_path, data.metric, str(threads)]
-        if contestant.name in binaries:
-            return [binaries[contestant.name], "--lines", *paths]
+        if contestant.library in binaries:
+            return [binaries[contestant.library], "--lines", *contestant.flags, *paths]
         return [sys.executable, WORKER, contestant.name, *paths, *(["bytes"] if data.is_bytes else [])]
 
     def ask(self, ef):

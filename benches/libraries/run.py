@@ -159,7 +159,7 @@ def run(arguments, folder):
     wanted = [
         one
         for one in CONTESTANTS
-        if (one.name not in named or one.name in binaries)
+        if (one.library not in named or one.library in binaries)
         and (not arguments.only or {one.name, one.library} & (arguments.only | {"quiver"}))
     ]
     parameters = {"m": M, "ef_construction": EF_CONSTRUCTION, "k": K, "alpha": Svs.ALPHA, "ef_min": EFS[0]}

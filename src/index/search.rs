@@ -206,7 +206,7 @@ impl<'a, R: Rows> Search<'a, R> {
 
     /// How many of those that codes take for the nearest are compared as vectors at least.
     fn rescored_min(&self, k: usize) -> usize {
-        (k as f64 * self.params.codes.oversampling).ceil() as usize
+        ((k as f64 * self.params.codes.oversampling).ceil() as usize).max(k)
     }
 
     /// Candidates a walk keeps: the paper's ef.
