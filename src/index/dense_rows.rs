@@ -261,13 +261,16 @@ impl Rows for DenseRows {
         }
     }
 
-    fn scanned_per_row_of_links(&self) -> f64 {
-        let bytes = match (&self.codes, &self.vectors) {
+    fn walked_bytes(&self) -> usize {
+        match (&self.codes, &self.vectors) {
             (Some(codes), _) => codes.walk_bytes(),
             (None, Vectors::Halves(vectors)) => vectors.width() * size_of::<f16>(),
             (None, _) => self.dim * size_of::<f32>(),
-        };
-        1.0 + 1024.0 / bytes as f64
+        }
+    }
+
+    fn scanned_per_row_of_links(&self) -> f64 {
+        1.0 + 1024.0 / self.walked_bytes() as f64
     }
 
     #[inline]

@@ -106,6 +106,12 @@ impl Rows for MultiRows {
         1
     }
 
+    fn walked_bytes(&self) -> usize {
+        /// Hundreds of rows.
+        const MANY: usize = 1 << 17;
+        MANY
+    }
+
     fn scanned_per_row_of_links(&self) -> f64 {
         0.1
     }

@@ -75,6 +75,9 @@ pub trait Rows: Debug + Send + Sync + Sized {
     /// How many of those that codes take for the nearest are looked at for each that is wanted.
     fn candidates_per_hit(&self) -> usize;
 
+    /// Bytes that a walk reads for a distance, about.
+    fn walked_bytes(&self) -> usize;
+
     /// What looking through a row of links for members of a filter costs in distances of a scan.
     fn scanned_per_row_of_links(&self) -> f64;
 

@@ -77,6 +77,21 @@ const PLAIN_POWER: f64 = 0.65;
 const SCAN_BATCH: usize = 1024;
 
 impl<R: Rows> VectorIndex<R> {
+    /// Whether a search without a filter takes some tens of microseconds at most: less than it takes to hand it to another
+    /// thread.
+    pub fn is_quick(&self, params: &SearchParams<'_>) -> bool {
+        const DISTANCES_MAX: usize = 2_048;
+        const BYTES_MAX: usize = 512 << 10;
+        let ef = params.ef.max(params.k);
+        let walked = match &self.graph {
+            Some(_) if !params.exact => ef.saturating_mul(self.params.m).min(self.indexed_len()),
+            _ => self.live_len(),
+        };
+        let distances = walked + self.tail_len();
+        let bytes = walked.saturating_mul(self.rows.walked_bytes()) + self.tail_len() * self.params.dim * 4;
+        params.filter.is_none() && distances <= DISTANCES_MAX && bytes <= BYTES_MAX
+    }
+
     /// The `k` nearest live vectors to `query`.
     ///
     /// A slot that is live from the search's begin to its end and still in the tail at its begin is compared exactly;

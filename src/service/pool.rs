@@ -113,11 +113,7 @@ impl SearchPool {
                     if stop.is_raised() {
                         return;
                     }
-                    let result = catch_unwind(AssertUnwindSafe(|| job(&stop))).unwrap_or_else(|_| {
-                        metrics::counter!("quiver_search_panics_total").increment(1);
-                        tracing::error!(what, "a read panicked");
-                        Err(Error::Unavailable { why: format!("{what} failed unexpectedly; see the server's log") })
-                    });
+                    let result = caught(what, || job(&stop));
                     // A caller that left no longer listens.
                     let _ = sender.try_send((place, result));
                 }) as Job
@@ -141,11 +137,32 @@ impl SearchPool {
         }
     }
 
+    /// Runs jobs on this thread, which they keep for some tens of microseconds at most.
+    pub(super) fn run_here<T, F>(
+        &self,
+        what: &'static str,
+        deadline: Option<Instant>,
+        jobs: impl Iterator<Item = F>,
+    ) -> Result<Vec<T>, Error>
+    where
+        F: FnOnce(&Stop) -> Result<T, Error>,
+    {
+        if self.shared.queue.lock().is_closed {
+            return Err(closed());
+        }
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(Error::Timeout { what });
+        }
+        metrics::counter!("quiver_search_jobs_total").increment(1);
+        let stop = Stop::default();
+        jobs.map(|job| caught(what, || job(&stop))).collect()
+    }
+
     fn push(&self, what: &'static str, jobs: Vec<Job>) -> Result<(), Error> {
         let job_count = jobs.len();
         let mut queue = self.shared.queue.lock();
         if queue.is_closed {
-            return Err(Error::Unavailable { why: "the server is shutting down".to_owned() });
+            return Err(closed());
         }
         if queue.requests.len() >= self.queue_max {
             metrics::counter!("quiver_search_refused_total").increment(1);
@@ -179,6 +196,19 @@ impl Drop for SearchPool {
         self.shared.queue.lock().requests.clear();
         self.close();
     }
+}
+
+/// A job's result; an error if it panics.
+fn caught<T>(what: &'static str, job: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|_| {
+        metrics::counter!("quiver_search_panics_total").increment(1);
+        tracing::error!(what, "a read panicked");
+        Err(Error::Unavailable { why: format!("{what} failed unexpectedly; see the server's log") })
+    })
+}
+
+fn closed() -> Error {
+    Error::Unavailable { why: "the server is shutting down".to_owned() }
 }
 
 fn lost(what: &'static str) -> Error {
@@ -234,6 +264,21 @@ mod tests {
         let jobs: Vec<_> = (0..100_u32).map(|number| move |_: &Stop| Ok(number)).collect();
         let results = pool.run_all("test", None, jobs).await.unwrap();
         assert_eq!(results, (0..100).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_quick_job_runs_beside_a_full_queue_and_not_after_the_end() {
+        let pool = SearchPool::new(1, 0).unwrap();
+        let job = |_: &Stop| Ok(std::thread::current().id());
+        let ran_on = pool.run_here("quick", None, std::iter::once(job)).unwrap();
+        assert_eq!(ran_on, [std::thread::current().id()]);
+        let panics = |_: &Stop| -> Result<u32, Error> { panic!("on purpose") };
+        let failed = pool.run_here("quick", None, std::iter::once(panics));
+        assert!(matches!(failed, Err(Error::Unavailable { .. })), "{failed:?}");
+        let late = pool.run_here("quick", Some(Instant::now()), std::iter::once(job));
+        assert!(matches!(late, Err(Error::Timeout { what: "quick" })), "{late:?}");
+        pool.close();
+        assert!(matches!(pool.run_here("quick", None, std::iter::once(job)), Err(Error::Unavailable { .. })));
     }
 
     #[tokio::test]

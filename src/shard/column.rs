@@ -183,6 +183,15 @@ impl Column {
         }
     }
 
+    /// Whether such a search is over sooner than another thread would begin it.
+    pub(super) fn is_quick(&self, params: &SearchParams<'_>) -> bool {
+        match self {
+            Column::Dense(index) => index.is_quick(params),
+            Column::Multi(_) | Column::Sparse(_) => false,
+            Column::Unscaled(scaled, _) => scaled.is_quick(params),
+        }
+    }
+
     /// The distance by which [`Column::search`] would find the slot; `None` if it would not.
     pub(super) fn distance(&self, pin: &Pin<'_>, query: &Vector, slot: Slot) -> Option<f32> {
         match (self, query) {

@@ -164,6 +164,20 @@ impl Shard {
         self.ids.read().get(&id).copied()
     }
 
+    /// Whether [`Shard::search`] is over sooner than another thread would begin it, and needs to wait for nobody now.
+    pub fn is_quick(&self, query: &Nearest<'_>) -> bool {
+        let Some(column) = self.column(query.using) else { return true };
+        let params = SearchParams {
+            k: query.k,
+            ef: query.ef.unwrap_or(column.default_ef()),
+            exact: query.exact,
+            indexed_only: query.indexed_only,
+            filter: None,
+            codes: query.codes,
+        };
+        query.filter.is_none_or(Filter::is_empty) && column.is_quick(&params) && self.ids.try_read().is_some()
+    }
+
     /// The nearest points. A name the shard has no vector for finds nothing.
     pub fn search(&self, query: &Nearest<'_>, stop: &Stop) -> Result<Found, ReadError> {
         let Some(column) = self.column(query.using) else { return Ok(Found::default()) };

@@ -8,7 +8,7 @@ use super::resolve::{Core, Resolved};
 use crate::index::{CodeUse, Stop};
 use crate::model::formula::Formula;
 use crate::model::query::{Direction, OrderBy, OrderValue, SearchOptions};
-use crate::model::{Filter, Metric, Path, PointId, ScoredPoint, VectorName};
+use crate::model::{Filter, Metric, Path, PointId, ScoredPoint, Vector, VectorName};
 use crate::service::merge::{Cut, Page, ScoredHit, first_ids, ranked};
 use crate::service::read::Scattered;
 use crate::service::shards::RunningShard;
@@ -44,6 +44,29 @@ fn code_use(options: &SearchOptions) -> CodeUse {
 }
 
 impl LevelRead {
+    /// A search for a vector, as the shard takes it.
+    fn nearest<'a>(&'a self, vector: &'a Vector) -> Nearest<'a> {
+        let core = &*self.core;
+        Nearest {
+            using: &core.using,
+            vector,
+            // What prefetches found is not asked again: their filters may have widened this one (PROTOCOL section 10.4).
+            filter: core.filter.as_ref().filter(|_| self.among.is_none()),
+            k: self.wanted,
+            ef: core.options.ef,
+            exact: core.options.exact,
+            indexed_only: core.options.indexed_only,
+            codes: code_use(&core.options),
+        }
+    }
+
+    fn is_quick(&self, shard: &Shard) -> bool {
+        match &self.core.ranking {
+            Resolved::Nearest(vector) if self.among.is_none() => shard.is_quick(&self.nearest(vector)),
+            _ => false,
+        }
+    }
+
     fn search(&self, shard: &Shard, stop: &Stop) -> Result<Part, ReadError> {
         let core = &*self.core;
         let among = self.among.as_deref();
@@ -51,17 +74,7 @@ impl LevelRead {
         let filter = core.filter.as_ref().filter(|_| among.is_none());
         match &core.ranking {
             Resolved::Nearest(vector) | Resolved::Mmr { query: vector, .. } if among.is_none() => {
-                let nearest = Nearest {
-                    using: &core.using,
-                    vector,
-                    filter,
-                    k: self.wanted,
-                    ef: core.options.ef,
-                    exact: core.options.exact,
-                    indexed_only: core.options.indexed_only,
-                    codes: code_use(&core.options),
-                };
-                shard.search(&nearest, stop).map(|found| Part::Hits(found.hits))
+                shard.search(&self.nearest(vector), stop).map(|found| Part::Hits(found.hits))
             }
             Resolved::Nearest(vector) | Resolved::Mmr { query: vector, .. } => {
                 self.rank(shard, &Scoring::Nearest(vector.clone()), core.metric, stop)
@@ -223,6 +236,10 @@ impl Scattered for PlainRead {
     const WHAT: &'static str = "search";
     type Part = Part;
     type Whole = Vec<ScoredPoint>;
+
+    fn is_quick(&self, shard: &Shard) -> bool {
+        self.dress.is_bare() && self.level.is_quick(shard)
+    }
 
     fn part(&self, shard: &Shard, stop: &Stop) -> Result<Part, ReadError> {
         self.level.search(shard, stop)

@@ -27,6 +27,11 @@ pub(in crate::service) struct Dress {
 }
 
 impl Dress {
+    /// Nothing but ids, versions and scores.
+    pub(in crate::service) fn is_bare(&self) -> bool {
+        self.with_payload == PayloadSelector::None && self.with_vectors == VectorSelector::None
+    }
+
     /// Attaches payload and vectors. A point that was deleted since it was found is left out.
     pub(in crate::service) fn dressed(
         &self,
@@ -35,7 +40,7 @@ impl Dress {
         stop: &Stop,
     ) -> Result<Vec<ScoredPoint>, ReadError> {
         let key = |hit: &ScoredHit| shards.get(hit.place).and_then(|running| running.place.key.clone());
-        if self.with_payload == PayloadSelector::None && self.with_vectors == VectorSelector::None {
+        if self.is_bare() {
             return Ok(hits.into_iter().map(|hit| ScoredPoint { shard_key: key(&hit), ..hit.bare() }).collect());
         }
         let records = fetch_hits(shards, &hits, &self.with_payload, &self.with_vectors, stop)?;
