@@ -1,6 +1,8 @@
 //! What a search is made of, each alone: kernels beside simsimd's, searches by every code, insertions, filters. `cargo bench
 //! --bench micro`, with a part of a name after `--` for some of it.
 
+#![expect(clippy::expect_used, reason = "a benchmark that cannot run has nothing else to say")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 
