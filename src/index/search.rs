@@ -274,12 +274,8 @@ impl<'a, R: Rows> Search<'a, R> {
         let share = self.share(eligible);
         // To hold as many members as a search without a filter holds candidates, a walk would look at more of the graph
         // than the same recall takes.
-        let ef = self.ef(k);
-        scratch.pool.start(if plan == Plan::Plain {
-            k + ((ef - k) as f64 * share.powf(PLAIN_POWER)).ceil() as usize
-        } else {
-            ef
-        });
+        let more = (self.ef(k) - k) as f64 * if plan == Plan::Plain { share.powf(PLAIN_POWER) } else { 1.0 };
+        scratch.pool.start(k.saturating_add(more.ceil() as usize));
         // A start in the tail has been compared already; here it only leads on.
         let is_new = scratch.visited.insert(start.slot());
         let is_eligible = is_new && self.is_eligible(start.slot());

@@ -363,3 +363,38 @@ def test_quantization_is_kept_shown_and_switched_off(client, kind):
     client.update_collection(name, quantization_config=models.Disabled.DISABLED)
     assert client.get_collection(name).config.quantization_config is None
     client.delete_collection(name)
+
+
+@pytest.mark.parametrize("kind", CODES)
+@pytest.mark.parametrize("datatype", [models.Datatype.FLOAT32, models.Datatype.FLOAT16])
+def test_codes_find_and_vectors_on_disk_decide(client, name, kind, datatype):
+    random = np.random.default_rng(5)
+    vectors = random.random((3000, 96)).astype(np.float16).astype(np.float32)
+    params = models.VectorParams(size=96, distance=models.Distance.EUCLID, on_disk=True, datatype=datatype)
+    client.create_collection(name, params, quantization_config=CODES[kind])
+    client.upload_collection(name, vectors, ids=range(len(vectors)), wait=True)
+    while (info := client.get_collection(name)).indexed_vectors_count < len(vectors):
+        pass
+    assert not info.warnings
+
+    queries = vectors[:20] + random.normal(0, 0.05, (20, 96)).astype(np.float32)
+    distances = np.linalg.norm(queries[:, None] - vectors[None], axis=2)
+    nearest = np.argsort(distances, axis=1)[:, :10]
+
+    def recall(**codes):
+        search = models.SearchParams(hnsw_ef=96, quantization=models.QuantizationSearchParams(**codes), indexed_only=True)
+        answers = [client.query_points(name, query.tolist(), search_params=search).points for query in queries]
+        scores = [[abs(hit.score - distances[row, hit.id]) for hit in hits] for row, hits in enumerate(answers)]
+        found = [len({hit.id for hit in hits} & set(wanted)) for hits, wanted in zip(answers, nearest, strict=True)]
+        return sum(found) / 200, np.max(scores)
+
+    # Vectors decide, unless the codes are to.
+    plain, error = recall()
+    assert plain > 0.85 and error < 1e-3
+    by_codes, error_of_codes = recall(rescore=False)
+    assert by_codes <= plain and error_of_codes > 2 * error
+    assert recall(ignore=True)[0] > 0.93
+    assert recall(oversampling=20.0)[0] > 0.95
+    found = client.retrieve(name, [7], with_vectors=True)[0].vector
+    assert found == vectors[7].tolist()
+    client.delete_collection(name)
