@@ -396,5 +396,5 @@ def test_codes_find_and_vectors_on_disk_decide(client, name, kind, datatype):
     assert recall(ignore=True)[0] > 0.93
     assert recall(oversampling=20.0)[0] > 0.95
     found = client.retrieve(name, [7], with_vectors=True)[0].vector
-    assert found == vectors[7].tolist()
+    assert np.array_equal(np.array(found, np.float32), vectors[7])
     client.delete_collection(name)

@@ -87,7 +87,9 @@ impl Node {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn s21_a_read_past_its_timeout_is_a_408_over_rest() {
     let node = Node::new().await;
-    let near = json!({"query": [1.0, 0.0]});
+    // With payload: a search that reads nothing but the index, and little of that, waits for no thread.
+    let near = json!({"query": [1.0, 0.0], "with_payload": true});
+    let searched = json!({"vector": [1.0, 0.0], "limit": 1, "with_payload": true});
     let reads = [
         ("POST", "/points", json!({"ids": [1]})),
         ("GET", "/points/1", json!(null)),
@@ -102,8 +104,8 @@ async fn s21_a_read_past_its_timeout_is_a_408_over_rest() {
         ("POST", "/points/query/groups", json!({"query": [1.0, 0.0], "group_by": "n"})),
         ("POST", "/points/search/matrix/pairs", json!({})),
         ("POST", "/points/search/matrix/offsets", json!({})),
-        ("POST", "/points/search", json!({"vector": [1.0, 0.0], "limit": 1})),
-        ("POST", "/points/search/batch", json!({"searches": [{"vector": [1.0, 0.0], "limit": 1}]})),
+        ("POST", "/points/search", searched.clone()),
+        ("POST", "/points/search/batch", json!({"searches": [searched]})),
         ("POST", "/points/search/groups", json!({"vector": [1.0, 0.0], "limit": 1, "group_by": "n", "group_size": 1})),
         ("POST", "/points/recommend", json!({"positive": [1], "limit": 1})),
         ("POST", "/points/discover", json!({"target": 1, "limit": 1})),
@@ -125,6 +127,8 @@ async fn s21_a_read_past_its_timeout_is_a_408_over_rest() {
         let text = answer["status"]["error"].as_str().unwrap_or_default();
         assert!(status == 408 && text.starts_with("Timeout: "), "{path}: {status} {answer}");
     }
+    let quick = json!({"query": [1.0, 0.0], "limit": 1});
+    assert_eq!(node.send("POST", "/collections/c/points/query?timeout=1", quick).await.0, 200);
 }
 
 fn id_of(num: u64) -> pb::PointId {
@@ -149,9 +153,25 @@ async fn s21_a_read_past_its_timeout_is_deadline_exceeded_over_grpc() {
             variant: Some(pb::vector_input::Variant::Dense(pb::DenseVector { data: vec![1.0, 0.0] })),
         })),
     };
-    let query = || pb::QueryPoints { collection_name: c(), query: Some(nearest()), timeout, ..Default::default() };
-    let search =
-        || pb::SearchPoints { collection_name: c(), vector: vector.clone(), limit: 1, timeout, ..Default::default() };
+    // As over REST: those without are quick.
+    let with_payload = Some(pb::WithPayloadSelector {
+        selector_options: Some(pb::with_payload_selector::SelectorOptions::Enable(true)),
+    });
+    let query = || pb::QueryPoints {
+        collection_name: c(),
+        query: Some(nearest()),
+        timeout,
+        with_payload: with_payload.clone(),
+        ..Default::default()
+    };
+    let search = || pb::SearchPoints {
+        collection_name: c(),
+        vector: vector.clone(),
+        limit: 1,
+        timeout,
+        with_payload: with_payload.clone(),
+        ..Default::default()
+    };
     let matrix = || pb::SearchMatrixPoints { collection_name: c(), timeout, ..Default::default() };
     let order_by = Some(pb::OrderBy { key: "n".to_owned(), ..Default::default() });
     let get = pb::GetPoints { collection_name: c(), ids: vec![id()], timeout, ..Default::default() };
