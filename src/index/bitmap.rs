@@ -109,6 +109,13 @@ impl Bitmap {
         self.words.get(i).copied().unwrap_or(0)
     }
 
+    /// The words from `block * BLOCK_WORDS` on, as far as there are any.
+    #[inline]
+    pub(super) fn block(&self, block: usize) -> &[u64] {
+        let from = self.words.len().min(block * BLOCK_WORDS);
+        &self.words[from..self.words.len().min(from + BLOCK_WORDS)]
+    }
+
     pub(super) fn from_words(words: Vec<u64>, bound: usize) -> Bitmap {
         let mut bitmap = Bitmap { words, bound };
         bitmap.words.resize(bound.div_ceil(WORD_BITS), 0);
@@ -140,23 +147,28 @@ pub(super) fn slots_of_word(i: usize, mut word: u64) -> impl Iterator<Item = Slo
 /// count is zero holds no member: sparse sets are read in a time that depends on their size.
 #[derive(Debug)]
 pub(super) struct LiveBits {
+    /// A row per block.
     words: Arena<AtomicU64>,
     blocks: Arena<AtomicU64>,
     count: AtomicU64,
 }
 
-const BLOCK_WORDS: usize = 64;
+/// Words of one block.
+pub(super) const BLOCK_WORDS: usize = 64;
+
+/// The slots of one block.
+pub(super) type Block = [u64; BLOCK_WORDS];
 
 impl LiveBits {
     pub(super) fn new() -> LiveBits {
-        LiveBits { words: Arena::new(1), blocks: Arena::new(1), count: AtomicU64::new(0) }
+        LiveBits { words: Arena::new(BLOCK_WORDS), blocks: Arena::new(1), count: AtomicU64::new(0) }
     }
 
     /// Makes room for `slot`. Needed before `set`.
     pub(super) fn grow_to(&self, slot: Slot) {
-        let word = (slot.index() / WORD_BITS) as u32;
-        self.words.grow_to(word);
-        self.blocks.grow_to(word / BLOCK_WORDS as u32);
+        let block = (slot.index() / WORD_BITS / BLOCK_WORDS) as u32;
+        self.words.grow_to(block);
+        self.blocks.grow_to(block);
     }
 
     /// Puts `slot` in: what was written before is seen by whoever finds it.
@@ -165,10 +177,11 @@ impl LiveBits {
     /// If there is no room for `slot`.
     pub(super) fn set(&self, slot: Slot) {
         let word = slot.index() / WORD_BITS;
-        let block = &self.blocks.grown((word / BLOCK_WORDS) as u32)[0];
+        let row = (word / BLOCK_WORDS) as u32;
+        let block = &self.blocks.grown(row)[0];
         block.fetch_add(1, Ordering::SeqCst);
         let bit = 1 << (slot.index() % WORD_BITS);
-        let before = self.words.grown(word as u32)[0].fetch_or(bit, Ordering::SeqCst);
+        let before = self.words.grown(row)[word % BLOCK_WORDS].fetch_or(bit, Ordering::SeqCst);
         if before & bit != 0 {
             block.fetch_sub(1, Ordering::SeqCst);
         } else {
@@ -179,9 +192,9 @@ impl LiveBits {
     /// Takes `slot` out. Was it in?
     pub(super) fn clear(&self, slot: Slot) -> bool {
         let word = slot.index() / WORD_BITS;
-        let Some(cell) = self.words.row(word as u32) else { return false };
+        let Some(cells) = self.words.row((word / BLOCK_WORDS) as u32) else { return false };
         let bit = 1 << (slot.index() % WORD_BITS);
-        let was_in = cell[0].fetch_and(!bit, Ordering::SeqCst) & bit != 0;
+        let was_in = cells[word % BLOCK_WORDS].fetch_and(!bit, Ordering::SeqCst) & bit != 0;
         if was_in {
             self.count.fetch_sub(1, Ordering::SeqCst);
             if let Some(block) = self.blocks.row((word / BLOCK_WORDS) as u32) {
@@ -199,21 +212,28 @@ impl LiveBits {
     /// The 64 slots from `64 * i`.
     #[inline]
     pub(super) fn word(&self, i: usize) -> u64 {
-        self.words.row(i as u32).map_or(0, |cell| cell[0].load(Ordering::SeqCst))
+        let cells = self.words.row((i / BLOCK_WORDS) as u32);
+        cells.map_or(0, |cells| cells[i % BLOCK_WORDS].load(Ordering::SeqCst))
     }
 
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst) as usize
     }
 
+    /// The words from `block * BLOCK_WORDS` on. None if none of their slots is a member.
+    #[inline]
+    pub(super) fn block(&self, block: usize) -> Option<Block> {
+        let count = self.blocks.row(block as u32)?[0].load(Ordering::SeqCst);
+        let cells = self.words.row(block as u32).filter(|_| count != 0)?;
+        Some(std::array::from_fn(|i| cells[i].load(Ordering::SeqCst)))
+    }
+
     /// Runs over the words below `bound` slots that may hold members, ascending: (index of the word, the word).
     pub(super) fn words(&self, bound: usize) -> impl Iterator<Item = (usize, u64)> + '_ {
         let words = bound.div_ceil(WORD_BITS);
-        (0..words.div_ceil(BLOCK_WORDS))
-            .filter(|block| self.blocks.row(*block as u32).is_some_and(|count| count[0].load(Ordering::SeqCst) != 0))
-            .flat_map(move |block| block * BLOCK_WORDS..words.min((block + 1) * BLOCK_WORDS))
-            .map(|i| (i, self.word(i)))
-            .filter(|(_, word)| *word != 0)
+        let blocks = (0..words.div_ceil(BLOCK_WORDS)).filter_map(|block| Some((block, self.block(block)?)));
+        let all = blocks.flat_map(|(block, words)| (block * BLOCK_WORDS..).zip(words));
+        all.filter(move |(i, word)| *i < words && *word != 0)
     }
 
     /// A copy of the set, for the slots below `bound`.

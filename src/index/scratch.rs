@@ -59,10 +59,10 @@ impl Visited {
         }
     }
 
-    /// Is `slot` in the set?
+    /// The 64 slots from `64 * i`.
     #[inline]
-    pub(super) fn contains(&self, slot: Slot) -> bool {
-        self.words.get(slot.index() / 64).is_some_and(|word| word >> (slot.index() % 64) & 1 == 1)
+    pub(super) fn word(&self, i: usize) -> u64 {
+        self.words.get(i).copied().unwrap_or(0)
     }
 
     /// Puts `slot` in. Was it absent?

@@ -164,10 +164,9 @@ impl<R: Rows> Walk<'_, R> {
             cost.visited += 1;
             let Scratch { visited, pool, distances, members, bridges, fresh: others, .. } = &mut *scratch;
             let before = visited.len();
-            let mut take = |members: &mut Vec<Slot>| {
+            let mut take = |members: &[Slot]| {
                 let known = visited.len();
-                let live = members.drain(..).filter(|slot| self.index.live.contains(*slot));
-                visited.insert_all(live, enough);
+                visited.insert_all(members.iter().copied(), members.len());
                 visited.since(known).iter().for_each(|slot| self.index.rows.prefetch(self.query, *slot));
                 visited.len() - before
             };
@@ -188,7 +187,7 @@ impl<R: Rows> Walk<'_, R> {
             let fresh = visited.since(before);
             self.index.score(self.pin, self.query, fresh, distances);
             cost.distances += fresh.len() as u64;
-            pool.offer_all(fresh, distances, |_| true);
+            pool.offer_all(fresh, distances, |slot| self.index.live.contains(slot));
             if cost.distances > distance_max {
                 return Ok(Ended::OverLimit);
             }
