@@ -184,11 +184,14 @@ impl<'a, R: Rows> Search<'a, R> {
         (k, eligible): (usize, usize),
         cost: &mut Cost,
     ) -> Result<bool, Stopped> {
-        /// Vectors that fill so little are compared before a query's code is made, and those it takes for the nearest are.
+        /// Vectors in memory that fill so little are compared before a query's code is made, and those it takes for the
+        /// nearest are.
         const UNCODED_BYTES_MAX: usize = 256 << 10;
         let (mut plan, has_codes) = (self.plan(k, eligible, true), self.has_codes());
-        let vector_bytes = eligible.saturating_mul(self.index.params.dim * size_of::<f32>());
-        if plan == Plan::Scan && (!has_codes || vector_bytes <= UNCODED_BYTES_MAX) {
+        let params = &self.index.params;
+        let vector_bytes = eligible.saturating_mul(params.dim * size_of::<f32>());
+        let is_cheap = vector_bytes <= UNCODED_BYTES_MAX && !params.storage.vectors_on_disk;
+        if plan == Plan::Scan && (!has_codes || (self.params.codes.rescores && is_cheap)) {
             return Ok(false);
         }
         let query = self.index.rows.probe(self.query, has_codes, room);
