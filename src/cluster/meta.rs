@@ -2,7 +2,7 @@
 //!
 //! Layout of a command and of the stored state: format version (1 byte), then `postcard`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -28,16 +28,20 @@ pub struct Meta {
 impl Meta {
     /// Reads the stored state. `store` is that of [`super::META_GROUP`].
     pub fn open(store: ShardStore) -> Result<Meta, StorageError> {
-        let state = match store.entry(STATE_ENTRY)? {
-            Some(bytes) => decode(&bytes, "the list of collections")?,
-            None => MetaState::default(),
-        };
-        Ok(Meta { store, state: ArcSwap::from_pointee(state) })
+        let state = ArcSwap::from_pointee(stored_state(&store)?);
+        Ok(Meta { store, state })
     }
 
     /// The state as of the last applied command. Never waits.
     pub fn state(&self) -> Arc<MetaState> {
         self.state.load_full()
+    }
+}
+
+fn stored_state(store: &ShardStore) -> Result<MetaState, StorageError> {
+    match store.entry(STATE_ENTRY)? {
+        Some(bytes) => decode(&bytes, "the list of collections"),
+        None => Ok(MetaState::default()),
     }
 }
 
@@ -81,6 +85,24 @@ impl StateMachine for Meta {
     fn flush(&self) -> Result<(), StorageError> {
         self.store.flush()
     }
+
+    fn export(&self, folder: &Path) -> Result<Position, StorageError> {
+        let position = self.store.dump(folder)?;
+        position.map(Position).ok_or_else(|| damaged("the list of collections", "it stands nowhere".to_owned()))
+    }
+
+    fn import(&self, folder: &Path, position: &Position) -> Result<(), StorageError> {
+        self.store.replace(folder, &position.0)?;
+        // The log that led there is gone as soon as the group knows.
+        self.store.flush()?;
+        self.state.store(Arc::new(stored_state(&self.store)?));
+        Ok(())
+    }
+}
+
+fn damaged(what: &'static str, found: String) -> StorageError {
+    let what = format!("{what}: {found}");
+    StorageError::Damaged { path: PathBuf::from("kvdb"), what, advice: "Restore the node's data folder from a backup" }
 }
 
 fn encode(value: &impl Serialize) -> Vec<u8> {
@@ -89,16 +111,11 @@ fn encode(value: &impl Serialize) -> Vec<u8> {
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, StorageError> {
-    let damaged = |found: String| StorageError::Damaged {
-        path: PathBuf::from("kvdb"),
-        what: format!("{what}: {found}"),
-        advice: "Restore the node's data folder from a backup",
-    };
     match bytes.split_first() {
-        Some((&META_FORMAT, rest)) => postcard::from_bytes(rest).map_err(|error| damaged(error.to_string())),
+        Some((&META_FORMAT, rest)) => postcard::from_bytes(rest).map_err(|error| damaged(what, error.to_string())),
         Some((&found, _)) if found > META_FORMAT => {
             Err(StorageError::FormatVersion { path: PathBuf::from("kvdb"), found, supported: META_FORMAT })
         }
-        _ => Err(damaged("no format version".to_owned())),
+        _ => Err(damaged(what, "no format version".to_owned())),
     }
 }

@@ -1,5 +1,6 @@
 //! One group's state machine, as openraft wants it: runs of committed entries become one [`StateMachine::apply`] each,
-//! and openraft's "snapshot" is a finished [`StateMachine::flush`] with the position it is sure to cover.
+//! and openraft's "snapshot" is a finished [`StateMachine::flush`] with the position it is sure to cover. Files are made of
+//! it only when a follower needs them.
 
 use std::future::Future;
 use std::io;
@@ -11,11 +12,12 @@ use futures::stream::{Stream, TryStreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
+use tempfile::TempDir;
 use tokio::sync::{Notify, mpsc};
 
 use super::encoding::{self, Command, Entry, LogId, Members, Reply, Snapshot, SnapshotMeta, Types};
 use super::log_store::io_error;
-use super::{Committed, StateMachine};
+use super::{Committed, Position, StateMachine};
 use crate::storage::StorageError;
 
 /// Entries in one apply: bounds the memory of the batch that the state machine writes atomically.
@@ -102,6 +104,28 @@ impl Progress {
     }
 }
 
+/// A state: the one that a group's state machine has, or another one in files.
+pub(super) enum SnapshotData {
+    Live(Arc<dyn StateMachine>),
+    Files(TempDir),
+}
+
+impl SnapshotData {
+    /// As files, which stand at `position`.
+    fn into_files(self, position: &Position) -> Result<TempDir, StorageError> {
+        let machine = match self {
+            SnapshotData::Files(files) => return Ok(files),
+            SnapshotData::Live(machine) => machine,
+        };
+        let failed = |what: String| StorageError::Failed { path: std::env::temp_dir(), what };
+        let files = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
+        if machine.export(files.path())? != *position {
+            return Err(failed("the state has moved on since the snapshot".to_owned()));
+        }
+        Ok(files)
+    }
+}
+
 /// The adapter. Owned by openraft's state machine task.
 pub(super) struct Applier {
     machine: Arc<dyn StateMachine>,
@@ -128,6 +152,11 @@ impl Applier {
     /// Index of the last entry the state machine has; `None` before the first.
     pub(super) fn applied_index(&self) -> Option<u64> {
         self.applied.map(|applied| applied.index)
+    }
+
+    /// Whether the state machine knows of several voters.
+    pub(super) fn has_several_voters(&self) -> bool {
+        self.members.membership().voter_ids().count() > 1
     }
 
     async fn apply_run(&mut self, run: Run) -> io::Result<()> {
@@ -202,7 +231,7 @@ fn committed_from_entry(entry: &Entry) -> Committed<'_> {
 }
 
 impl RaftStateMachine<Types> for Applier {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = FlushBuilder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, Members)> {
@@ -233,17 +262,23 @@ impl RaftStateMachine<Types> for Applier {
         }
     }
 
-    async fn install_snapshot(&mut self, _meta: &SnapshotMeta, _snapshot: ()) -> io::Result<()> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, INSTALL_REFUSED))
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
+        let position = encoding::encode_position(meta.last_log_id.as_ref(), &meta.last_membership)?;
+        let machine = Arc::clone(&self.machine);
+        // A full device fails it like a bad one: the leader sends it again.
+        let import = move || machine.import(snapshot.into_files(&position)?.path(), &position);
+        tokio::task::spawn_blocking(import).await.map_err(io_error)?.map_err(io_error)?;
+        self.applied = meta.last_log_id;
+        self.members = meta.last_membership.clone();
+        *self.progress.flushed.lock() = Some(meta.clone());
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        Ok(self.progress.flushed.lock().clone().map(|meta| Snapshot { meta, snapshot: () }))
+        let flushed = self.progress.flushed.lock().clone();
+        Ok(flushed.map(|meta| Snapshot { meta, snapshot: SnapshotData::Live(Arc::clone(&self.machine)) }))
     }
 }
-
-/// Only peers send snapshots.
-pub(super) const INSTALL_REFUSED: &str = "installing a snapshot is not implemented yet: it comes with peers";
 
 /// Flushes the state machine and records what that covers.
 pub(super) struct FlushBuilder {
@@ -254,7 +289,7 @@ pub(super) struct FlushBuilder {
 }
 
 impl RaftSnapshotBuilder<Types> for FlushBuilder {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let attempt = || {
@@ -264,6 +299,6 @@ impl RaftSnapshotBuilder<Types> for FlushBuilder {
         };
         self.progress.once_there_is_room(attempt).await?;
         *self.progress.flushed.lock() = Some(self.covered.clone());
-        Ok(Snapshot { meta: self.covered.clone(), snapshot: () })
+        Ok(Snapshot { meta: self.covered.clone(), snapshot: SnapshotData::Live(Arc::clone(&self.machine)) })
     }
 }

@@ -67,7 +67,7 @@ pub(super) type Vote = openraft::impls::Vote<LeaderId>;
 pub(super) type Entry = openraft::Entry<CommittedLeaderId, EntryPayload<Command, NodeId, BasicNode>>;
 pub(super) type Members = StoredMembership<CommittedLeaderId, NodeId, BasicNode>;
 pub(super) type SnapshotMeta = openraft::SnapshotMeta<CommittedLeaderId, NodeId, BasicNode>;
-pub(super) type Snapshot = openraft::Snapshot<CommittedLeaderId, NodeId, BasicNode, ()>;
+pub(super) type Snapshot = openraft::Snapshot<CommittedLeaderId, NodeId, BasicNode, super::applier::SnapshotData>;
 
 const ENTRY_BLANK: u8 = 0;
 const ENTRY_COMMAND: u8 = 1;

@@ -14,8 +14,12 @@
 //! - After a failed sync a group takes nothing more until the node is reopened.
 //! - A full disk is refused before anything is appended, because openraft takes a storage error as the group's end;
 //!   the reserve lets what is under way finish.
+//! - Every replica takes proposals and reads. What only the leader can do is asked of it ([`wire`]), again when it has
+//!   moved, but never when the first attempt may have had an effect.
+//! - A snapshot that was received takes the place of the state at once or not at all.
 //!
-//! What it deliberately does not do yet: talk to peers (a group has one voter) and transfer snapshots.
+//! What it deliberately does not do: know how bytes reach another node ([`Transport`]), and decide who the members of a
+//! group are.
 
 mod applier;
 mod encoding;
@@ -27,12 +31,16 @@ mod log_store;
 mod node;
 mod peers;
 mod shard_machine;
-#[cfg(test)]
-mod tests;
+mod transport;
+mod wire;
 
-pub use group::{Group, GroupStatus};
-pub use node::{Node, Settings, StartError};
+pub use group::{Group, GroupMembers, GroupStatus};
+pub use node::{AnswerError, Node, Settings, StartError};
+pub use transport::{Ask, Message, Peer, Transport, TransportError};
+pub use wire::Change;
 
+use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::ShardId;
@@ -61,18 +69,30 @@ pub trait StateMachine: Send + Sync + 'static {
     fn position(&self) -> Result<Option<Position>, StorageError>;
     /// Makes everything applied so far durable (an atomic flush); only then may the log behind it be purged.
     fn flush(&self) -> Result<(), StorageError>;
+    /// Writes the state as it is at one moment into the empty `folder`, as files. Returns its position. May run beside
+    /// `apply`.
+    fn export(&self, folder: &Path) -> Result<Position, StorageError>;
+    /// Puts the state that `folder` holds, which stands at `position`, in the place of this one, durably: all of it or,
+    /// after an error or a crash, nothing.
+    fn import(&self, folder: &Path, position: &Position) -> Result<(), StorageError>;
 }
 
 /// Why a proposal has no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum ProposeError {
-    /// Not accepted, certainly not applied: no leader yet, or the group stopped. May be retried.
+    /// Not accepted, certainly not applied: no leader was found in time. May be retried.
+    #[error("the group of shard {shard} has no leader now")]
+    NoLeader {
+        /// Whose group.
+        shard: ShardId,
+    },
+    /// Not accepted, certainly not applied: the group stopped. May be retried.
     #[error("the group of shard {shard} takes no proposals now: {why}")]
     Unavailable {
         /// Whose group.
         shard: ShardId,
         /// Reads on from "takes no proposals now:".
-        why: &'static str,
+        why: Cow<'static, str>,
     },
     /// Not accepted, certainly not applied: more proposals are under way than the group takes. May be retried.
     #[error("the group of shard {shard} has a full queue")]
@@ -101,3 +121,8 @@ pub struct Proposed {
     /// What [`StateMachine::apply`] returned for it.
     pub reply: Vec<u8>,
 }
+
+#[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
+mod tests;

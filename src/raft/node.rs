@@ -1,23 +1,29 @@
-//! This process's groups, the log database they share and its flusher.
+//! This process's groups, the log database they share and its flusher; and what other nodes ask of them.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use openraft::impls::BasicNode;
 use openraft::{Config, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
+use tempfile::TempDir;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-use super::StateMachine;
-use super::applier::{Applier, Progress};
-use super::encoding::NodeId;
+use super::applier::{Applier, Progress, SnapshotData};
+use super::encoding::{NodeId, Snapshot, SnapshotMeta, Types, decode_position};
 use super::flusher::Flusher;
 use super::group::Group;
 use super::log_store::LogStore;
-use super::peers::NoPeers;
+use super::peers::Peers;
+use super::transport::{Alone, Ask, Message, Transport};
+use super::wire::{self, Answer, Change};
+use super::StateMachine;
 use crate::model::ShardId;
 use crate::storage::{LogDb, StorageError};
 
@@ -26,6 +32,8 @@ const APPEND_ENTRIES_MAX: u64 = 1024;
 
 /// Name of the node's number in `raftdb`.
 const NODE_ID: &str = "node_id";
+/// Folder inside that of `raftdb`: files on their way to other nodes and from them.
+const SCRATCH_FOLDER: &str = "transfers";
 
 /// How groups run.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +46,9 @@ pub struct Settings {
     pub snapshot_entries: u64,
     /// The same in bytes of commands.
     pub snapshot_bytes: u64,
+    /// Bytes of entries behind the last flush that a group of several nodes keeps for those that are behind: sending them
+    /// is cheaper than sending the state.
+    pub log_kept_bytes: u64,
     /// How long a group may take to recover when it starts.
     pub start_timeout: Duration,
 }
@@ -64,10 +75,41 @@ pub enum StartError {
     },
 }
 
+/// How a group begins that this node has no log of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// With this node as its lone voter.
+    Found,
+    /// Without anything: its leader, on another node, makes this one a member.
+    Join,
+}
+
+/// Why a peer's question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// The group does not run here.
+    #[error("the group of shard {shard} does not run here")]
+    NoGroup {
+        /// Whose group.
+        shard: ShardId,
+    },
+    /// It stopped.
+    #[error("the group of shard {shard} has stopped")]
+    Stopped {
+        /// Whose group.
+        shard: ShardId,
+    },
+    /// The question is not one of this version.
+    #[error(transparent)]
+    Malformed(#[from] io::Error),
+}
+
 /// This process's part in all groups.
 pub struct Node {
     logs: Arc<LogDb>,
     settings: Settings,
+    transport: Arc<dyn Transport>,
+    scratch: PathBuf,
     state: Mutex<State>,
 }
 
@@ -89,14 +131,41 @@ struct Running {
 }
 
 impl Node {
-    /// A node without groups over `logs`.
+    /// A node without groups over `logs`, and without peers.
     pub fn new(logs: Arc<LogDb>, settings: Settings) -> Node {
-        Node { logs, settings, state: Mutex::default() }
+        Node::connected(logs, settings, Arc::new(Alone))
     }
 
-    /// Opens or creates the group of `shard` with this node as the lone voter; returns once it leads and has applied
-    /// all it had committed before (recovery done).
+    /// A node without groups over `logs`, with peers.
+    pub fn connected(logs: Arc<LogDb>, settings: Settings, transport: Arc<dyn Transport>) -> Node {
+        let scratch = logs.folder().join(SCRATCH_FOLDER);
+        match std::fs::remove_dir_all(&scratch) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "files of transfers that were cut off cannot be removed");
+            }
+            _ => {}
+        }
+        Node { logs, settings, transport, scratch, state: Mutex::default() }
+    }
+
+    /// Opens the group of `shard`, or creates it with this node as the lone voter. A lone voter is returned once it leads and
+    /// has applied all it had committed before (recovery done); a group of several at once, and it finds its leader.
     pub async fn start_group(&self, shard: ShardId, machine: Arc<dyn StateMachine>) -> Result<Group, StartError> {
+        self.open_group(shard, machine, Start::Found).await
+    }
+
+    /// Opens the group of `shard`, or this node's part of it, which is empty until the group's leader on another node makes
+    /// this one a member.
+    pub async fn join_group(&self, shard: ShardId, machine: Arc<dyn StateMachine>) -> Result<Group, StartError> {
+        self.open_group(shard, machine, Start::Join).await
+    }
+
+    async fn open_group(
+        &self,
+        shard: ShardId,
+        machine: Arc<dyn StateMachine>,
+        start: Start,
+    ) -> Result<Group, StartError> {
         let failed = |what: String| StartError::Failed { shard, what };
         if self.state.lock().groups.contains_key(&shard) {
             return Err(StartError::Running { shard });
@@ -106,7 +175,8 @@ impl Node {
         let progress = Arc::new(Progress::new(self.settings.snapshot_entries, self.settings.snapshot_bytes));
         let applier = Applier::new(machine.clone(), progress.clone(), in_use.clone())
             .map_err(|error| failed(error.to_string()))?;
-        if let Some(applied) = applier.applied_index() {
+        // With other voters an entry may be applied before it is synced here. They have it, and send it again.
+        if let Some(applied) = applier.applied_index().filter(|_| !applier.has_several_voters()) {
             self.logs.check_reaches(shard, applied).map_err(StartError::Storage)?;
         }
         let log_store = LogStore {
@@ -117,26 +187,85 @@ impl Node {
             _in_use: in_use,
         };
         let config = self.config(shard).map_err(failed)?;
+        let peers = Peers {
+            shard,
+            transport: self.transport.clone(),
+            machine: machine.clone(),
+            scratch: self.scratch.clone(),
+        };
         let raft =
-            Raft::new(node_id, config, NoPeers, log_store, applier).await.map_err(|error| failed(error.to_string()))?;
+            Raft::new(node_id, config, peers, log_store, applier).await.map_err(|error| failed(error.to_string()))?;
+        let is_alone = Arc::new(AtomicBool::new(false));
         let group = Group {
             shard,
+            node_id,
             raft: raft.clone(),
             logs: self.logs.clone(),
             flusher,
             progress: progress.clone(),
+            transport: self.transport.clone(),
+            is_alone: is_alone.clone(),
             queue_entries: Arc::new(Semaphore::new(self.settings.queue_entries_max)),
             queue_bytes: Arc::new(Semaphore::new(self.settings.queue_bytes_max)),
         };
-        let snapshots = tokio::spawn(trigger_snapshots(raft.clone(), progress));
+        let snapshots = tokio::spawn(trigger_snapshots(group.clone(), self.settings.log_kept_bytes));
         let running = Running { group: group.clone(), machine, snapshots, released };
-        if let Err(what) = lead_and_recover(&raft, node_id, self.settings.start_timeout).await {
-            running.stop().await;
-            return Err(failed(what));
+        match begin(&raft, node_id, start, self.settings.start_timeout).await {
+            Ok(is_lone_voter) => is_alone.store(is_lone_voter, std::sync::atomic::Ordering::Release),
+            Err(what) => {
+                running.stop().await;
+                return Err(failed(what));
+            }
         }
         let twin = self.state.lock().groups.insert(shard, running);
         assert!(twin.is_none(), "shard {shard} was started twice at the same time");
         Ok(group)
+    }
+
+    /// Answers what another node asks of a group here.
+    pub async fn answer(&self, message: Message) -> Result<Vec<u8>, AnswerError> {
+        let Message { shard, ask, body } = message;
+        let group = self.group(shard)?;
+        let raft = &group.raft;
+        let answer = match ask {
+            Ask::Append | Ask::Beat => wire::encode(&running(shard, raft.append_entries(wire::decode_append(&body)?).await)?),
+            Ask::Vote => wire::encode(&running(shard, raft.vote(wire::decode(&body)?).await)?),
+            Ask::PreVote => wire::encode(&running(shard, raft.pre_vote(wire::decode(&body)?).await)?),
+            Ask::Lead => {
+                let request = wire::decode::<wire::Lead>(&body)?.into_request();
+                let told = raft.handle_transfer_leader(request).await;
+                wire::encode(&told.map_err(|_| AnswerError::Stopped { shard })?)
+            }
+            Ask::Propose => wire::encode_proposed(group.propose_here(body).await),
+            Ask::ReadIndex => wire::encode(&group.read_index().await.map_err(wire::Refusal::from)),
+            Ask::Change => {
+                let change = wire::decode::<Change>(&body)?;
+                let outcome: Answer<()> = group.change_here(change).await.map_err(wire::Refusal::from);
+                wire::encode(&outcome)
+            }
+        };
+        Ok(answer?)
+    }
+
+    /// Where the files of a snapshot are received.
+    pub fn receiving_folder(&self) -> io::Result<TempDir> {
+        std::fs::create_dir_all(&self.scratch)?;
+        tempfile::tempdir_in(&self.scratch)
+    }
+
+    /// Puts the state in `files`, which another node's group sent with `head`, in the place of that of the group here.
+    pub async fn install_snapshot(&self, shard: ShardId, head: &[u8], files: TempDir) -> Result<Vec<u8>, AnswerError> {
+        let (vote, position) = wire::decode_snapshot_head(head)?;
+        let (last_log_id, last_membership) = decode_position(&position)?;
+        let meta = SnapshotMeta { last_log_id, last_membership };
+        let snapshot = Snapshot { meta, snapshot: SnapshotData::Files(files) };
+        let installed = self.group(shard)?.raft.install_full_snapshot(vote, snapshot).await;
+        Ok(wire::encode(&installed.map_err(|_| AnswerError::Stopped { shard })?.vote)?)
+    }
+
+    fn group(&self, shard: ShardId) -> Result<Group, AnswerError> {
+        let state = self.state.lock();
+        state.groups.get(&shard).map(|running| running.group.clone()).ok_or(AnswerError::NoGroup { shard })
     }
 
     /// Stops the group and removes its log. The state machine's own storage is its owner's to remove.
@@ -199,7 +328,10 @@ impl Node {
             // before anything is served.
             enable_leader_restore: Some(false),
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: 0,
+            // What is purged behind a snapshot is decided here (see `purgeable`).
+            max_in_snapshot_log_to_keep: u64::MAX,
+            // Each part of a transfer has a limit; the whole takes as long as it takes.
+            install_snapshot_timeout: 24 * 3_600_000,
             max_append_entries: Some(APPEND_ENTRIES_MAX),
             api_batch_capacity: APPEND_ENTRIES_MAX,
             api_channel_size: Some(self.settings.queue_entries_max as u64 + 64),
@@ -221,31 +353,79 @@ impl Running {
     }
 }
 
-/// Asks for a snapshot each time enough was applied. Ends with the group.
-async fn trigger_snapshots(raft: Raft<super::encoding::Types, Applier>, progress: Arc<Progress>) {
+/// What the group answered, unless it has stopped.
+fn running<T>(shard: ShardId, outcome: Result<T, openraft::error::RaftError<Types>>) -> Result<T, AnswerError> {
+    outcome.map_err(|_| AnswerError::Stopped { shard })
+}
+
+/// Asks for a snapshot each time enough was applied, and for the log behind it to be purged. Ends with the group.
+async fn trigger_snapshots(group: Group, log_kept_bytes: u64) {
+    let mut flushed = group.status().flushed;
     loop {
-        progress.snapshot_due.notified().await;
-        if raft.trigger().snapshot().await.is_err() {
+        group.progress.snapshot_due.notified().await;
+        if group.raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+        let wait = group.raft.wait(None);
+        let built = wait.metrics(|metrics| metrics.snapshot.map(|at| at.index) > flushed, "a snapshot");
+        let Ok(metrics) = built.await else { return };
+        flushed = metrics.snapshot.map(|at| at.index);
+        if let Some(upto) = purgeable(&group, flushed, log_kept_bytes)
+            && group.raft.trigger().purge_log(upto).await.is_err()
+        {
             return;
         }
     }
 }
 
-async fn lead_and_recover(
-    raft: &Raft<super::encoding::Types, Applier>,
-    node_id: NodeId,
-    timeout: Duration,
-) -> Result<(), String> {
-    let is_initialized = raft.is_initialized().await.map_err(|error| error.to_string())?;
-    if is_initialized {
-        // A lone voter need not wait for its election timeout.
-        raft.trigger().elect(false).await.map_err(|error| error.to_string())?;
-    } else {
-        let members = BTreeMap::from([(node_id, BasicNode::default())]);
-        raft.initialize(members).await.map_err(|error| error.to_string())?;
+/// The last entry that nobody needs: all that is flushed if there is no other node; otherwise what all others have too, or
+/// what lies so far back that the state is sooner sent than the log.
+fn purgeable(group: &Group, flushed: Option<u64>, log_kept_bytes: u64) -> Option<u64> {
+    let flushed = flushed?;
+    if group.is_alone() {
+        return Some(flushed);
     }
-    raft.wait_for_recovery(Some(timeout)).await.map_err(|error| error.to_string())?;
-    Ok(())
+    let kept = group.logs.bounds(group.shard);
+    let count = kept.indexes.end - kept.indexes.start;
+    let affordable = (u128::from(log_kept_bytes) * u128::from(count) / u128::from(kept.bytes.max(1))) as u64;
+    let members = group.members();
+    let slowest = members.voters.keys().chain(members.learners.keys());
+    let slowest = slowest.map(|id| members.matched.get(id).copied().unwrap_or(0)).min().unwrap_or(0);
+    let upto = flushed.min(kept.indexes.end.saturating_sub(affordable.max(1)).max(slowest));
+    (upto >= kept.indexes.start).then_some(upto)
+}
+
+/// Gets the group going. Whether this node is its lone voter; then it leads and has recovered.
+async fn begin(
+    raft: &Raft<Types, Applier>,
+    node_id: NodeId,
+    start: Start,
+    timeout: Duration,
+) -> Result<bool, String> {
+    let is_initialized = raft.is_initialized().await.map_err(|error| error.to_string())?;
+    let is_lone_voter = match (is_initialized, start) {
+        (false, Start::Join) => false,
+        (false, Start::Found) => {
+            let members = BTreeMap::from([(node_id, BasicNode::default())]);
+            raft.initialize(members).await.map_err(|error| error.to_string())?;
+            true
+        }
+        (true, _) => {
+            let lone_voter = move |state: &openraft::RaftState<Types>| {
+                state.membership_state.effective().membership().voter_ids().eq([node_id])
+            };
+            let is_lone_voter = raft.with_raft_state(lone_voter).await.map_err(|error| error.to_string())?;
+            if is_lone_voter {
+                // It need not wait for its election timeout.
+                raft.trigger().elect(false).await.map_err(|error| error.to_string())?;
+            }
+            is_lone_voter
+        }
+    };
+    if is_lone_voter {
+        raft.wait_for_recovery(Some(timeout)).await.map_err(|error| error.to_string())?;
+    }
+    Ok(is_lone_voter)
 }
 
 /// The node's number; chosen and made durable at the first boot.

@@ -1,64 +1,161 @@
-//! The network of a cluster of one: nobody can be reached. Peers come with the cluster issue.
+//! A group's way to its other replicas, as openraft wants it: questions become messages for the node's [`Transport`].
 
 use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::impls::BasicNode;
 use openraft::network::RPCOption;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use serde::de::DeserializeOwned;
 
+use super::applier::SnapshotData;
 use super::encoding::{NodeId, Snapshot, Types, Vote};
+use super::transport::{Ask, Message, Peer, Transport};
+use super::{StateMachine, wire};
+use crate::model::ShardId;
 
-/// Makes clients that reach nobody.
-pub(super) struct NoPeers;
+/// How long a follower may take to make entries durable. openraft's own limit is a heartbeat, which a busy device takes
+/// for one sync.
+const APPEND_MAX: Duration = Duration::from_secs(5);
 
-fn unreachable() -> Unreachable<Types> {
-    Unreachable::from_string("peers are not implemented yet: every group has one voter")
+/// Makes the group's links.
+pub(super) struct Peers {
+    pub(super) shard: ShardId,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) machine: Arc<dyn StateMachine>,
+    /// Where files that are to be sent lie meanwhile.
+    pub(super) scratch: PathBuf,
 }
 
-impl RaftNetworkFactory<Types> for NoPeers {
-    type Network = NoPeers;
+/// From this node's replica to one other.
+pub(super) struct Link {
+    shard: ShardId,
+    to: Peer,
+    /// Carries heartbeats only.
+    is_beat: bool,
+    transport: Arc<dyn Transport>,
+    machine: Arc<dyn StateMachine>,
+    scratch: PathBuf,
+}
 
-    async fn new_client(&mut self, _target: NodeId, _node: &BasicNode) -> NoPeers {
-        NoPeers
+impl Peers {
+    fn link(&self, target: NodeId, node: &BasicNode, is_beat: bool) -> Link {
+        Link {
+            shard: self.shard,
+            to: Peer { id: target, address: node.addr.clone() },
+            is_beat,
+            transport: Arc::clone(&self.transport),
+            machine: Arc::clone(&self.machine),
+            scratch: self.scratch.clone(),
+        }
     }
 }
 
-impl RaftNetworkV2<Types> for NoPeers {
-    type SnapshotData = ();
+impl RaftNetworkFactory<Types> for Peers {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: NodeId, node: &BasicNode) -> Link {
+        self.link(target, node, false)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: NodeId, node: &BasicNode) -> Link {
+        self.link(target, node, true)
+    }
+}
+
+fn unreachable(error: impl ToString) -> Unreachable<Types> {
+    Unreachable::from_string(error)
+}
+
+impl Link {
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        ask: Ask,
+        body: io::Result<Vec<u8>>,
+        within: Duration,
+    ) -> Result<T, RPCError<Types>> {
+        let body = body.map_err(unreachable)?;
+        let message = Message { shard: self.shard, ask, body };
+        let answer = self.transport.ask(&self.to, message, within).await.map_err(unreachable)?;
+        Ok(wire::decode(&answer).map_err(unreachable)?)
+    }
+
+    /// The state as files, and where they stand.
+    async fn export(&self) -> io::Result<(tempfile::TempDir, super::Position)> {
+        let (machine, scratch) = (Arc::clone(&self.machine), self.scratch.clone());
+        let export = move || {
+            std::fs::create_dir_all(&scratch)?;
+            let folder = tempfile::tempdir_in(&scratch)?;
+            let position = machine.export(folder.path()).map_err(io::Error::other)?;
+            Ok((folder, position))
+        };
+        tokio::task::spawn_blocking(export).await.map_err(io::Error::other)?
+    }
+
+    async fn send_snapshot(&self, vote: Vote) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        // As it is now, not as it was at the last flush: what is newer need not be sent again.
+        let (folder, position) = self.export().await.map_err(unreachable)?;
+        let head = wire::encode_snapshot_head(&vote, &position);
+        let files: Arc<Path> = folder.path().into();
+        let answer = self.transport.send_snapshot(&self.to, self.shard, head, files).await.map_err(unreachable)?;
+        Ok(SnapshotResponse::new(wire::decode(&answer).map_err(unreachable)?))
+    }
+}
+
+impl RaftNetworkV2<Types> for Link {
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
-        _rpc: AppendEntriesRequest<Types>,
-        _option: RPCOption,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        Err(RPCError::Unreachable(unreachable()))
+        let (ask, within) = if self.is_beat { (Ask::Beat, option.soft_ttl()) } else { (Ask::Append, APPEND_MAX) };
+        self.ask(ask, wire::encode_append(&rpc), within).await
     }
 
     async fn vote(
         &mut self,
-        _rpc: VoteRequest<Types>,
-        _option: RPCOption,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(RPCError::Unreachable(unreachable()))
+        self.ask(Ask::Vote, wire::encode(&rpc), option.soft_ttl()).await
     }
 
     async fn pre_vote(
         &mut self,
-        _rpc: VoteRequest<Types>,
-        _option: RPCOption,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(RPCError::Unreachable(unreachable()))
+        self.ask(Ask::PreVote, wire::encode(&rpc), option.soft_ttl()).await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        rpc: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        self.ask(Ask::Lead, wire::encode(&wire::Lead::new(&rpc)), option.soft_ttl()).await
     }
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
+        vote: Vote,
         _snapshot: Snapshot,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        Err(StreamingError::Unreachable(unreachable()))
+        tokio::select! {
+            sent = self.send_snapshot(vote) => sent,
+            closed = cancel => Err(StreamingError::Closed(closed)),
+        }
     }
 }

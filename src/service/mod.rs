@@ -222,6 +222,7 @@ const GROUP_SETTINGS: raft::Settings = raft::Settings {
     // Bound what a restart applies again: about a second of work.
     snapshot_entries: 10_000,
     snapshot_bytes: 32 << 20,
+    log_kept_bytes: 64 << 20,
     start_timeout: Duration::from_secs(600),
 };
 

@@ -126,6 +126,32 @@ pub(super) fn positions_range() -> (Vec<u8>, Vec<u8>) {
     (vec![POINT_META_POSITION], vec![POINT_META_POSITION + 1])
 }
 
+/// First key and end of a shard's position.
+pub(super) fn position_range(shard: ShardId) -> (Vec<u8>, Vec<u8>) {
+    let start = position(shard);
+    let mut end = start.clone();
+    end.push(0);
+    (start, end)
+}
+
+/// A key of a shard as it is the same for all shards. In `meta` the kind comes first.
+pub(super) fn without_shard(key: &[u8], is_meta: bool) -> Option<Vec<u8>> {
+    let kind_len = usize::from(is_meta);
+    Some([key.get(..kind_len)?, key.get(kind_len + SHARD_LEN..)?].concat())
+}
+
+/// The key of `shard` that is this one without it. `None`: no shard has such a key.
+pub(super) fn with_shard(key: &[u8], shard: ShardId, is_meta: bool) -> Option<Vec<u8>> {
+    let (kind, rest) = key.split_at_checked(usize::from(is_meta))?;
+    let is_known = match kind {
+        [] => split_id(rest).is_some(),
+        [POINT_META_POSITION] => rest.is_empty(),
+        [POINT_META_SHARD] => rest.first() == Some(&0),
+        _ => false,
+    };
+    is_known.then(|| [kind, &shard_prefix(shard), rest].concat())
+}
+
 /// The shard in a position's key.
 pub(super) fn shard_from_position_key(key: &[u8]) -> Option<ShardId> {
     Some(ShardId(u64::from_be_bytes(key.get(1..)?.try_into().ok()?)))
@@ -258,6 +284,11 @@ mod tests {
         fn damaged_keys_are_refused_without_a_panic(bytes: Vec<u8>) {
             let _ = (point_from_key(&bytes), vector_from_key(&bytes), log_entry_from_key(&bytes));
             let _ = (log_record_from_key(&bytes), shard_from_position_key(&bytes), name_from_shard_entry_key(&bytes));
+            for is_meta in [false, true] {
+                if let Some(key) = with_shard(&bytes, ShardId(9), is_meta) {
+                    prop_assert_eq!(without_shard(&key, is_meta), Some(bytes.clone()));
+                }
+            }
         }
     }
 }

@@ -9,6 +9,8 @@
 //!
 //! What it deliberately does not do: know collections, validate points, or lock writers out (one thread applies).
 
+mod dump;
+
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::path::Path;
@@ -317,6 +319,10 @@ impl ShardStore {
 
     /// Removes everything of the shard, its position and entries included, as one atomic step.
     pub fn delete_all(&self) -> Result<(), StorageError> {
+        self.store.write(self.deletion_of_all())
+    }
+
+    fn deletion_of_all(&self) -> WriteBatch {
         let rocks = &self.store.rocks;
         let mut batch = WriteBatch::default();
         let (start, end) = keys::shard_range(self.shard, None);
@@ -326,7 +332,7 @@ impl ShardStore {
         let (start, end) = keys::shard_entries_range(self.shard);
         batch.delete_range_cf(rocks.family(META), start, end);
         batch.delete_cf(rocks.family(META), keys::position(self.shard));
-        self.store.write(batch)
+        batch
     }
 
     fn one<T>(

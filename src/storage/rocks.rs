@@ -209,7 +209,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn from_io(path: &Path, error: &io::Error) -> StorageError {
+/// An error of the system's as the branch someone takes.
+pub(super) fn from_io(path: &Path, error: &io::Error) -> StorageError {
     if error.kind() == io::ErrorKind::StorageFull {
         StorageError::OutOfDisk { path: path.to_owned() }
     } else {

@@ -83,6 +83,7 @@ fn settings() -> Settings {
         queue_bytes_max: 8 << 20,
         snapshot_entries: 100,
         snapshot_bytes: 8 << 20,
+        log_kept_bytes: 0,
         start_timeout: Duration::from_secs(20),
     }
 }
@@ -132,6 +133,14 @@ impl StateMachine for Points {
 
     fn flush(&self) -> Result<(), StorageError> {
         self.store.flush()
+    }
+
+    fn export(&self, folder: &Path) -> Result<Position, StorageError> {
+        Ok(Position(self.store.dump(folder)?.unwrap_or_default()))
+    }
+
+    fn import(&self, folder: &Path, position: &Position) -> Result<(), StorageError> {
+        self.store.replace(folder, &position.0)
     }
 }
 

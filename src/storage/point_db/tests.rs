@@ -446,3 +446,66 @@ fn values_of_a_newer_format_are_refused() {
     let outcome: Result<Vec<_>, _> = db.shard(ShardId(1)).view().iter_heads(None).collect();
     assert!(outcome.is_err());
 }
+
+/// A shard with points, payloads, vectors and entries, and its position.
+fn filled(store: &ShardStore, points: u64) {
+    let mut batch = store.batch();
+    for number in 0..points {
+        let id = id(number);
+        batch.put_head(&id, &PointHead { version: number, vectors_version: number / 2 });
+        batch.put_payload(&id, &payload(number));
+        batch.put_vector(&id, "a", &vector(number as f32, 300));
+    }
+    batch.put_entry(b"settings", b"some bytes");
+    batch.set_position(b"here");
+    store.commit(batch).unwrap();
+}
+
+#[test]
+fn a_dump_brings_a_shard_to_another_place() {
+    let (folder, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let db = open(folder.path());
+    let (from, to, beside) = (db.shard(ShardId(3)), db.shard(ShardId(9)), db.shard(ShardId(4)));
+    filled(&from, 2_000);
+    filled(&beside, 7);
+    assert_eq!(from.dump(files.path()).unwrap().as_deref(), Some(&b"here"[..]));
+    // What changes afterwards is no part of it.
+    let dumped = contents(&from);
+    filled(&from, 2_001);
+    to.load(files.path(), b"here").unwrap();
+    assert_eq!(contents(&to), dumped);
+    assert_eq!(to.entries().unwrap(), from.entries().unwrap());
+    assert_eq!(to.position().unwrap().as_deref(), Some(&b"here"[..]));
+    // In place of what is there, and of nothing beside it.
+    from.replace(files.path(), b"here").unwrap();
+    assert_eq!(contents(&from), dumped);
+    assert_eq!(contents(&beside).len(), 7);
+    assert!(db.shard(ShardId(5)).dump(files.path()).unwrap().is_none());
+}
+
+#[test]
+fn a_damaged_dump_replaces_nothing() {
+    let (folder, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let db = open(folder.path());
+    let (from, to) = (db.shard(ShardId(3)), db.shard(ShardId(9)));
+    filled(&from, 5);
+    filled(&to, 2);
+    from.dump(files.path()).unwrap();
+    let is_refused = |bytes: &[u8]| {
+        std::fs::write(files.path().join("state"), bytes).unwrap();
+        let refused = matches!(to.replace(files.path(), b"here"), Err(StorageError::Damaged { .. }));
+        refused && contents(&to).len() == 2
+    };
+    let sound = std::fs::read(files.path().join("state")).unwrap();
+    for at in (0..sound.len()).step_by(61).chain(0..20).chain(sound.len() - 9..sound.len()) {
+        let mut flipped = sound.clone();
+        flipped[at] ^= 1;
+        assert!(is_refused(&flipped), "bit flipped at {at}");
+        assert!(is_refused(&sound[..at]), "cut off at {at}");
+    }
+    assert!(is_refused(&[&sound[..], b"x"].concat()));
+    std::fs::write(files.path().join("state"), &sound).unwrap();
+    assert!(matches!(to.replace(files.path(), b"there"), Err(StorageError::Damaged { .. })));
+    to.replace(files.path(), b"here").unwrap();
+    assert_eq!(contents(&to), contents(&from));
+}
