@@ -21,5 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Ordered like our payloads, so that answers are the same bytes every time.
         .btree_map(".")
         .compile_fds(compiler.file_descriptor_set())?;
+
+    // Between nodes: another package, and no part of what reflection shows.
+    let peer = protox::compile(["peer.proto"], ["proto"])?;
+    tonic_prost_build::configure().emit_rerun_if_changed(false).compile_fds(peer)?;
     Ok(())
 }

@@ -7,6 +7,7 @@ pub mod index;
 pub mod storage;
 pub mod shard;
 pub mod raft;
+pub mod peer;
 pub mod cluster;
 pub mod service;
 pub mod api;

@@ -229,6 +229,7 @@ impl From<service::Error> for ApiError {
                 ApiError::bad_request(format_args!("Failed to download snapshot from {url}: {why}"))
             }
             E::ShardNotFound { number } => ApiError::not_found(format_args!("Shard {number} not found")),
+            E::NodeNotFound { id } => ApiError::not_found(format_args!("Peer {id} not found")),
             E::SnapshotLocation { location } => ApiError::bad_request(format_args!(
                 "Snapshot file {location} is not in the snapshots folder, or does not exist"
             )),

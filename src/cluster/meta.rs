@@ -15,10 +15,12 @@ use crate::storage::{ShardStore, StorageError};
 
 /// The newest format of commands and state this program writes and reads.
 const META_FORMAT: u8 = 1;
-/// Shard-level entry that holds the whole state.
+/// Shard-level entry that holds the collections and aliases.
 const STATE_ENTRY: &[u8] = b"meta_state";
+/// Shard-level entry that holds the nodes and the places of replicas.
+const LAYOUT_ENTRY: &[u8] = b"meta_layout";
 
-/// All collections and aliases of the cluster, as this node has applied them.
+/// All collections, aliases and nodes of the cluster, as this node has applied them.
 pub struct Meta {
     store: ShardStore,
     /// What `store` holds; replaced after the batch is written, so readers never see what a crash could take back.
@@ -39,10 +41,14 @@ impl Meta {
 }
 
 fn stored_state(store: &ShardStore) -> Result<MetaState, StorageError> {
-    match store.entry(STATE_ENTRY)? {
-        Some(bytes) => decode(&bytes, "the list of collections"),
-        None => Ok(MetaState::default()),
+    let mut state: MetaState = match store.entry(STATE_ENTRY)? {
+        Some(bytes) => decode(&bytes, "the list of collections")?,
+        None => MetaState::default(),
+    };
+    if let Some(bytes) = store.entry(LAYOUT_ENTRY)? {
+        state.set_layout(decode(&bytes, "the list of nodes")?);
     }
+    Ok(state)
 }
 
 impl MetaCommand {
@@ -71,6 +77,7 @@ impl StateMachine for Meta {
         let mut batch = self.store.batch();
         if !replies.is_empty() {
             batch.put_entry(STATE_ENTRY, &encode(&state));
+            batch.put_entry(LAYOUT_ENTRY, &encode(&**state.layout()));
         }
         batch.set_position(&position.0);
         self.store.commit(batch)?;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::layout::{Layout, LayoutCommand};
+use super::placement::NodeId;
 use crate::model::collection::{
     AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName, NewVector, ShardKey, ShardingMethod,
     VectorClash,
@@ -160,6 +162,8 @@ pub enum MetaCommand {
         created_index: u64,
         shard: ShardId,
     },
+    /// Of the nodes and the places of replicas.
+    Layout(LayoutCommand),
 }
 
 /// What a command did.
@@ -174,6 +178,7 @@ pub enum MetaChange {
     AliasesUpdated,
     ShardKeyCreated,
     ShardKeyDeleted,
+    LayoutChanged,
 }
 
 /// Why a command changed nothing.
@@ -218,6 +223,21 @@ pub enum Refusal {
     CollectionChanged {
         name: String,
     },
+    NodeUnknown {
+        id: NodeId,
+    },
+    /// It was removed from the cluster for good.
+    NodeForgotten {
+        id: NodeId,
+    },
+    NodeHoldsShard {
+        id: NodeId,
+        shard: ShardId,
+    },
+    /// The shard's replicas are not where they were when it was planned.
+    PlanOutdated {
+        shard: ShardId,
+    },
 }
 
 /// A command's fate, as the group's reply carries it.
@@ -232,11 +252,19 @@ pub struct MetaState {
     aliases: BTreeMap<String, String>,
     /// Above every id ever given out.
     next_shard_id: u64,
+    /// Stored beside the rest.
+    #[serde(skip)]
+    layout: Arc<Layout>,
 }
 
 impl Default for MetaState {
     fn default() -> MetaState {
-        MetaState { collections: BTreeMap::new(), aliases: BTreeMap::new(), next_shard_id: super::META_GROUP.0 + 1 }
+        MetaState {
+            collections: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            next_shard_id: super::META_GROUP.0 + 1,
+            layout: Arc::default(),
+        }
     }
 }
 
@@ -260,8 +288,38 @@ impl MetaState {
         self.aliases.get(name).map_or(name, String::as_str)
     }
 
+    /// The nodes, and where replicas should be.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    pub(super) fn set_layout(&mut self, layout: Layout) {
+        self.layout = Arc::new(layout);
+    }
+
     /// Applies the command of log entry `index`. A refused command changes nothing.
     pub fn apply(&mut self, index: u64, command: MetaCommand) -> MetaOutcome {
+        let may_change_shards = matches!(
+            command,
+            MetaCommand::CreateCollection { .. }
+                | MetaCommand::DeleteCollection { .. }
+                | MetaCommand::ReplaceCollection { .. }
+                | MetaCommand::CreateShardKey { .. }
+                | MetaCommand::DeleteShardKey { .. }
+                | MetaCommand::ReplaceShard { .. }
+                | MetaCommand::Layout(LayoutCommand::Join { .. })
+        );
+        let outcome = self.change(index, command);
+        if may_change_shards && outcome.is_ok() {
+            let wanted = |collection: &Arc<Collection>| collection.config.replication_factor as usize;
+            let all = self.collections.values();
+            let shards = all.flat_map(|one| one.shards.iter().map(move |shard| (*shard, wanted(one)))).collect();
+            Arc::make_mut(&mut self.layout).follow(&shards);
+        }
+        outcome
+    }
+
+    fn change(&mut self, index: u64, command: MetaCommand) -> MetaOutcome {
         match command {
             MetaCommand::CreateCollection { name, config, created_at } => {
                 self.create(name.as_str(), config, index, created_at)
@@ -291,6 +349,12 @@ impl MetaState {
             MetaCommand::DropVector { collection, name } => self.drop_vector(&collection, &name),
             MetaCommand::ReplaceShard { from, to, created_index, shard } => {
                 self.replace_shard(&from, to, created_index, shard)
+            }
+            MetaCommand::Layout(command) => {
+                let mut layout = Layout::clone(&self.layout);
+                layout.apply(command)?;
+                self.layout = Arc::new(layout);
+                Ok(MetaChange::LayoutChanged)
             }
         }
     }

@@ -242,6 +242,40 @@ async fn a_lone_voter_grows_while_it_is_written_to_and_every_replica_takes_write
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_several_begin_together_has_one_log() {
+    let board = Arc::new(Switchboard::default());
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let folder = tempfile::tempdir().unwrap();
+        let plug = Arc::new(Plug { board: Arc::clone(&board), node: OnceLock::new() });
+        let node = Arc::new(Node::connected(open_logs(folder.path()), settings(), Arc::clone(&plug) as _));
+        let id = node.id().unwrap();
+        plug.node.set(id).unwrap();
+        board.nodes.lock().insert(id, Arc::downgrade(&node));
+        waiting.push((id, folder, node));
+    }
+    let founders: Vec<Peer> = waiting.iter().map(|(id, ..)| Peer { id: *id, address: String::new() }).collect();
+    let mut members: Vec<Member> = Vec::new();
+    for (id, folder, node) in waiting {
+        let ledger = Arc::new(Ledger::default());
+        let group = node.found_group(SHARD, Arc::clone(&ledger) as _, founders.clone()).await.unwrap();
+        members.push(Member { id, folder, node, ledger, group });
+        // Two of them are enough to begin; the third comes late.
+        if members.len() == 2 {
+            members[0].group.propose(command(0)).await.unwrap();
+        }
+    }
+    members[2].group.propose(command(1)).await.unwrap();
+    assert_eq!(until_equal(&members).await, [command(0), command(1)]);
+    let first = members.remove(0);
+    let first = first.crash(&board, settings()).await;
+    members.push(first);
+    members[2].group.propose(command(2)).await.unwrap();
+    assert_eq!(until_equal(&members).await, [command(0), command(1), command(2)]);
+    shut_down(members).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_cut_off_acknowledges_nothing_and_the_others_go_on() {
     let board = Arc::new(Switchboard::default());
     let members = grown(&board, settings(), 3).await;

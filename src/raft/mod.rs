@@ -125,4 +125,4 @@ pub struct Proposed {
 #[cfg(test)]
 mod cluster_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -21,7 +21,7 @@ use super::flusher::Flusher;
 use super::group::Group;
 use super::log_store::LogStore;
 use super::peers::Peers;
-use super::transport::{Alone, Ask, Message, Transport};
+use super::transport::{Alone, Ask, Message, Peer, Transport};
 use super::wire::{self, Answer, Change};
 use super::StateMachine;
 use crate::model::ShardId;
@@ -76,10 +76,10 @@ pub enum StartError {
 }
 
 /// How a group begins that this node has no log of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Start {
-    /// With this node as its lone voter.
-    Found,
+    /// With these nodes as its voters, this one among them; as its lone voter if there are none.
+    Found(Vec<Peer>),
     /// Without anything: its leader, on another node, makes this one a member.
     Join,
 }
@@ -151,7 +151,18 @@ impl Node {
     /// Opens the group of `shard`, or creates it with this node as the lone voter. A lone voter is returned once it leads and
     /// has applied all it had committed before (recovery done); a group of several at once, and it finds its leader.
     pub async fn start_group(&self, shard: ShardId, machine: Arc<dyn StateMachine>) -> Result<Group, StartError> {
-        self.open_group(shard, machine, Start::Found).await
+        self.open_group(shard, machine, Start::Found(Vec::new())).await
+    }
+
+    /// Opens the group of `shard`, or begins it with these nodes as its voters, this one among them. Each of them does so,
+    /// with the same ones, and none that was a member before and left.
+    pub async fn found_group(
+        &self,
+        shard: ShardId,
+        machine: Arc<dyn StateMachine>,
+        founders: Vec<Peer>,
+    ) -> Result<Group, StartError> {
+        self.open_group(shard, machine, Start::Found(founders)).await
     }
 
     /// Opens the group of `shard`, or this node's part of it, which is empty until the group's leader on another node makes
@@ -405,10 +416,13 @@ async fn begin(
     let is_initialized = raft.is_initialized().await.map_err(|error| error.to_string())?;
     let is_lone_voter = match (is_initialized, start) {
         (false, Start::Join) => false,
-        (false, Start::Found) => {
-            let members = BTreeMap::from([(node_id, BasicNode::default())]);
+        (false, Start::Found(founders)) => {
+            let mut members: BTreeMap<NodeId, BasicNode> =
+                founders.into_iter().map(|peer| (peer.id, BasicNode::new(peer.address))).collect();
+            members.entry(node_id).or_default();
+            let is_lone_voter = members.len() == 1;
             raft.initialize(members).await.map_err(|error| error.to_string())?;
-            true
+            is_lone_voter
         }
         (true, _) => {
             let lone_voter = move |state: &openraft::RaftState<Types>| {

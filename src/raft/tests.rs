@@ -18,13 +18,13 @@ use super::log_store::LogStore;
 use super::*;
 use crate::storage::{DbSettings, LogDb};
 
-pub(super) const SHARD: ShardId = ShardId(7);
+pub(crate) const SHARD: ShardId = ShardId(7);
 
 fn db_settings() -> DbSettings {
     DbSettings { block_cache_bytes: 1 << 20, memtable_bytes: 1 << 20, reserve_bytes: 0 }
 }
 
-pub(super) fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         queue_entries_max: 1_000,
         queue_bytes_max: 1 << 20,
@@ -35,13 +35,13 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-pub(super) fn open_logs(folder: &Path) -> Arc<LogDb> {
+pub(crate) fn open_logs(folder: &Path) -> Arc<LogDb> {
     Arc::new(LogDb::open(folder, &db_settings()).unwrap())
 }
 
 /// A state machine that remembers what it was given, and what of that survives a crash.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     live: Mutex<Book>,
     durable: Mutex<Book>,
     /// Lengths of the runs that were applied since it was made.
@@ -52,7 +52,7 @@ pub(super) struct Ledger {
     is_held: Mutex<bool>,
     released: Condvar,
     /// How often a whole state was put in place of this one.
-    pub(super) import_count: AtomicUsize,
+    pub(crate) import_count: AtomicUsize,
     /// Checked at every flush: nothing may be purged that is not durable yet.
     logs: Mutex<Weak<LogDb>>,
 }
@@ -65,12 +65,12 @@ struct Book {
 
 impl Ledger {
     /// What is left of it after a crash.
-    pub(super) fn after_crash(&self) -> Arc<Ledger> {
+    pub(crate) fn after_crash(&self) -> Arc<Ledger> {
         let durable = self.durable.lock().clone();
         Arc::new(Ledger { live: Mutex::new(durable.clone()), durable: Mutex::new(durable), ..Ledger::default() })
     }
 
-    pub(super) fn commands(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn commands(&self) -> Vec<Vec<u8>> {
         self.live.lock().commands.iter().map(|(_, command)| command.clone()).collect()
     }
 
@@ -150,7 +150,7 @@ impl StateMachine for Ledger {
 }
 
 /// What a killed process leaves on disk, near enough: the files as they are right now.
-pub(super) fn image(folder: &Path) -> TempDir {
+pub(crate) fn image(folder: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     std::fs::create_dir(copy.path().join("db")).unwrap();
     for part in ["", "db"] {

@@ -199,7 +199,7 @@ fn publish_figures(shards: &Shards, meta: &Meta, reported: &mut std::collections
     let mut current = std::collections::BTreeSet::new();
     for collection in state.collections() {
         let Ok(running) = shards.of(collection) else { continue };
-        let statuses: Vec<_> = running.iter().map(|shard| shard.shard.status()).collect();
+        let statuses: Vec<_> = running.iter().map(|shard| shard.shard().status()).collect();
         set_figures(
             &collection.name,
             statuses.iter().map(|status| status.point_count).sum(),

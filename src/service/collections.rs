@@ -129,7 +129,7 @@ impl Service {
             config: collection.config.clone(),
         };
         for running in shards.iter() {
-            let status = running.shard.status();
+            let status = running.shard().status();
             report.point_count += status.point_count;
             report.indexed_vector_count += status.indexed_vector_count;
             report.tail_vector_count += status.tail_vector_count;
@@ -155,7 +155,7 @@ impl Service {
         let view = before(deadline, "waiting for the collection", self.view(name)).await?;
         let jobs = view.shards.iter().map(|running| {
             let running = Arc::clone(running);
-            move |_: &Stop| Ok((running.shard.vector_memory(), running.shard.field_bytes()))
+            move |_: &Stop| Ok((running.shard().vector_memory(), running.shard().field_bytes()))
         });
         let parts = self.running.pool.run_all("measuring memory", deadline, jobs.collect()).await?;
         let mut usage = MemoryUsage::default();
@@ -236,7 +236,7 @@ fn fields(config: &CollectionConfig, shards: &[Arc<RunningShard>]) -> BTreeMap<P
     let mut reports: BTreeMap<Path, FieldReport> =
         config.field_indexes.iter().map(|(path, schema)| (path.clone(), report(schema))).collect();
     for running in shards {
-        for (path, status) in running.shard.fields() {
+        for (path, status) in running.shard().fields() {
             if let Some(report) = reports.get_mut(&path).filter(|report| report.schema.kind == status.kind) {
                 report.point_count += status.point_count;
             }

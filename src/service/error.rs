@@ -94,6 +94,9 @@ pub enum Error {
     /// The collection has no shard of this number.
     #[error("shard {number} not found")]
     ShardNotFound { number: u64 },
+    /// The cluster has no node of this number.
+    #[error("node {id} is not part of the cluster")]
+    NodeNotFound { id: u64 },
     /// No file inside the snapshots folder.
     #[error("no snapshot at {location}")]
     SnapshotLocation { location: String },

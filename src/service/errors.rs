@@ -57,6 +57,16 @@ pub(super) fn from_refusal(refusal: Refusal) -> Error {
         Refusal::ShardKeyExists { key } => Error::ShardKeyExists { key },
         Refusal::ShardKeyNotFound { key } => Error::ShardKeyNotFound { key },
         Refusal::NoShardKeys { key, is_delete } => Error::NoShardKeys { key, is_delete },
+        Refusal::NodeUnknown { id } => Error::NodeNotFound { id },
+        Refusal::NodeForgotten { id } => {
+            Error::Unavailable { why: format!("node {id} was removed from the cluster; start it with an empty volume") }
+        }
+        Refusal::NodeHoldsShard { id, shard } => {
+            Error::Unavailable { why: format!("node {id} still holds shard {shard}; drain it first") }
+        }
+        Refusal::PlanOutdated { shard } => {
+            Error::Unavailable { why: format!("the replicas of shard {shard} were moved meanwhile; try again") }
+        }
         Refusal::CollectionChanged { name } => {
             Error::Unavailable { why: format!("collection {name} was changed meanwhile; try again") }
         }

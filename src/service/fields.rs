@@ -96,7 +96,7 @@ impl Service {
             tokio::pin!(progressed);
             // Registered before the shard is asked, so that no progress in between is missed.
             progressed.as_mut().enable();
-            if shard.shard.has_field_index(path, kind) {
+            if shard.shard().has_field_index(path, kind) {
                 return Ok(());
             }
             let name = &view.collection.name;

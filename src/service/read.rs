@@ -145,13 +145,13 @@ impl Service {
                 let (read, shards) = (Arc::clone(read), Arc::clone(&view.shards));
                 move |stop: &Stop| {
                     let parts: Result<Vec<R::Part>, ReadError> =
-                        shards.iter().map(|running| read.part(&running.shard, stop)).collect();
+                        shards.iter().map(|running| read.part(&running.shard(), stop)).collect();
                     let whole = parts.and_then(|parts| read.whole(&shards, parts, stop));
                     whole.map_err(|error| from_read(error, R::WHAT))
                 }
             });
             if let ([read], Some(running)) = (reads.as_slice(), view.shards.first())
-                && read.is_quick(&running.shard)
+                && read.is_quick(&running.shard())
             {
                 return pool.run_here(R::WHAT, options.deadline, jobs);
             }
@@ -159,7 +159,7 @@ impl Service {
         }
         let jobs = reads.iter().flat_map(|read| {
             view.shards.iter().map(|running| {
-                let (read, shard) = (Arc::clone(read), Arc::clone(&running.shard));
+                let (read, shard) = (Arc::clone(read), running.shard());
                 move |stop: &Stop| read.part(&shard, stop).map_err(|error| from_read(error, R::WHAT))
             })
         });
@@ -231,7 +231,7 @@ fn get(
         if stop.is_raised() {
             return Err(ReadError::Stopped);
         }
-        let found = running.shard.get(chunk, with_payload, with_vectors)?;
+        let found = running.shard().get(chunk, with_payload, with_vectors)?;
         records.extend(found.into_iter().map(|record| Record { shard_key: running.place.key.clone(), ..record }));
     }
     Ok(records)

@@ -5,37 +5,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
 
 use super::Error;
 use crate::cluster::{Collection, ShardPlace, shard_of_slot};
-use crate::model::field_index::FieldIndexKind;
-use crate::model::{Path, ShardId, VectorName};
+use crate::model::ShardId;
 use crate::raft::Group;
-use crate::shard::{Shard, VectorSettings};
-
-/// What a shard's indexes are told.
-pub(super) struct Settings {
-    /// By stored name.
-    pub(super) vectors: BTreeMap<VectorName, VectorSettings>,
-    pub(super) fields: BTreeMap<Path, FieldIndexKind>,
-}
+use crate::shard::{Replica, Shard};
 
 /// A shard with its group.
 pub(super) struct RunningShard {
     pub(super) id: ShardId,
     /// What it holds of its collection.
     pub(super) place: ShardPlace,
-    pub(super) shard: Arc<Shard>,
+    pub(super) replica: Arc<Replica>,
     pub(super) group: Group,
-    /// What the indexes were last told.
-    pub(super) settings: Mutex<Settings>,
     /// Shared by background work on the shard's files, taken alone by their removal. True: they are gone.
     removed: RwLock<bool>,
-    /// Grows with every change that may have made index work.
-    touched: AtomicU64,
-    /// The value of `touched` at which index work was last found to be none.
+    /// Grows with index work that may have left more to do.
+    worked: AtomicU64,
+    /// The value of [`RunningShard::touched`] at which index work was last found to be none.
     idle_at: AtomicU64,
     /// Units of index work since the last checkpoint.
     unsaved: AtomicU64,
@@ -44,25 +34,23 @@ pub(super) struct RunningShard {
 }
 
 impl RunningShard {
-    pub(super) fn new(
-        (id, place): (ShardId, ShardPlace),
-        shard: Arc<Shard>,
-        group: Group,
-        settings: Settings,
-    ) -> RunningShard {
+    pub(super) fn new(id: ShardId, place: ShardPlace, replica: Arc<Replica>, group: Group) -> RunningShard {
         RunningShard {
             id,
             place,
-            shard,
+            replica,
             group,
-            settings: Mutex::new(settings),
             removed: RwLock::new(false),
-            // What was left undone when the process last ended waits to be done.
-            touched: AtomicU64::new(1),
+            worked: AtomicU64::new(0),
             idle_at: AtomicU64::new(0),
             unsaved: AtomicU64::new(0),
             progressed: Notify::new(),
         }
+    }
+
+    /// The shard as it is now.
+    pub(super) fn shard(&self) -> Arc<Shard> {
+        self.replica.shard()
     }
 
     /// Whether ids of this hash slot are kept here.
@@ -70,23 +58,28 @@ impl RunningShard {
         shard_of_slot(hash_slot, self.place.range_count) == self.place.range
     }
 
+    /// Grows with everything that may have made index work.
+    fn touched(&self) -> u64 {
+        self.worked.load(Ordering::Acquire) + self.replica.change_count()
+    }
+
     /// There may be index work now.
     pub(super) fn touch(&self) {
-        self.touched.fetch_add(1, Ordering::AcqRel);
+        self.worked.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn may_have_index_work(&self) -> bool {
-        self.touched.load(Ordering::Acquire) != self.idle_at.load(Ordering::Acquire)
+        self.touched() != self.idle_at.load(Ordering::Acquire)
     }
 
     /// Lends the calling thread to the shard's indexes. False: there was nothing to do.
     pub(super) fn index_work(&self, budget: usize) -> bool {
         let Some(_kept) = self.keep() else {
-            self.idle_at.store(self.touched.load(Ordering::Acquire), Ordering::Release);
+            self.idle_at.store(self.touched(), Ordering::Release);
             return false;
         };
-        let touched = self.touched.load(Ordering::Acquire);
-        let done = self.shard.index_work(budget);
+        let touched = self.touched();
+        let done = self.shard().index_work(budget);
         if done > 0 {
             self.unsaved.fetch_add(done as u64, Ordering::AcqRel);
             // Another thread may have found nothing meanwhile, because this one held the rest.
@@ -105,8 +98,8 @@ impl RunningShard {
 
     /// Units of index work that a restart would do again, and how many that would be of all.
     pub(super) fn unsaved(&self) -> (u64, u64) {
-        let (changed, in_fields) = self.shard.unsaved_field_work();
-        let indexed = self.shard.status().indexed_vector_count;
+        let (changed, in_fields) = self.shard().unsaved_field_work();
+        let indexed = self.shard().status().indexed_vector_count;
         (self.unsaved.load(Ordering::Acquire) + changed, indexed + in_fields)
     }
 
@@ -114,7 +107,7 @@ impl RunningShard {
     pub(super) fn checkpoint(&self) -> Result<(), crate::storage::StorageError> {
         let Some(_kept) = self.keep() else { return Ok(()) };
         let unsaved = self.unsaved.load(Ordering::Acquire);
-        self.shard.checkpoint()?;
+        self.shard().checkpoint()?;
         self.unsaved.fetch_sub(unsaved, Ordering::AcqRel);
         Ok(())
     }

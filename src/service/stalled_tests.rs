@@ -1,6 +1,5 @@
 //! Ways to keep a service busy, for tests of time limits.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -49,7 +48,7 @@ impl Service {
         for running in shards.iter() {
             let (sender, released) = channel();
             release.push(sender);
-            let (shard, started) = (Arc::clone(&running.shard), started.clone());
+            let (shard, started) = (running.shard(), started.clone());
             tokio::task::spawn_blocking(move || {
                 let _held = shard.hold_changes();
                 stall(&started, &released);

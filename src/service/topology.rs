@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Error;
 use super::background::Background;
 use super::errors::{from_start, from_storage};
-use super::shards::{RunningShard, Settings, ShardTable, Shards};
+use super::shards::{RunningShard, ShardTable, Shards};
 use crate::cluster::{Collection, META_GROUP, Meta};
 use crate::distance::CodeBits;
 use crate::index::{IndexParams, VectorStorage};
@@ -25,7 +25,7 @@ use crate::model::collection::{QuantizationConfig, VectorParams};
 use crate::model::field_index::FieldIndexKind;
 use crate::model::{CollectionConfig, Path, ShardId, VectorName};
 use crate::raft::Node;
-use crate::shard::{Shard, ShardSettings, VectorSettings, encode_dropped};
+use crate::shard::{Replica, ShardSettings, VectorSettings, encode_dropped};
 use crate::storage::{LogDb, PointDb, StorageError};
 
 /// Folder of the indexes' checkpoints, one folder per shard.
@@ -149,16 +149,7 @@ impl Topology {
 
     fn remove(&self, id: ShardId, running: Option<&Arc<RunningShard>>) -> Result<(), StorageError> {
         self.runtime.block_on(self.node.remove_group(id))?;
-        let delete = || {
-            let folder = self.index_folder(id);
-            match std::fs::remove_dir_all(&folder) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(StorageError::Failed { path: folder, what: error.to_string() });
-                }
-                _ => {}
-            }
-            self.points.shard(id).delete_all()
-        };
+        let delete = || Replica::delete_all(&self.points.shard(id), &self.index_folder(id));
         match running {
             Some(shard) => shard.remove_with(delete),
             None => delete(),
@@ -197,21 +188,21 @@ impl Topology {
         let place = collection
             .place(id)
             .ok_or_else(|| Error::Unavailable { why: format!("shard {id} is not one of its collection") })?;
-        let vectors = vector_settings(&collection.config);
-        let fields = field_settings(&collection.config);
-        let settings =
-            ShardSettings { vectors: vectors.clone(), fields: fields.clone(), index_dir: self.index_folder(id) };
+        let settings = self.settings(id, collection);
         let store = self.points.shard(id);
-        let opened = tokio::task::spawn_blocking(move || Shard::open(store, settings)).await;
-        let shard = match opened {
-            Ok(shard) => Arc::new(shard.map_err(from_storage)?),
+        // Not kept alive by what it works for.
+        let background = Arc::downgrade(&self.background);
+        let on_change = Box::new(move || background.upgrade().iter().for_each(|background| background.wake()));
+        let opened = tokio::task::spawn_blocking(move || Replica::open(store, settings, on_change)).await;
+        let replica = match opened {
+            Ok(replica) => Arc::new(replica.map_err(from_storage)?),
             Err(_) => return Err(Error::Unavailable { why: format!("opening shard {id} failed unexpectedly") }),
         };
-        for reason in shard.rebuilt() {
+        for reason in replica.shard().rebuilt() {
             tracing::warn!(shard = id.0, %reason, "a part of the index is built anew");
         }
-        let group = self.node.start_group(id, Arc::clone(&shard) as _).await.map_err(from_start)?;
-        let running = RunningShard::new((id, place), shard, group, Settings { vectors, fields });
+        let group = self.node.start_group(id, Arc::clone(&replica) as _).await.map_err(from_start)?;
+        let running = RunningShard::new(id, place, replica, group);
         tell_drops(&running, collection).await;
         Ok(running)
     }
@@ -224,29 +215,11 @@ impl Topology {
             let Some(collection) = wanted.get(id) else { continue };
             // After the shard's columns, so that no read sees what the log does not know any more.
             told.push(tell_drops(running, collection));
-            let vectors = vector_settings(&collection.config);
-            let fields = field_settings(&collection.config);
-            let mut settings = running.settings.lock();
-            if settings.vectors == vectors && settings.fields == fields {
-                continue;
-            }
-            if settings.vectors != vectors
-                && let Err(error) = running.shard.reconfigure(&vectors)
-            {
+            if let Err(error) = running.replica.reconfigure(self.settings(*id, collection)) {
                 tracing::error!(shard = id.0, %error, "changed vectors cannot be filled; it is tried again later");
-                continue;
             }
-            if settings.fields != fields {
-                running.shard.reconfigure_fields(&fields);
-            }
-            *settings = Settings { vectors, fields };
-            drop(settings);
-            running.touch();
-            self.background.wake();
         }
-        if self.runtime.block_on(futures::future::join_all(told)).contains(&true) {
-            self.background.wake();
-        }
+        self.runtime.block_on(futures::future::join_all(told));
     }
 
     fn shutdown(&self) -> Result<(), StorageError> {
@@ -263,6 +236,15 @@ impl Topology {
         result
     }
 
+    /// What the shards of this collection are told.
+    fn settings(&self, id: ShardId, collection: &Collection) -> ShardSettings {
+        ShardSettings {
+            vectors: vector_settings(&collection.config),
+            fields: field_settings(&collection.config),
+            index_dir: self.index_folder(id),
+        }
+    }
+
     fn index_folder(&self, id: ShardId) -> PathBuf {
         self.storage_path.join(INDEX_FOLDER).join(id.to_string())
     }
@@ -270,22 +252,18 @@ impl Topology {
 
 /// Tells a shard's log which vectors of the collection have been dropped, unless it knows (see `shard::dropped`). What
 /// fails is tried again the next time, and until then the vectors are gone from every read all the same.
-async fn tell_drops(running: &RunningShard, collection: &Collection) -> bool {
+async fn tell_drops(running: &RunningShard, collection: &Collection) {
     let dropped = &collection.config.dropped_vectors;
-    if !running.shard.lacks_drops(dropped) {
-        return false;
+    if !running.shard().lacks_drops(dropped) {
+        return;
     }
     let proposed = tokio::time::timeout(TELL_DROPS_MAX, running.group.propose(encode_dropped(dropped))).await;
     let why = match proposed {
-        Ok(Ok(_)) => {
-            running.touch();
-            return true;
-        }
+        Ok(Ok(_)) => return,
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("not confirmed within {} s", TELL_DROPS_MAX.as_secs()),
     };
     tracing::error!(shard = running.id.0, error = why, "dropped vectors are not in the shard's log yet");
-    false
 }
 
 /// The field indexes the shards of a collection with this configuration are told to have.

@@ -81,7 +81,7 @@ impl Service {
 
     /// Waits until the shard holds no bytes of dropped vectors.
     async fn wait_for_removal(&self, view: &View, shard: &RunningShard) -> Result<(), Error> {
-        if shard.shard.lacks_drops(&view.collection.config.dropped_vectors) {
+        if shard.shard().lacks_drops(&view.collection.config.dropped_vectors) {
             let why = "the vector is gone, but its data could not be removed yet: see the server's log".to_owned();
             return Err(Error::Unavailable { why });
         }
@@ -90,7 +90,7 @@ impl Service {
             tokio::pin!(progressed);
             // Registered before the shard is asked, so that no progress in between is missed.
             progressed.as_mut().enable();
-            if !shard.shard.has_dropped_bytes() || self.is_gone(view) {
+            if !shard.shard().has_dropped_bytes() || self.is_gone(view) {
                 return Ok(());
             }
             if !self.running.gate.is_open() {

@@ -75,13 +75,13 @@ impl Fixture {
         let view = self.service.view("c").await.unwrap();
         view.shards.iter().all(|running| {
             let config = &view.collection.config;
-            !running.shard.lacks_drops(&config.dropped_vectors) && !running.shard.has_dropped_bytes()
+            !running.shard().lacks_drops(&config.dropped_vectors) && !running.shard().has_dropped_bytes()
         })
     }
 
     async fn validate(&self) {
         for running in self.service.view("c").await.unwrap().shards.iter() {
-            running.shard.validate().unwrap();
+            running.shard().validate().unwrap();
         }
     }
 }

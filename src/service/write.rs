@@ -141,8 +141,6 @@ impl Service {
             let outcome = if result.is_ok() { "applied" } else { "failed" };
             metrics::counter!("quiver_proposals_total", "outcome" => outcome).increment(1);
             let proposed = result.map_err(from_propose)?;
-            shard.touch();
-            self.running.background.wake();
             let outcome = Outcome::decode(&proposed.reply)
                 .ok_or_else(|| Error::OutcomeUnknown { why: "the shard's reply is not readable".to_owned() })?;
             index = proposed.index;
@@ -160,7 +158,7 @@ impl Service {
             tokio::pin!(progressed);
             // Registered before the tail is measured, so that no progress in between is missed.
             progressed.as_mut().enable();
-            let is_behind = shard.shard.status().tail_vector_count > self.running.tail_vectors_max;
+            let is_behind = shard.shard().status().tail_vector_count > self.running.tail_vectors_max;
             if !is_behind || !shard.may_have_index_work() {
                 return Ok(());
             }

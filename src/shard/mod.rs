@@ -27,6 +27,7 @@ pub mod fuzzing;
 mod plan;
 mod read;
 mod replaced;
+mod replica;
 mod score;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -55,10 +56,11 @@ pub(crate) use command::decode_plain_upsert;
 pub use command::{Outcome, TextIndexes, encode_command, encode_command_with_texts, encode_dropped};
 pub use fields::TextSearch;
 pub use read::{Found, Hit, Nearest, ReadError, sort_hits};
+pub use replica::Replica;
 pub use score::{Among, Inspected, Rank, Scoring, similarity};
 
 /// How a shard is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ShardSettings {
     /// By stored name; of each name one at most.
     pub vectors: BTreeMap<VectorName, VectorSettings>,
@@ -307,5 +309,7 @@ fn named<'a>(columns: &'a BTreeMap<VectorName, Column>, name: &str) -> Option<&'
 mod dropped_tests;
 #[cfg(test)]
 mod field_tests;
+#[cfg(test)]
+mod replica_tests;
 #[cfg(test)]
 mod tests;

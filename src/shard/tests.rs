@@ -75,7 +75,7 @@ impl Rng {
             PointSelector::Ids((0..=self.below(3)).map(|_| self.id()).collect())
         }
     }
-    fn op(&mut self) -> PointOp {
+    pub(super) fn op(&mut self) -> PointOp {
         match self.below(10) {
             0..=3 => {
                 let mut points: BTreeMap<PointId, Point> = BTreeMap::new();
@@ -119,7 +119,7 @@ fn color_is(color: &str) -> Filter {
 
 /// The obvious implementation.
 #[derive(Default)]
-struct Reference(BTreeMap<PointId, Point>);
+pub(super) struct Reference(BTreeMap<PointId, Point>);
 
 impl Reference {
     fn is_red(point: &Point, color: &str) -> bool {
@@ -150,7 +150,7 @@ impl Reference {
             }
         }
     }
-    fn apply(&mut self, op: &PointOp) -> Vec<PointId> {
+    pub(super) fn apply(&mut self, op: &PointOp) -> Vec<PointId> {
         match op {
             PointOp::Upsert { points, mode, update_filter } => {
                 for point in points {
@@ -204,7 +204,7 @@ impl Reference {
 }
 
 /// With or without indexes of the fields that filters are about: nothing may differ.
-fn settings(dir: &std::path::Path, is_indexed: bool) -> ShardSettings {
+pub(super) fn settings(dir: &std::path::Path, is_indexed: bool) -> ShardSettings {
     let graph = |metric| IndexParams { dim: DIM, metric, m: 4, ef_construction: 16, storage: VectorStorage::default() };
     ShardSettings {
         vectors: [
@@ -225,7 +225,7 @@ fn settings(dir: &std::path::Path, is_indexed: bool) -> ShardSettings {
     }
 }
 
-fn check_equal(shard: &Shard, reference: &Reference, rng: &mut Rng) {
+pub(super) fn check_equal(shard: &Shard, reference: &Reference, rng: &mut Rng) {
     let stop = Stop::new();
     let ids: Vec<PointId> = reference.0.keys().copied().collect();
     assert_eq!(shard.count(None, &stop).unwrap(), ids.len() as u64);
@@ -381,7 +381,7 @@ pub(super) fn hurt_checkpoint(dir: &std::path::Path, rng: &mut Rng) {
     std::fs::write(victim, bytes).unwrap();
 }
 
-fn reopen(db: PointDb, dir: &std::path::Path) -> PointDb {
+pub(super) fn reopen(db: PointDb, dir: &std::path::Path) -> PointDb {
     drop(db);
     PointDb::open(&dir.join("kvdb"), &DB).unwrap()
 }

@@ -11,6 +11,9 @@
 //! | kvdb | `meta` | 0x01, shard u64 BE | position |
 //! | kvdb | `meta` | 0x02, shard u64 BE, 0x00, name | shard-level entry |
 //! | kvdb | `meta` | 0x03, name | node-level entry |
+//! | kvdb | `meta` | 0x04, shard u64 BE | there if the shard is at its second place |
+//!
+//! The second place of a shard in `kvdb` is that of a shard whose number has the highest bit set.
 //!
 //! An id key is a tag byte (0 number, 1 UUID) and 8 or 16 big-endian bytes, so byte order is the protocol's id order
 //! and the length follows from the tag.
@@ -30,6 +33,10 @@ const LOG_META_NODE: u8 = 2;
 const POINT_META_POSITION: u8 = 1;
 const POINT_META_SHARD: u8 = 2;
 const POINT_META_NODE: u8 = 3;
+const POINT_META_SECOND: u8 = 4;
+
+/// Of the number that a shard's keys begin with at its second place.
+const SECOND_PLACE: u64 = 1 << 63;
 
 const SHARD_LEN: usize = 8;
 
@@ -124,6 +131,31 @@ pub(super) fn position(shard: ShardId) -> Vec<u8> {
 /// First key and end of all shards' positions.
 pub(super) fn positions_range() -> (Vec<u8>, Vec<u8>) {
     (vec![POINT_META_POSITION], vec![POINT_META_POSITION + 1])
+}
+
+/// What a shard's keys begin with at its second place.
+pub(super) fn second_place(shard: ShardId) -> ShardId {
+    ShardId(shard.0 | SECOND_PLACE)
+}
+
+/// The shard whose keys begin with this number, and whether that is its second place.
+pub(super) fn shard_at(place: ShardId) -> (ShardId, bool) {
+    (ShardId(place.0 & !SECOND_PLACE), place.0 & SECOND_PLACE != 0)
+}
+
+/// Key of the entry that says that a shard is at its second place.
+pub(super) fn second_entry(shard: ShardId) -> Vec<u8> {
+    kind_shard(POINT_META_SECOND, shard)
+}
+
+/// First key and end of these entries.
+pub(super) fn second_entries_range() -> (Vec<u8>, Vec<u8>) {
+    (vec![POINT_META_SECOND], vec![POINT_META_SECOND + 1])
+}
+
+/// The shard in such an entry's key.
+pub(super) fn shard_from_second_entry(key: &[u8]) -> Option<ShardId> {
+    shard_from_position_key(key)
 }
 
 /// First key and end of a shard's position.

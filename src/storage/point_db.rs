@@ -11,10 +11,11 @@
 
 mod dump;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{Cache, DBCompressionType, DBRawIterator, FlushOptions, Snapshot, WriteBatch};
@@ -47,6 +48,8 @@ struct Store {
     rocks: Rocks,
     flushes: Mutex<Flushes>,
     flushed: Condvar,
+    /// The shards that are at their second place. As stored.
+    seconds: Mutex<BTreeSet<ShardId>>,
 }
 
 /// Flushes are numbered by their start. `succeeded` is the highest number that finished well.
@@ -78,20 +81,27 @@ impl PointDb {
         });
         let schema = Schema { families: families.into(), options, damaged_advice: ADVICE };
         let rocks = Rocks::open(folder, settings, schema)?;
-        Ok(PointDb { store: Arc::new(Store { rocks, flushes: Mutex::default(), flushed: Condvar::new() }) })
+        let store = Store {
+            rocks,
+            flushes: Mutex::default(),
+            flushed: Condvar::new(),
+            seconds: Mutex::default(),
+        };
+        *store.seconds.lock() = store.stored_seconds()?;
+        store.sweep_places()?;
+        Ok(PointDb { store: Arc::new(store) })
     }
 
     /// The points of one shard.
-    pub fn shard(&self, shard: ShardId) -> ShardStore {
-        ShardStore { shard, store: self.store.clone() }
+    pub fn shard(&self, id: ShardId) -> ShardStore {
+        let is_second = self.store.seconds.lock().contains(&id);
+        ShardStore::at(&self.store, id, if is_second { keys::second_place(id) } else { id })
     }
 
     /// The shards that have a position here, ascending.
     pub fn shards(&self) -> Result<Vec<ShardId>, StorageError> {
-        let (start, end) = keys::positions_range();
-        let raw = self.store.rocks.range(META, start, end);
-        let decode = |key: &[u8], _: &[u8]| keys::shard_from_position_key(key).ok_or(Flaw::Shape("a strange key"));
-        Scan { raw, rocks: &self.store.rocks, family: META, decode, is_done: false, of: PhantomData }.collect()
+        let places: BTreeSet<ShardId> = self.store.places()?.into_iter().map(|place| keys::shard_at(place).0).collect();
+        Ok(places.into_iter().collect())
     }
 
     /// Makes everything written so far durable, of all shards. Callers that wait at the same time share one flush.
@@ -118,6 +128,58 @@ impl PointDb {
 }
 
 impl Store {
+    /// All places that have a position, ascending.
+    fn places(&self) -> Result<Vec<ShardId>, StorageError> {
+        let (start, end) = keys::positions_range();
+        let raw = self.rocks.range(META, start, end);
+        let decode = |key: &[u8], _: &[u8]| keys::shard_from_position_key(key).ok_or(Flaw::Shape("a strange key"));
+        Scan { raw, rocks: &self.rocks, family: META, decode, is_done: false, of: PhantomData }.collect()
+    }
+
+    fn stored_seconds(&self) -> Result<BTreeSet<ShardId>, StorageError> {
+        let (start, end) = keys::second_entries_range();
+        let raw = self.rocks.range(META, start, end);
+        let decode = |key: &[u8], _: &[u8]| keys::shard_from_second_entry(key).ok_or(Flaw::Shape("a strange key"));
+        Scan { raw, rocks: &self.rocks, family: META, decode, is_done: false, of: PhantomData }.collect()
+    }
+
+    /// Empties the places that a shard was about to move to, or had moved from, when the process ended.
+    fn sweep_places(&self) -> Result<(), StorageError> {
+        let shards: BTreeSet<ShardId> = self.places()?.into_iter().map(|place| keys::shard_at(place).0).collect();
+        for shard in shards {
+            let is_second = self.seconds.lock().contains(&shard);
+            let other = if is_second { shard } else { keys::second_place(shard) };
+            if self.has_any(other)? {
+                self.write(self.deletion_of_all(other))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything at a place.
+    fn has_any(&self, place: ShardId) -> Result<bool, StorageError> {
+        for family in FAMILIES {
+            for (start, end) in ranges(place, family) {
+                let raw = self.rocks.range(family, start, end);
+                if raw.valid() {
+                    return Ok(true);
+                }
+                raw.status().map_err(|error| self.rocks.error(&error))?;
+            }
+        }
+        Ok(false)
+    }
+
+    fn deletion_of_all(&self, place: ShardId) -> WriteBatch {
+        let mut batch = WriteBatch::default();
+        for family in FAMILIES {
+            for (start, end) in ranges(place, family) {
+                batch.delete_range_cf(self.rocks.family(family), start, end);
+            }
+        }
+        batch
+    }
+
     fn write(&self, batch: WriteBatch) -> Result<(), StorageError> {
         self.rocks.db.write_without_wal(batch).map_err(|error| self.rocks.error(&error))
     }
@@ -167,6 +229,14 @@ impl Store {
     }
 }
 
+/// Where the keys of a place are in a column family.
+fn ranges(place: ShardId, family: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    match family {
+        META => vec![keys::position_range(place), keys::shard_entries_range(place)],
+        _ => vec![keys::shard_range(place, None)],
+    }
+}
+
 fn bytes_from_stored(stored: &[u8]) -> Result<Vec<u8>, Flaw> {
     values::decode_bytes(stored).map(<[u8]>::to_vec)
 }
@@ -176,16 +246,75 @@ fn payload_from_stored(stored: &[u8]) -> Result<Payload, Flaw> {
 }
 
 /// One shard's points. A cheap handle; reads see the latest committed batch.
+///
+/// A shard has two places, so that what another node sent can be taken in beside what is there and then take its place in
+/// one step. A handle stays with the place it was made for.
 #[derive(Clone)]
 pub struct ShardStore {
+    id: ShardId,
+    /// What the keys of this place begin with.
     shard: ShardId,
     store: Arc<Store>,
+    place: Arc<Place>,
+}
+
+/// Kept by all handles on a place.
+struct Place {
+    shard: ShardId,
+    store: Arc<Store>,
+    /// The shard is elsewhere now: what is here goes with the last handle.
+    is_left: AtomicBool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_left.load(Ordering::Acquire)
+            && let Err(error) = self.store.write(self.store.deletion_of_all(self.shard))
+        {
+            tracing::warn!(%error, "what a shard was before cannot be removed; the next start does it");
+        }
+    }
 }
 
 impl ShardStore {
+    fn at(store: &Arc<Store>, id: ShardId, shard: ShardId) -> ShardStore {
+        let place = Place { shard, store: Arc::clone(store), is_left: AtomicBool::new(false) };
+        ShardStore { id, shard, store: Arc::clone(store), place: Arc::new(place) }
+    }
+
     /// Whose points these are.
     pub fn shard(&self) -> ShardId {
-        self.shard
+        self.id
+    }
+
+    /// Whether this is the shard's second place.
+    pub fn is_second(&self) -> bool {
+        self.shard != self.id
+    }
+
+    /// The shard's other place, empty. Nobody may have a handle on it.
+    pub fn other_place(&self) -> Result<ShardStore, StorageError> {
+        let other = if self.is_second() { self.id } else { keys::second_place(self.id) };
+        self.store.write(self.store.deletion_of_all(other))?;
+        Ok(ShardStore::at(&self.store, self.id, other))
+    }
+
+    /// Makes `other` the place of the shard, durably: all of it or, after a crash, nothing. What is here goes with the last
+    /// handle on it.
+    pub fn move_to(&self, other: &ShardStore) -> Result<(), StorageError> {
+        assert_eq!(self.id, other.id, "a shard moves between its own places");
+        let (key, mut batch) = (keys::second_entry(self.id), WriteBatch::default());
+        match other.is_second() {
+            true => batch.put_cf(self.store.rocks.family(META), key, values::encode_bytes(&[])),
+            false => batch.delete_cf(self.store.rocks.family(META), key),
+        }
+        self.store.write(batch)?;
+        // Flushes are atomic over everything written before, so the entry is on disk with all that it names.
+        self.store.flush()?;
+        let mut seconds = self.store.seconds.lock();
+        if other.is_second() { seconds.insert(self.id) } else { seconds.remove(&self.id) };
+        self.place.is_left.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// The head of a point; `None` if there is no such point.
@@ -319,20 +448,11 @@ impl ShardStore {
 
     /// Removes everything of the shard, its position and entries included, as one atomic step.
     pub fn delete_all(&self) -> Result<(), StorageError> {
-        self.store.write(self.deletion_of_all())
-    }
-
-    fn deletion_of_all(&self) -> WriteBatch {
-        let rocks = &self.store.rocks;
-        let mut batch = WriteBatch::default();
-        let (start, end) = keys::shard_range(self.shard, None);
-        for family in [IDS, PAYLOADS, VECTORS] {
-            batch.delete_range_cf(rocks.family(family), &start, &end);
-        }
-        let (start, end) = keys::shard_entries_range(self.shard);
-        batch.delete_range_cf(rocks.family(META), start, end);
-        batch.delete_cf(rocks.family(META), keys::position(self.shard));
-        batch
+        let mut batch = self.store.deletion_of_all(self.shard);
+        batch.delete_cf(self.store.rocks.family(META), keys::second_entry(self.id));
+        self.store.write(batch)?;
+        self.store.seconds.lock().remove(&self.id);
+        Ok(())
     }
 
     fn one<T>(

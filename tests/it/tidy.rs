@@ -10,8 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`; a room uses itself and the ones before it.
-const ROOMS: [&str; 12] =
-    ["model", "distance", "text", "index", "storage", "shard", "raft", "cluster", "service", "api", "server", "bench"];
+const ROOMS: [&str; 13] = [
+    "model", "distance", "text", "index", "storage", "shard", "raft", "peer", "cluster", "service", "api", "server",
+    "bench",
+];
 
 /// The rooms that are pure: same input, same output, on the caller's thread.
 const SYNC_ROOMS: [&str; 6] = ["model", "distance", "text", "index", "storage", "shard"];
@@ -34,24 +36,24 @@ const IMPURE: [(&str, &str); 10] = [
 const CRATES: &[(&str, &[&str])] = &[
     ("serde", &["model", "shard", "raft", "cluster", "service", "api", "server", "bench"]),
     ("serde_json", &["model", "index", "shard", "service", "api", "bench"]),
-    ("uuid", &["model", "index", "storage", "shard", "cluster", "service", "api", "server"]),
+    ("uuid", &["model", "index", "storage", "shard", "peer", "cluster", "service", "api", "server"]),
     ("jiff", &["model", "api"]),
     ("geo", &["model", "shard"]),
     ("siphasher", &["model"]),
     ("postcard", &["shard", "raft", "cluster", "service"]),
-    ("crc32fast", &["index", "storage", "shard", "service"]),
+    ("crc32fast", &["index", "storage", "shard", "peer", "service"]),
     ("simsimd", &["distance"]),
     ("bytemuck", &["model", "distance", "index", "storage", "shard"]),
     ("libc", &["index", "storage", "server"]),
-    ("parking_lot", &["index", "storage", "shard", "raft", "cluster", "service", "server"]),
+    ("parking_lot", &["index", "storage", "shard", "raft", "peer", "cluster", "service", "server"]),
     (
         "thiserror",
-        &["model", "text", "index", "storage", "shard", "raft", "cluster", "service", "api", "server", "bench"],
+        &["model", "text", "index", "storage", "shard", "raft", "peer", "cluster", "service", "api", "server", "bench"],
     ),
     ("roaring", &["index", "shard"]),
     ("half", &["model", "index", "storage", "bench"]),
     ("memmap2", &["index"]),
-    ("tempfile", &["index"]),
+    ("tempfile", &["index", "raft", "peer"]),
     ("rstar", &["index"]),
     ("fastrand", &["index", "service"]),
     ("rust_stemmers", &["text"]),
@@ -61,8 +63,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("unicode_normalization", &["text"]),
     ("rocksdb", &["storage"]),
     ("openraft", &["raft"]),
-    ("futures", &["raft", "cluster", "service", "api", "server", "bench"]),
-    ("tokio", &["raft", "cluster", "service", "api", "server", "bench"]),
+    ("futures", &["raft", "peer", "cluster", "service", "api", "server", "bench"]),
+    ("tokio", &["raft", "peer", "cluster", "service", "api", "server", "bench"]),
     ("arc_swap", &["shard", "cluster", "service", "server"]),
     ("sha2", &["service"]),
     ("tokio_util", &["service", "api"]),
@@ -74,7 +76,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper_util", &["api", "server"]),
     ("tower", &["api", "server"]),
     ("tower_http", &["api"]),
-    ("tonic", &["api", "server", "bench"]),
+    ("tonic", &["peer", "api", "server", "bench"]),
     ("tonic_prost", &["api"]),
     ("tonic_health", &["api"]),
     ("tonic_reflection", &["api"]),
@@ -83,11 +85,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("metrics", &["storage", "raft", "cluster", "service", "api", "server"]),
     ("metrics_exporter_prometheus", &["server"]),
     ("metrics_process", &["server"]),
-    ("tracing", &["storage", "raft", "cluster", "service", "api", "server"]),
+    ("tracing", &["storage", "raft", "peer", "cluster", "service", "api", "server"]),
     ("tracing_subscriber", &["server"]),
     ("clap", &["server", "bench", "main"]),
     ("figment", &["server"]),
-    ("subtle", &["api"]),
+    ("subtle", &["peer", "api"]),
     ("schemars", &["api"]),
     ("indicatif", &["bench"]),
     ("hdf5_reader", &["bench"]),
@@ -115,7 +117,7 @@ impl Source {
     fn read(root: &Path, path: &Path) -> Source {
         let text = fs::read_to_string(path).expect("a readable source file");
         let code = blanked(&text);
-        let begin = ["mod ", "pub(super) mod "].map(|module| code.find(&format!("#[cfg(test)]\n{module}")));
+        let begin = ["mod ", "pub(super) mod ", "pub(crate) mod "].map(|module| code.find(&format!("#[cfg(test)]\n{module}")));
         let tests = begin.into_iter().flatten().min().unwrap_or(code.len());
         let path = path.strip_prefix(root).expect("below the root").to_string_lossy().replace('\\', "/");
         // Compiled for tests and for `make fuzz` only.

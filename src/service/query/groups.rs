@@ -422,7 +422,7 @@ impl MatrixRead {
         let indices: Vec<u32> = indices.into_iter().collect();
         let (mut point_count, mut frequencies) = (0, vec![0; indices.len()]);
         for running in shards {
-            let counts = running.shard.sparse_counts(&self.using, &indices, None, stop)?;
+            let counts = running.shard().sparse_counts(&self.using, &indices, None, stop)?;
             point_count += counts.vectors;
             frequencies.iter_mut().zip(counts.having).for_each(|(sum, count)| *sum += count);
         }

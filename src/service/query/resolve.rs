@@ -236,7 +236,7 @@ impl Lookup {
         let Lookup { view, id, name } = self;
         let missing = || Error::PointNotFound { id };
         let select = VectorSelector::Names(vec![name.clone()]);
-        let mut held = view.owners(id).map(|running| running.shard.get(&[id], &PayloadSelector::None, &select));
+        let mut held = view.owners(id).map(|running| running.shard().get(&[id], &PayloadSelector::None, &select));
         let record = held.find_map(|records| match records {
             Ok(records) => records.into_iter().next().map(Ok),
             Err(error) => Some(Err(from_storage(error))),

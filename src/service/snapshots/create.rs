@@ -33,7 +33,7 @@ impl Source {
             writer.collection(&CollectionHeader::new(&collection.name, collection.config.clone(), shards))?;
             let stored = collection.config.stored_names();
             for (place, running) in places.iter().filter_map(|place| Some((*place, view.shards.get(*place)?))) {
-                writer.shard(place, &running.shard, &stored)?;
+                writer.shard(place, &running.shard(), &stored)?;
             }
             // A shard that is gone holds nothing, and says so only afterwards.
             if !self.is_as_it_was(view) {

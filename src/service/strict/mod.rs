@@ -229,7 +229,7 @@ impl Service {
                 None => return Ok(0),
             },
         };
-        let points: u64 = view.shards.iter().map(|running| running.shard.status().point_count).sum();
+        let points: u64 = view.shards.iter().map(|running| running.shard().status().point_count).sum();
         if filter.is_empty() {
             return Ok(points);
         }
@@ -239,7 +239,7 @@ impl Service {
         }
         let shards = Arc::clone(&view.shards);
         let count = move |stop: &Stop| {
-            let counts = shards.iter().map(|running| running.shard.count(Some(&filter), stop));
+            let counts = shards.iter().map(|running| running.shard().count(Some(&filter), stop));
             counts.sum::<Result<u64, _>>().map_err(|error| from_read(error, WHAT))
         };
         self.running.pool.run(WHAT, None, count).await
@@ -251,9 +251,9 @@ fn shard_sizes(
     datatypes: &BTreeMap<VectorName, Datatype>,
     stop: &Stop,
 ) -> Result<Sizes, Error> {
-    let points = running.shard.status().point_count;
-    let sample = running.shard.scroll(None, SAMPLE_POINTS, None, stop).map_err(|error| from_read(error, "sampling"))?;
-    let records = running.shard.get(&sample, &PayloadSelector::All, &VectorSelector::All).map_err(from_storage)?;
+    let points = running.shard().status().point_count;
+    let sample = running.shard().scroll(None, SAMPLE_POINTS, None, stop).map_err(|error| from_read(error, "sampling"))?;
+    let records = running.shard().get(&sample, &PayloadSelector::All, &VectorSelector::All).map_err(from_storage)?;
     let (mut vector_bytes, mut payload_bytes) = (0, 0);
     for record in &records {
         vector_bytes += record.vectors.as_ref().map_or(0, |vectors| bytes_of(vectors, datatypes));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::{DBRawIterator, WriteBatch};
 
-use super::{FAMILIES, IDS, META, PAYLOADS, ShardStore, VECTORS, bounds, bytes_from_stored, keys};
+use super::{FAMILIES, META, ShardStore, bounds, bytes_from_stored, keys, ranges};
 use crate::storage::StorageError;
 use crate::storage::rocks::from_io;
 
@@ -34,7 +34,7 @@ impl ShardStore {
         let rocks = &self.store.rocks;
         let snapshot = rocks.db.snapshot();
         for (place, family) in FAMILIES.iter().enumerate() {
-            for (start, end) in self.ranges(family) {
+            for (start, end) in ranges(self.shard, family) {
                 let mut raw: DBRawIterator<'_> = snapshot.raw_iterator_cf_opt(rocks.family(family), bounds(start, end));
                 raw.seek_to_first();
                 while let Some((key, value)) = raw.item() {
@@ -68,20 +68,12 @@ impl ShardStore {
     /// Puts what [`ShardStore::dump`] wrote into `folder` at `position` in the place of all that the shard has, as one
     /// atomic step. For what fits into memory.
     pub fn replace(&self, folder: &Path, position: &[u8]) -> Result<(), StorageError> {
-        let mut batch = self.deletion_of_all();
+        let mut batch = self.store.deletion_of_all(self.shard);
         self.each_record(folder, position, |family, key, value| {
             batch.put_cf(self.store.rocks.family(family), key, value);
             Ok(())
         })?;
         self.store.write(batch)
-    }
-
-    /// Where the shard's keys are in a column family.
-    fn ranges(&self, family: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
-        match family {
-            IDS | PAYLOADS | VECTORS => vec![keys::shard_range(self.shard, None)],
-            _ => vec![keys::position_range(self.shard), keys::shard_entries_range(self.shard)],
-        }
     }
 
     fn strange(&self, family: &str, key: &[u8]) -> StorageError {

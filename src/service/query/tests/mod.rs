@@ -73,8 +73,8 @@ impl Fixture {
         self.service.create_collection(CollectionName::new(name).unwrap(), config, None).await.unwrap();
         let view = self.service.view(name).await.unwrap();
         for running in view.shards.iter() {
-            while running.shard.fields().len() < 3 {
-                running.shard.index_work(1);
+            while running.shard().fields().len() < 3 {
+                running.shard().index_work(1);
                 tokio::task::yield_now().await;
             }
         }

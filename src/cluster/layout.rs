@@ -1,0 +1,263 @@
+//! The nodes of the cluster and which of them hold which shards, as they should be: pure, decided by the log.
+//!
+//! What a group's members really are is the group's affair; its leader brings them to what stands here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::placement::{NodeId, Placement, Planner, Site, SiteState};
+use super::state::Refusal;
+use crate::model::ShardId;
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterNode {
+    /// Where it listens for the others.
+    pub address: String,
+    /// Its zone, and whether it may hold replicas.
+    pub site: Site,
+}
+
+/// A change of the layout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields name themselves")]
+pub enum LayoutCommand {
+    /// Gives the cluster its name, unless it has one.
+    Found { cluster: String },
+    /// A node comes, or tells where it is now. Another one of the same address has lost its data: it is that one's machine.
+    Join { id: NodeId, address: String, zone: Option<String> },
+    SetState { id: NodeId, state: SiteState },
+    /// A node that is lost or holds nothing is no part of the cluster any more, and never comes back under this number.
+    Forget { id: NodeId },
+    /// A shard's replicas should be elsewhere. Refused unless they are as they were when that was planned.
+    Place { shard: ShardId, from: Vec<NodeId>, to: Vec<NodeId> },
+    /// The shard's group has no such member any more.
+    Left { shard: ShardId, id: NodeId },
+}
+
+/// The nodes and what they should hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Layout {
+    /// Names the cluster: a node of another one is no node of this one.
+    cluster: Option<String>,
+    nodes: BTreeMap<NodeId, ClusterNode>,
+    /// Nodes that were forgotten.
+    forgotten: BTreeSet<NodeId>,
+    replicas: Placement,
+    /// The members each shard's group began with, less those that left since: of these, one that has no log begins it like
+    /// the others did. Any other node waits for the group to take it in.
+    founders: BTreeMap<ShardId, BTreeSet<NodeId>>,
+    /// Nodes that should not hold a shard any more and whose group may still count on them.
+    leaving: BTreeMap<ShardId, BTreeSet<NodeId>>,
+}
+
+impl Layout {
+    /// The cluster's name.
+    pub fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+
+    /// By number.
+    pub fn nodes(&self) -> &BTreeMap<NodeId, ClusterNode> {
+        &self.nodes
+    }
+
+    /// The nodes that should hold a shard; the first should lead it.
+    pub fn replicas(&self, shard: ShardId) -> &[NodeId] {
+        self.replicas.get(&shard).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a node keeps what it has of a shard: it should hold it, or the group may still count on it.
+    pub fn keeps(&self, shard: ShardId, node: NodeId) -> bool {
+        let is_leaving = || self.leaving.get(&shard).is_some_and(|leaving| leaving.contains(&node));
+        self.replicas(shard).contains(&node) || is_leaving()
+    }
+
+    /// The replicas of all shards.
+    pub fn placement(&self) -> &Placement {
+        &self.replicas
+    }
+
+    /// Who begins the shard's group with whom, if this node has no log of it; empty if it is to wait.
+    pub fn founders(&self, shard: ShardId, node: NodeId) -> BTreeSet<NodeId> {
+        self.founders.get(&shard).filter(|founders| founders.contains(&node)).cloned().unwrap_or_default()
+    }
+
+    /// As the planner sees them.
+    pub fn sites(&self) -> BTreeMap<NodeId, Site> {
+        self.nodes.iter().map(|(id, node)| (*id, node.site.clone())).collect()
+    }
+
+    pub(super) fn apply(&mut self, command: LayoutCommand) -> Result<(), Refusal> {
+        match command {
+            LayoutCommand::Found { cluster } => _ = self.cluster.get_or_insert(cluster),
+            LayoutCommand::Join { id, address, zone } => self.join(id, address, zone)?,
+            LayoutCommand::SetState { id, state } => self.known(id)?.site.state = state,
+            LayoutCommand::Forget { id } => self.forget(id)?,
+            LayoutCommand::Place { shard, from, to } => self.place(shard, &from, to)?,
+            LayoutCommand::Left { shard, id } => {
+                for nodes in [self.founders.get_mut(&shard), self.leaving.get_mut(&shard)].into_iter().flatten() {
+                    nodes.remove(&id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn known(&mut self, id: NodeId) -> Result<&mut ClusterNode, Refusal> {
+        self.nodes.get_mut(&id).ok_or(Refusal::NodeUnknown { id })
+    }
+
+    fn join(&mut self, id: NodeId, address: String, zone: Option<String>) -> Result<(), Refusal> {
+        if self.forgotten.contains(&id) {
+            return Err(Refusal::NodeForgotten { id });
+        }
+        for (other, node) in &mut self.nodes {
+            if *other != id && !address.is_empty() && node.address == address {
+                node.site.state = SiteState::Lost;
+                // It is nobody's any more: two nodes are never found at one place.
+                node.address.clear();
+            }
+        }
+        let state = self.nodes.get(&id).map_or(SiteState::Up, |node| node.site.state);
+        self.nodes.insert(id, ClusterNode { address, site: Site { zone, state } });
+        Ok(())
+    }
+
+    fn place(&mut self, shard: ShardId, from: &[NodeId], to: Vec<NodeId>) -> Result<(), Refusal> {
+        let is_known = !to.is_empty() && to.iter().all(|node| self.nodes.contains_key(node));
+        let Some(replicas) = self.replicas.get_mut(&shard).filter(|replicas| is_known && *replicas == from) else {
+            return Err(Refusal::PlanOutdated { shard });
+        };
+        let leaving = self.leaving.entry(shard).or_default();
+        leaving.extend(from);
+        leaving.retain(|node| !to.contains(node));
+        *replicas = to;
+        Ok(())
+    }
+
+    fn forget(&mut self, id: NodeId) -> Result<(), Refusal> {
+        let is_lost = self.known(id)?.site.state == SiteState::Lost;
+        let held = self.replicas.iter().find(|(_, replicas)| replicas.contains(&id));
+        if let Some((shard, _)) = held.filter(|_| !is_lost) {
+            return Err(Refusal::NodeHoldsShard { id, shard: *shard });
+        }
+        self.nodes.remove(&id);
+        self.forgotten.insert(id);
+        self.leaving.values_mut().chain(self.founders.values_mut()).for_each(|nodes| _ = nodes.remove(&id));
+        // What it alone held stays its own: nobody has it, and a plan cannot say otherwise.
+        for replicas in self.replicas.values_mut().filter(|replicas| replicas.len() > 1) {
+            replicas.retain(|node| *node != id);
+        }
+        Ok(())
+    }
+
+    /// Lets the replicas follow what shards there are: new ones are placed, with as many replicas each as are wanted, and
+    /// those of shards that are gone are forgotten. Nothing is placed while there is no node.
+    pub(super) fn follow(&mut self, shards: &BTreeMap<ShardId, usize>) {
+        self.replicas.retain(|shard, _| shards.contains_key(shard));
+        self.founders.retain(|shard, _| shards.contains_key(shard));
+        self.leaving.retain(|shard, nodes| shards.contains_key(shard) && !nodes.is_empty());
+        let sites = self.sites();
+        if !sites.values().any(|site| site.state == SiteState::Up) {
+            return;
+        }
+        let mut planner = Planner::new(&sites, self.replicas.clone());
+        for (shard, count) in shards.iter().filter(|(shard, _)| !self.replicas.contains_key(shard)) {
+            let founders = planner.place(*shard, (*count).max(1)).iter().copied().collect();
+            self.founders.insert(*shard, founders);
+        }
+        self.replicas = planner.placement().clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn join(layout: &mut Layout, id: NodeId) {
+        let address = format!("node-{id}:6335");
+        layout.apply(LayoutCommand::Join { id, address, zone: None }).unwrap();
+    }
+
+    fn three_nodes() -> Layout {
+        let mut layout = Layout::default();
+        (1..=3).for_each(|id| join(&mut layout, id));
+        layout
+    }
+
+    fn shards(ids: std::ops::Range<u64>, count: usize) -> BTreeMap<ShardId, usize> {
+        ids.map(|id| (ShardId(id), count)).collect()
+    }
+
+    #[test]
+    fn shards_are_placed_when_they_and_the_first_node_are_there() {
+        let mut layout = Layout::default();
+        layout.follow(&shards(1..3, 3));
+        assert!(layout.placement().is_empty());
+        join(&mut layout, 1);
+        layout.follow(&shards(1..3, 3));
+        assert_eq!(layout.replicas(ShardId(1)), [1]);
+        assert_eq!(layout.founders(ShardId(1), 1), [1].into());
+        join(&mut layout, 2);
+        layout.follow(&shards(1..4, 2));
+        assert_eq!(layout.replicas(ShardId(1)), [1], "what is placed stays until it is planned otherwise");
+        assert_eq!(layout.founders(ShardId(3), 2), [1, 2].into());
+        layout.follow(&shards(3..4, 2));
+        assert_eq!(layout.placement().len(), 1);
+        assert!(layout.founders(ShardId(1), 1).is_empty());
+    }
+
+    #[test]
+    fn a_node_that_left_a_group_does_not_begin_it_again() {
+        let mut layout = three_nodes();
+        layout.follow(&shards(1..2, 3));
+        let from = layout.replicas(ShardId(1)).to_vec();
+        layout.apply(LayoutCommand::Place { shard: ShardId(1), from: from.clone(), to: vec![2, 3] }).unwrap();
+        assert_eq!(layout.founders(ShardId(1), 1), [1, 2, 3].into(), "it may still be a member");
+        assert!(layout.keeps(ShardId(1), 1) && layout.keeps(ShardId(1), 2) && !layout.keeps(ShardId(1), 4));
+        layout.apply(LayoutCommand::Left { shard: ShardId(1), id: 1 }).unwrap();
+        assert!(layout.founders(ShardId(1), 1).is_empty() && !layout.keeps(ShardId(1), 1));
+        let late = layout.apply(LayoutCommand::Place { shard: ShardId(1), from, to: vec![1] });
+        assert_eq!(late, Err(Refusal::PlanOutdated { shard: ShardId(1) }));
+        let stranger = LayoutCommand::Place { shard: ShardId(1), from: vec![2, 3], to: vec![9] };
+        assert_eq!(layout.apply(stranger), Err(Refusal::PlanOutdated { shard: ShardId(1) }));
+    }
+
+    #[test]
+    fn an_empty_volume_at_a_known_address_is_a_new_node_and_the_old_one_is_lost() {
+        let mut layout = three_nodes();
+        let address = layout.nodes()[&2].address.clone();
+        layout.apply(LayoutCommand::Join { id: 7, address: address.clone(), zone: None }).unwrap();
+        assert_eq!(layout.nodes()[&2].site.state, SiteState::Lost);
+        assert_eq!(layout.nodes()[&7], ClusterNode { address, site: Site { zone: None, state: SiteState::Up } });
+        layout.apply(LayoutCommand::Forget { id: 2 }).unwrap();
+        let back = LayoutCommand::Join { id: 2, address: "elsewhere:6335".to_owned(), zone: None };
+        assert_eq!(layout.apply(back), Err(Refusal::NodeForgotten { id: 2 }));
+        // A node that moved is the same one.
+        layout.apply(LayoutCommand::Join { id: 3, address: "new:6335".to_owned(), zone: Some("z".to_owned()) }).unwrap();
+        assert_eq!(layout.nodes()[&3].address, "new:6335");
+    }
+
+    #[test]
+    fn a_node_is_forgotten_once_it_holds_nothing_or_is_lost() {
+        let mut layout = three_nodes();
+        layout.follow(&shards(1..2, 3));
+        assert_eq!(layout.apply(LayoutCommand::Forget { id: 2 }), Err(Refusal::NodeHoldsShard { id: 2, shard: ShardId(1) }));
+        layout.apply(LayoutCommand::SetState { id: 2, state: SiteState::Lost }).unwrap();
+        layout.apply(LayoutCommand::Forget { id: 2 }).unwrap();
+        assert_eq!(layout.replicas(ShardId(1)), [1, 3]);
+        assert_eq!(layout.apply(LayoutCommand::Forget { id: 2 }), Err(Refusal::NodeUnknown { id: 2 }));
+        assert_eq!(layout.apply(LayoutCommand::SetState { id: 9, state: SiteState::Up }), Err(Refusal::NodeUnknown { id: 9 }));
+    }
+
+    #[test]
+    fn a_cluster_keeps_its_first_name() {
+        let mut layout = Layout::default();
+        for cluster in ["a", "b"] {
+            layout.apply(LayoutCommand::Found { cluster: cluster.to_owned() }).unwrap();
+        }
+        assert_eq!(layout.cluster(), Some("a"));
+    }
+}

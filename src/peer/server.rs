@@ -1,0 +1,191 @@
+//! What this node answers the others.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{Stream, StreamExt};
+use subtle::ConstantTimeEq;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::metadata::MetadataValue;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::pb::answer::Outcome;
+use super::pb::gate_server::{Gate, GateServer};
+use super::pb::peer_server::{Peer, PeerServer};
+use super::transfer::Inbox;
+use super::{CLUSTER_HEADER, Credentials, KEY_HEADER, MESSAGE_BYTES_MAX, ask_from_pb, pb};
+use crate::model::ShardId;
+use crate::raft::{AnswerError, Message, Node};
+
+/// As on the client's side.
+const WINDOW_BYTES: u32 = 8 << 20;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the listener for peers ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the listener for peers failed")]
+pub struct PeerServeError(#[from] tonic::transport::Error);
+
+/// Lets nodes into the cluster.
+pub trait Doorkeeper: Send + Sync + 'static {
+    /// Makes the node a part of the cluster, or notes where it is now if it is one already. Why not, otherwise.
+    fn admit(&self, newcomer: Newcomer) -> BoxFuture<'static, Result<Welcome, String>>;
+}
+
+/// A node that wants to belong to the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newcomer {
+    /// Its number.
+    pub id: u64,
+    /// Where it listens for the others.
+    pub address: String,
+    /// Nodes of one zone fail together.
+    pub zone: Option<String>,
+}
+
+/// What it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// Names the cluster.
+    pub cluster: String,
+    /// Where its nodes are, by number.
+    pub nodes: BTreeMap<u64, String>,
+}
+
+/// Answers the nodes of the cluster on `connections` until `stop` resolves.
+///
+/// Not cancel safe: dropping the future cuts the calls under way.
+pub async fn serve<C>(
+    connections: impl Stream<Item = io::Result<C>>,
+    node: Arc<Node>,
+    doorkeeper: Arc<dyn Doorkeeper>,
+    credentials: Credentials,
+    stop: impl Future<Output = ()>,
+) -> Result<(), PeerServeError>
+where
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let rpc = PeerRpc { node, inbox: Arc::default() };
+    let server = PeerServer::new(rpc)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let key = credentials.key.clone();
+    let checked = move |request: Request<()>| check_cluster(&credentials, request);
+    let server = InterceptedService::new(server, checked);
+    let gate = GateServer::new(GateRpc { doorkeeper });
+    let gate = InterceptedService::new(gate, move |request: Request<()>| check_key(key.as_deref(), request));
+    Server::builder()
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(2 * WINDOW_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_service(server)
+        .add_service(gate)
+        .serve_with_incoming_shutdown(connections, stop)
+        .await?;
+    Ok(())
+}
+
+fn shown<'a>(request: &'a Request<()>, name: &str) -> Option<&'a [u8]> {
+    request.metadata().get(name).map(MetadataValue::as_bytes)
+}
+
+fn check_key(key: Option<&str>, request: Request<()>) -> Result<Request<()>, Status> {
+    let is_right = |key: &str| shown(&request, KEY_HEADER).is_some_and(|shown| shown.ct_eq(key.as_bytes()).into());
+    match key.is_none_or(is_right) {
+        true => Ok(request),
+        false => Err(Status::unauthenticated("the cluster's key is asked for")),
+    }
+}
+
+fn check_cluster(credentials: &Credentials, request: Request<()>) -> Result<Request<()>, Status> {
+    let request = check_key(credentials.key.as_deref(), request)?;
+    if shown(&request, CLUSTER_HEADER) != Some(credentials.cluster.as_bytes()) {
+        return Err(Status::failed_precondition("this node is of another cluster"));
+    }
+    Ok(request)
+}
+
+struct GateRpc {
+    doorkeeper: Arc<dyn Doorkeeper>,
+}
+
+#[tonic::async_trait]
+impl Gate for GateRpc {
+    async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
+        let pb::JoinRequest { node, address, zone } = request.into_inner();
+        let admitted = self.doorkeeper.admit(Newcomer { id: node, address, zone }).await;
+        let Welcome { cluster, nodes } = admitted.map_err(Status::unavailable)?;
+        Ok(Response::new(pb::JoinReply { cluster, nodes: nodes.into_iter().collect() }))
+    }
+}
+
+struct PeerRpc {
+    node: Arc<Node>,
+    inbox: Arc<Inbox>,
+}
+
+async fn answer(node: Arc<Node>, question: pb::Question) -> pb::Answer {
+    let Some(ask) = pb::Ask::try_from(question.ask).ok().and_then(ask_from_pb) else {
+        return pb::Answer { outcome: Some(Outcome::Refused("this version does not know the question".to_owned())) };
+    };
+    let message = Message { shard: ShardId(question.shard), ask, body: question.body };
+    answered(node.answer(message).await)
+}
+
+fn answered(outcome: Result<Vec<u8>, AnswerError>) -> pb::Answer {
+    let outcome = match outcome {
+        Ok(body) => Outcome::Body(body),
+        Err(error @ AnswerError::NoGroup { .. }) => Outcome::Refused(error.to_string()),
+        Err(error) => Outcome::Failed(error.to_string()),
+    };
+    pb::Answer { outcome: Some(outcome) }
+}
+
+#[tonic::async_trait]
+impl Peer for PeerRpc {
+    type PutAllStream = Pin<Box<dyn Stream<Item = Result<pb::PlacedAnswer, Status>> + Send>>;
+
+    async fn put(&self, request: Request<pb::Question>) -> Result<Response<pb::Answer>, Status> {
+        // A task of its own: what has begun is ended, also when the caller stops waiting.
+        let answering = tokio::spawn(answer(Arc::clone(&self.node), request.into_inner()));
+        answering.await.map(Response::new).map_err(|error| Status::unknown(error.to_string()))
+    }
+
+    async fn put_all(&self, request: Request<pb::Questions>) -> Result<Response<Self::PutAllStream>, Status> {
+        let answers: FuturesUnordered<_> = (0u32..)
+            .zip(request.into_inner().questions)
+            .map(|(place, question)| {
+                let node = Arc::clone(&self.node);
+                async move { Ok(pb::PlacedAnswer { place, answer: Some(answer(node, question).await) }) }
+            })
+            .collect();
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn offer_snapshot(&self, request: Request<pb::SnapshotOffer>) -> Result<Response<pb::SnapshotHeld>, Status> {
+        let held = self.inbox.offer(request.into_inner(), || self.node.receiving_folder()).await?;
+        Ok(Response::new(held))
+    }
+
+    async fn send_snapshot(
+        &self,
+        request: Request<Streaming<pb::SnapshotPart>>,
+    ) -> Result<Response<pb::Answer>, Status> {
+        let received = self.inbox.receive(request.into_inner()).await?;
+        let node = Arc::clone(&self.node);
+        let install = async move { node.install_snapshot(received.shard, &received.head, received.files).await };
+        let installed = tokio::spawn(install).await.map_err(|error| Status::unknown(error.to_string()))?;
+        Ok(Response::new(answered(installed)))
+    }
+}
