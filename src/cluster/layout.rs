@@ -30,6 +30,8 @@ pub enum LayoutCommand {
     SetState { id: NodeId, state: SiteState },
     /// A node that is lost or holds nothing is no part of the cluster any more, and never comes back under this number.
     Forget { id: NodeId },
+    /// New shards get their places. One that has some already keeps them.
+    Begin { places: Placement },
     /// A shard's replicas should be elsewhere. Refused unless they are as they were when that was planned.
     Place { shard: ShardId, from: Vec<NodeId>, to: Vec<NodeId> },
     /// The shard's group has no such member any more.
@@ -45,8 +47,9 @@ pub struct Layout {
     /// Nodes that were forgotten.
     forgotten: BTreeSet<NodeId>,
     replicas: Placement,
-    /// The members each shard's group began with, less those that left since: of these, one that has no log begins it like
-    /// the others did. Any other node waits for the group to take it in.
+    /// The members each shard's group began with, while all of them are members: of these, one that has no log begins it like
+    /// the others did. Once one has left, those that never came could make a majority of their own: then, and on any other
+    /// node, a replica waits for the group to take it in.
     founders: BTreeMap<ShardId, BTreeSet<NodeId>>,
     /// Nodes that should not hold a shard any more and whose group may still count on them.
     leaving: BTreeMap<ShardId, BTreeSet<NodeId>>,
@@ -96,9 +99,11 @@ impl Layout {
             LayoutCommand::SetState { id, state } => self.known(id)?.site.state = state,
             LayoutCommand::Forget { id } => self.forget(id)?,
             LayoutCommand::Place { shard, from, to } => self.place(shard, &from, to)?,
+            LayoutCommand::Begin { places } => self.begin(places),
             LayoutCommand::Left { shard, id } => {
-                for nodes in [self.founders.get_mut(&shard), self.leaving.get_mut(&shard)].into_iter().flatten() {
-                    nodes.remove(&id);
+                self.founders.remove(&shard);
+                if let Some(leaving) = self.leaving.get_mut(&shard) {
+                    leaving.remove(&id);
                 }
             }
         }
@@ -125,6 +130,18 @@ impl Layout {
         Ok(())
     }
 
+    fn begin(&mut self, places: Placement) {
+        let is_known = |nodes: &[NodeId]| !nodes.is_empty() && nodes.iter().all(|node| self.nodes.contains_key(node));
+        let new: Vec<(ShardId, Vec<NodeId>)> = places
+            .into_iter()
+            .filter(|(shard, nodes)| !self.replicas.contains_key(shard) && is_known(nodes))
+            .collect();
+        for (shard, nodes) in new {
+            self.founders.insert(shard, nodes.iter().copied().collect());
+            self.replicas.insert(shard, nodes);
+        }
+    }
+
     fn place(&mut self, shard: ShardId, from: &[NodeId], to: Vec<NodeId>) -> Result<(), Refusal> {
         let is_known = !to.is_empty() && to.iter().all(|node| self.nodes.contains_key(node));
         let Some(replicas) = self.replicas.get_mut(&shard).filter(|replicas| is_known && *replicas == from) else {
@@ -145,7 +162,7 @@ impl Layout {
         }
         self.nodes.remove(&id);
         self.forgotten.insert(id);
-        self.leaving.values_mut().chain(self.founders.values_mut()).for_each(|nodes| _ = nodes.remove(&id));
+        self.leaving.values_mut().for_each(|nodes| _ = nodes.remove(&id));
         // What it alone held stays its own: nobody has it, and a plan cannot say otherwise.
         for replicas in self.replicas.values_mut().filter(|replicas| replicas.len() > 1) {
             replicas.retain(|node| *node != id);
@@ -153,22 +170,21 @@ impl Layout {
         Ok(())
     }
 
-    /// Lets the replicas follow what shards there are: new ones are placed, with as many replicas each as are wanted, and
-    /// those of shards that are gone are forgotten. Nothing is placed while there is no node.
-    pub(super) fn follow(&mut self, shards: &BTreeMap<ShardId, usize>) {
-        self.replicas.retain(|shard, _| shards.contains_key(shard));
-        self.founders.retain(|shard, _| shards.contains_key(shard));
-        self.leaving.retain(|shard, nodes| shards.contains_key(shard) && !nodes.is_empty());
+    /// Forgets shards that are gone.
+    pub(super) fn follow(&mut self, shards: &BTreeSet<ShardId>) {
+        self.replicas.retain(|shard, _| shards.contains(shard));
+        self.founders.retain(|shard, _| shards.contains(shard));
+        self.leaving.retain(|shard, nodes| shards.contains(shard) && !nodes.is_empty());
+    }
+
+    /// Places for those of these shards that have none, each with how many replicas are wanted of it: a plan, for
+    /// [`LayoutCommand::Begin`]. Empty while there is no node.
+    pub fn plan(&self, shards: impl IntoIterator<Item = (ShardId, usize)>) -> Placement {
         let sites = self.sites();
-        if !sites.values().any(|site| site.state == SiteState::Up) {
-            return;
-        }
         let mut planner = Planner::new(&sites, self.replicas.clone());
-        for (shard, count) in shards.iter().filter(|(shard, _)| !self.replicas.contains_key(shard)) {
-            let founders = planner.place(*shard, (*count).max(1)).iter().copied().collect();
-            self.founders.insert(*shard, founders);
-        }
-        self.replicas = planner.placement().clone();
+        let new = shards.into_iter().filter(|(shard, _)| !self.replicas.contains_key(shard));
+        let placed = new.map(|(shard, count)| (shard, planner.place(shard, count.max(1)).to_vec()));
+        placed.filter(|(_, nodes)| !nodes.is_empty()).collect()
     }
 }
 
@@ -187,24 +203,31 @@ mod tests {
         layout
     }
 
-    fn shards(ids: std::ops::Range<u64>, count: usize) -> BTreeMap<ShardId, usize> {
-        ids.map(|id| (ShardId(id), count)).collect()
+    /// Lets the layout follow these shards, as the log would.
+    fn follow(layout: &mut Layout, ids: std::ops::Range<u64>, count: usize) {
+        let shards: BTreeSet<ShardId> = ids.map(ShardId).collect();
+        layout.follow(&shards);
+        let places = layout.plan(shards.iter().map(|shard| (*shard, count)));
+        layout.apply(LayoutCommand::Begin { places }).unwrap();
     }
 
     #[test]
     fn shards_are_placed_when_they_and_the_first_node_are_there() {
         let mut layout = Layout::default();
-        layout.follow(&shards(1..3, 3));
+        follow(&mut layout, 1..3, 3);
         assert!(layout.placement().is_empty());
         join(&mut layout, 1);
-        layout.follow(&shards(1..3, 3));
+        follow(&mut layout, 1..3, 3);
         assert_eq!(layout.replicas(ShardId(1)), [1]);
         assert_eq!(layout.founders(ShardId(1), 1), [1].into());
         join(&mut layout, 2);
-        layout.follow(&shards(1..4, 2));
+        follow(&mut layout, 1..4, 2);
         assert_eq!(layout.replicas(ShardId(1)), [1], "what is placed stays until it is planned otherwise");
         assert_eq!(layout.founders(ShardId(3), 2), [1, 2].into());
-        layout.follow(&shards(3..4, 2));
+        let again = Placement::from([(ShardId(3), vec![1])]);
+        layout.apply(LayoutCommand::Begin { places: again }).unwrap();
+        assert_eq!(layout.replicas(ShardId(3)).len(), 2);
+        follow(&mut layout, 3..4, 2);
         assert_eq!(layout.placement().len(), 1);
         assert!(layout.founders(ShardId(1), 1).is_empty());
     }
@@ -212,13 +235,14 @@ mod tests {
     #[test]
     fn a_node_that_left_a_group_does_not_begin_it_again() {
         let mut layout = three_nodes();
-        layout.follow(&shards(1..2, 3));
+        follow(&mut layout, 1..2, 3);
         let from = layout.replicas(ShardId(1)).to_vec();
         layout.apply(LayoutCommand::Place { shard: ShardId(1), from: from.clone(), to: vec![2, 3] }).unwrap();
         assert_eq!(layout.founders(ShardId(1), 1), [1, 2, 3].into(), "it may still be a member");
         assert!(layout.keeps(ShardId(1), 1) && layout.keeps(ShardId(1), 2) && !layout.keeps(ShardId(1), 4));
         layout.apply(LayoutCommand::Left { shard: ShardId(1), id: 1 }).unwrap();
-        assert!(layout.founders(ShardId(1), 1).is_empty() && !layout.keeps(ShardId(1), 1));
+        assert!(!layout.keeps(ShardId(1), 1));
+        assert!((1..=3).all(|node| layout.founders(ShardId(1), node).is_empty()), "two that never came would begin it anew");
         let late = layout.apply(LayoutCommand::Place { shard: ShardId(1), from, to: vec![1] });
         assert_eq!(late, Err(Refusal::PlanOutdated { shard: ShardId(1) }));
         let stranger = LayoutCommand::Place { shard: ShardId(1), from: vec![2, 3], to: vec![9] };
@@ -243,7 +267,7 @@ mod tests {
     #[test]
     fn a_node_is_forgotten_once_it_holds_nothing_or_is_lost() {
         let mut layout = three_nodes();
-        layout.follow(&shards(1..2, 3));
+        follow(&mut layout, 1..2, 3);
         assert_eq!(layout.apply(LayoutCommand::Forget { id: 2 }), Err(Refusal::NodeHoldsShard { id: 2, shard: ShardId(1) }));
         layout.apply(LayoutCommand::SetState { id: 2, state: SiteState::Lost }).unwrap();
         layout.apply(LayoutCommand::Forget { id: 2 }).unwrap();

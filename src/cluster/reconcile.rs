@@ -23,8 +23,8 @@ pub struct GroupView {
     pub matched: BTreeMap<NodeId, u64>,
     /// The last entry of the leader's log.
     pub last_index: u64,
-    /// A change of voters is under way.
-    pub is_changing: bool,
+    /// While a change of voters is under way: the voters there will be.
+    pub next_voters: Option<BTreeSet<NodeId>>,
 }
 
 /// What the leader does next.
@@ -49,7 +49,11 @@ impl GroupView {
 /// The next step towards `wanted`, whose first should lead; of these the first `voters_max` have a vote. None: it is there, or
 /// there is something to wait for.
 pub fn next_step(group: &GroupView, wanted: &[NodeId], voters_max: usize) -> Option<Step> {
-    if group.is_changing || wanted.is_empty() {
+    if let Some(voters) = &group.next_voters {
+        // Whoever began it may be gone: it is ended before anything else.
+        return Some(Step::SetVoters(voters.clone()));
+    }
+    if wanted.is_empty() {
         return None;
     }
     let is_member = |node: &NodeId| group.voters.contains(node) || group.learners.contains(node);
@@ -101,7 +105,7 @@ mod tests {
             learners: learners.iter().copied().collect(),
             matched,
             last_index: 1_000,
-            is_changing: false,
+            next_voters: None,
         }
     }
 
@@ -149,6 +153,12 @@ mod tests {
         assert_eq!(step, Step::SetVoters([1, 3, 4, 5, 6, 7].into()));
         group = after(group, &step);
         assert_eq!(next_step(&group, &[1, 2, 3, 4, 5, 6], 5), Some(Step::SetVoters([1, 3, 4, 5, 6].into())));
+    }
+
+    #[test]
+    fn a_change_that_was_left_half_way_is_ended_first() {
+        let half_way = GroupView { next_voters: Some([2, 3, 4].into()), ..group(&[1, 2, 3, 4], &[]) };
+        assert_eq!(next_step(&half_way, &[1, 2, 3], 5), Some(Step::SetVoters([2, 3, 4].into())));
     }
 
     proptest! {

@@ -307,13 +307,11 @@ impl MetaState {
                 | MetaCommand::CreateShardKey { .. }
                 | MetaCommand::DeleteShardKey { .. }
                 | MetaCommand::ReplaceShard { .. }
-                | MetaCommand::Layout(LayoutCommand::Join { .. })
+                | MetaCommand::Layout(LayoutCommand::Begin { .. })
         );
         let outcome = self.change(index, command);
         if may_change_shards && outcome.is_ok() {
-            let wanted = |collection: &Arc<Collection>| collection.config.replication_factor as usize;
-            let all = self.collections.values();
-            let shards = all.flat_map(|one| one.shards.iter().map(move |shard| (*shard, wanted(one)))).collect();
+            let shards = self.collections.values().flat_map(|collection| collection.shards.iter().copied()).collect();
             Arc::make_mut(&mut self.layout).follow(&shards);
         }
         outcome

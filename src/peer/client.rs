@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Shared};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -34,6 +35,8 @@ const JOIN_MAX: Duration = Duration::from_secs(20);
 const WINDOW_BYTES: u32 = 8 << 20;
 /// Heartbeats that wait for their turn to one node; more are dropped, which their groups take for a lost message.
 const BEATS_MAX: usize = 16_384;
+/// How long heartbeats wait for their answers: far longer than their groups do.
+const BEATS_ANSWERED_MAX: Duration = Duration::from_secs(3);
 /// Heartbeats in one message.
 const BEATS_AT_ONCE_MAX: usize = 1_024;
 
@@ -79,9 +82,85 @@ pub struct PeerClients {
 /// The connections to one address. Cheap to clone.
 #[derive(Clone)]
 struct Lines {
-    log: Client,
-    bulk: Client,
+    log: Arc<Line>,
+    bulk: Arc<Line>,
     beats: mpsc::Sender<Beat>,
+}
+
+/// One connection. While it comes about all wait for the same attempt, and all learn that it failed: nobody waits for as many
+/// attempts as there are before him.
+struct Line {
+    endpoint: Endpoint,
+    credentials: Credentials,
+    /// Held for moments only.
+    attempt: Mutex<Attempt>,
+}
+
+#[derive(Default)]
+struct Attempt {
+    number: u64,
+    channel: Option<Shared<BoxFuture<'static, Result<Channel, String>>>>,
+}
+
+impl Line {
+    fn new(address: &str, credentials: &Credentials) -> Result<Line, tonic::transport::Error> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+            .connect_timeout(CONNECT_MAX)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(2 * WINDOW_BYTES);
+        Ok(Line { endpoint, credentials: credentials.clone(), attempt: Mutex::default() })
+    }
+
+    /// Runs a call on the connection. Undelivered if there is none.
+    async fn call<T, F>(&self, call: impl FnOnce(Client) -> F) -> Result<T, Status>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let (number, channel) = self.channel();
+        let channel = channel.await.map_err(|why| {
+            self.forget(number);
+            undelivered(why)
+        })?;
+        let client = PeerClient::with_interceptor(channel, Shown(self.credentials.clone()));
+        let client = client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
+        call(client).await.inspect_err(|status| {
+            if is_undelivered(status) {
+                self.forget(number);
+            }
+        })
+    }
+
+    fn channel(&self) -> (u64, Shared<BoxFuture<'static, Result<Channel, String>>>) {
+        let mut attempt = self.attempt.lock();
+        let attempt = &mut *attempt;
+        attempt.number += u64::from(attempt.channel.is_none());
+        let connect = || {
+            let endpoint = self.endpoint.clone();
+            async move { endpoint.connect().await.map_err(|error| with_causes(&error)) }.boxed().shared()
+        };
+        (attempt.number, attempt.channel.get_or_insert_with(connect).clone())
+    }
+
+    fn forget(&self, number: u64) {
+        let mut attempt = self.attempt.lock();
+        if attempt.number == number {
+            attempt.channel = None;
+        }
+    }
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 struct Beat {
@@ -102,27 +181,16 @@ impl PeerClients {
         if let Some(lines) = lines.get(&address) {
             return Ok(lines.clone());
         }
-        let client = || client(&address, &self.settings.credentials).map_err(|error| unreachable(error.to_string()));
+        let line = || {
+            let line = Line::new(&address, &self.settings.credentials).map_err(|error| unreachable(error.to_string()))?;
+            Ok(Arc::new(line))
+        };
         let (beats, queue) = mpsc::channel(BEATS_MAX);
-        let new = Lines { log: client()?, bulk: client()?, beats };
-        tokio::spawn(carry_beats(client()?, queue));
+        let new = Lines { log: line()?, bulk: line()?, beats };
+        tokio::spawn(carry_beats(line()?, queue));
         lines.insert(address, new.clone());
         Ok(new)
     }
-}
-
-fn client(address: &str, credentials: &Credentials) -> Result<Client, tonic::transport::Error> {
-    let channel = Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(CONNECT_MAX)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(2 * WINDOW_BYTES)
-        .connect_lazy();
-    let client = PeerClient::with_interceptor(channel, Shown(credentials.clone()));
-    Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX))
 }
 
 /// Asks the node at `address` to let this one into its cluster.
@@ -150,17 +218,20 @@ pub struct JoinError {
 }
 
 /// Sends what waits together, without waiting for what was sent before: a group that answers late keeps no other waiting.
-async fn carry_beats(client: Client, mut queue: mpsc::Receiver<Beat>) {
+async fn carry_beats(line: Arc<Line>, mut queue: mpsc::Receiver<Beat>) {
     let mut beats = Vec::new();
     while queue.recv_many(&mut beats, BEATS_AT_ONCE_MAX).await > 0 {
-        tokio::spawn(send_beats(client.clone(), std::mem::take(&mut beats)));
+        let sending = send_beats(Arc::clone(&line), std::mem::take(&mut beats));
+        // What is not answered by then is dropped, and its senders learn of it.
+        tokio::spawn(timeout(BEATS_ANSWERED_MAX, sending));
     }
 }
 
-async fn send_beats(mut client: Client, beats: Vec<Beat>) {
+async fn send_beats(line: Arc<Line>, beats: Vec<Beat>) {
     let (questions, mut waiting): (Vec<_>, Vec<_>) =
         beats.into_iter().map(|beat| (beat.question, Some(beat.answer))).unzip();
-    let failure = match client.put_all(pb::Questions { questions }).await {
+    let asked = |mut client: Client| async move { client.put_all(pb::Questions { questions }).await };
+    let failure = match line.call(asked).await {
         Err(status) => status,
         Ok(response) => {
             let mut answers = response.into_inner();
@@ -195,12 +266,12 @@ impl Transport for PeerClients {
         async move {
             let lines = lines?;
             let Message { shard, ask, body } = message;
-            let question = pb::Question { shard: shard.0, ask: ask_to_pb(ask).into(), body };
+            let question = pb::Question { shard: shard.0, ask: ask_to_pb(ask).into(), body, to: node };
             let answer = match ask {
                 Ask::Beat => timeout(within, beat(&lines, question)).await,
                 _ => {
-                    let mut client = lines.log;
-                    timeout(within, async move { client.put(question).await.map(tonic::Response::into_inner) }).await
+                    let put = |mut client: Client| async move { client.put(question).await };
+                    timeout(within, lines.log.call(put)).await.map(|answer| answer.map(tonic::Response::into_inner))
                 }
             };
             let late = || TransportError::NoAnswer { node, why: format!("not within {} ms", within.as_millis()) };
@@ -218,7 +289,8 @@ impl Transport for PeerClients {
     ) -> BoxFuture<'static, Result<Vec<u8>, TransportError>> {
         let (lines, node, pace) = (self.lines(to), to.id, self.settings.snapshot_bytes_per_s);
         async move {
-            let sent = transfer::send(lines?.bulk, shard, head, &folder, pace).await;
+            let line = lines?.bulk;
+            let sent = line.call(|client| transfer::send(client, (node, shard), head, &folder, pace)).await;
             from_answer(node, sent)
         }
         .boxed()
@@ -244,9 +316,17 @@ fn from_answer(node: u64, answer: Result<pb::Answer, Status>) -> Result<Vec<u8>,
     }
 }
 
-/// Whether nobody has read the message: there was no connection, or it was refused unread.
+/// A status that says so of a message that was not sent.
+fn undelivered(why: String) -> Status {
+    let mut status = Status::unavailable(why.clone());
+    status.set_source(Arc::new(ConnectError(why.into())));
+    status
+}
+
+/// Whether nobody has read the message: there was no connection, or it was refused unread. Nothing that could be said of a
+/// connection that breaks under way counts.
 fn is_undelivered(status: &Status) -> bool {
-    if matches!(status.code(), Code::Unauthenticated | Code::FailedPrecondition | Code::ResourceExhausted) {
+    if matches!(status.code(), Code::Unauthenticated | Code::FailedPrecondition) {
         return true;
     }
     let mut cause = status.source();

@@ -135,7 +135,20 @@ struct PeerRpc {
     inbox: Arc<Inbox>,
 }
 
+/// Refuses what is meant for another node that lived here before: its vote and its word would be given by one who knows
+/// nothing of them.
+fn check_addressee(node: &Node, to: u64) -> Result<(), String> {
+    match node.id() {
+        Ok(own) if own == to => Ok(()),
+        Ok(own) => Err(format!("node {own} lives here, not node {to}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 async fn answer(node: Arc<Node>, question: pb::Question) -> pb::Answer {
+    if let Err(why) = check_addressee(&node, question.to) {
+        return pb::Answer { outcome: Some(Outcome::Refused(why)) };
+    }
     let Some(ask) = pb::Ask::try_from(question.ask).ok().and_then(ask_from_pb) else {
         return pb::Answer { outcome: Some(Outcome::Refused("this version does not know the question".to_owned())) };
     };
@@ -174,7 +187,10 @@ impl Peer for PeerRpc {
     }
 
     async fn offer_snapshot(&self, request: Request<pb::SnapshotOffer>) -> Result<Response<pb::SnapshotHeld>, Status> {
-        let held = self.inbox.offer(request.into_inner(), || self.node.receiving_folder()).await?;
+        let offer = request.into_inner();
+        check_addressee(&self.node, offer.to).map_err(Status::failed_precondition)?;
+        let folder = || self.node.receiving_folder(ShardId(offer.shard));
+        let held = self.inbox.offer(offer.clone(), folder).await?;
         Ok(Response::new(held))
     }
 
@@ -182,10 +198,13 @@ impl Peer for PeerRpc {
         &self,
         request: Request<Streaming<pb::SnapshotPart>>,
     ) -> Result<Response<pb::Answer>, Status> {
-        let received = self.inbox.receive(request.into_inner()).await?;
-        let node = Arc::clone(&self.node);
-        let install = async move { node.install_snapshot(received.shard, &received.head, received.files).await };
-        let installed = tokio::spawn(install).await.map_err(|error| Status::unknown(error.to_string()))?;
+        let (node, inbox) = (Arc::clone(&self.node), Arc::clone(&self.inbox));
+        // A task of its own: when the connection breaks, what has arrived is kept.
+        let receive = async move {
+            let received = inbox.receive(request.into_inner()).await?;
+            Ok::<_, Status>(node.install_snapshot(received.shard, &received.head, received.files).await)
+        };
+        let installed = tokio::spawn(receive).await.map_err(|error| Status::unknown(error.to_string()))??;
         Ok(Response::new(answered(installed)))
     }
 }

@@ -27,8 +27,10 @@ const PARTS_AHEAD: usize = 4;
 /// How often a transfer that was cut off is gone on with, and how long it waits before that.
 const ATTEMPTS_MAX: usize = 5;
 const ATTEMPT_WAIT: Duration = Duration::from_millis(500);
-/// Snapshots that are being received; an offer beyond drops the one that was heard of least recently.
+/// Snapshots that are being received; an offer beyond comes again later.
 const RECEIVING_MAX: usize = 8;
+/// What was not heard of for so long makes room.
+const SILENT_MAX: Duration = Duration::from_secs(60);
 /// Files of one snapshot.
 const FILES_MAX: usize = 4_096;
 
@@ -36,7 +38,7 @@ const FILES_MAX: usize = 4_096;
 /// installed there.
 pub(super) async fn send(
     mut client: Client,
-    shard: ShardId,
+    (to, shard): (u64, ShardId),
     head: Vec<u8>,
     folder: &Path,
     pace: u64,
@@ -45,7 +47,8 @@ pub(super) async fn send(
     let files = tokio::task::spawn_blocking(move || list(&listed)).await;
     let files = files.map_err(|error| Status::internal(error.to_string()))?.map_err(failed)?;
     let paths: Vec<PathBuf> = files.iter().map(|file| folder.join(&file.name)).collect();
-    let offer = pb::SnapshotOffer { transfer: uuid::Uuid::new_v4().to_string(), shard: shard.0, head, files };
+    let transfer = uuid::Uuid::new_v4().to_string();
+    let offer = pb::SnapshotOffer { transfer, shard: shard.0, head, files, to };
     let mut attempt = 0;
     loop {
         match send_rest(&mut client, &offer, &paths, pace).await {
@@ -195,27 +198,29 @@ impl Inbox {
         for file in &incoming.offer.files {
             lengths.push(fs::metadata(incoming.files.path().join(&file.name)).await.map_or(0, |held| held.len()));
         }
-        self.keep(incoming);
+        self.keep(incoming)?;
         Ok(pb::SnapshotHeld { lengths })
     }
 
-    fn keep(&self, incoming: Incoming) {
+    fn keep(&self, incoming: Incoming) -> Result<(), Status> {
         let mut transfers = self.transfers.lock();
-        while transfers.len() >= RECEIVING_MAX {
-            let oldest = transfers.iter().min_by_key(|(_, one)| one.heard).map(|(name, _)| name.clone());
-            oldest.map(|name| transfers.remove(&name));
+        transfers.retain(|_, one| one.heard.elapsed() < SILENT_MAX);
+        if transfers.len() >= RECEIVING_MAX {
+            return Err(Status::unavailable("too many snapshots are being received"));
         }
         transfers.insert(incoming.offer.transfer.clone(), incoming);
+        Ok(())
     }
 
     /// Takes in parts until they end, and checks what they make. What is cut off is kept.
     pub(super) async fn receive(&self, mut parts: Streaming<pb::SnapshotPart>) -> Result<Received, Status> {
         let first = parts.message().await?.ok_or_else(|| Status::invalid_argument("no part"))?;
         let unknown = || Status::not_found("nothing of the kind was offered");
-        let incoming = self.transfers.lock().remove(&first.transfer).ok_or_else(unknown)?;
+        let mut incoming = self.transfers.lock().remove(&first.transfer).ok_or_else(unknown)?;
         let parts = futures::stream::once(std::future::ready(Ok(first))).chain(parts);
         if let Err(status) = write_parts(&incoming, parts).await {
-            self.keep(incoming);
+            incoming.heard = Instant::now();
+            self.keep(incoming)?;
             return Err(status);
         }
         let Incoming { offer, files, .. } = incoming;

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::sync::{Notify, mpsc};
 
-use super::encoding::{self, Command, Entry, LogId, Members, Reply, Snapshot, SnapshotMeta, Types};
+use super::encoding::{self, Command, Entry, LogId, Members, NodeId, Reply, Snapshot, SnapshotMeta, Types};
 use super::log_store::io_error;
 use super::{Committed, Position, StateMachine};
 use crate::storage::StorageError;
@@ -41,6 +41,23 @@ pub(super) struct Progress {
     is_stopping: AtomicBool,
     /// The last finished flush. Held for moments only.
     flushed: Mutex<Option<SnapshotMeta>>,
+    /// For each state that is on its way to another node: up to where openraft believes it to reach. Held for moments only.
+    sending: Mutex<Vec<u64>>,
+}
+
+/// A state is on its way.
+pub(super) struct Sending {
+    progress: Arc<Progress>,
+    from: u64,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        let mut sending = self.progress.sending.lock();
+        if let Some(place) = sending.iter().position(|from| *from == self.from) {
+            sending.swap_remove(place);
+        }
+    }
 }
 
 impl Progress {
@@ -55,6 +72,26 @@ impl Progress {
             is_out_of_disk: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             flushed: Mutex::new(None),
+            sending: Mutex::default(),
+        }
+    }
+
+    /// Notes that a state is on its way which reaches up to `from`, until the answer is dropped.
+    pub(super) fn send(self: &Arc<Progress>, from: u64) -> Sending {
+        self.sending.lock().push(from);
+        Sending { progress: Arc::clone(self), from }
+    }
+
+    /// The least that any state on its way reaches up to.
+    pub(super) fn sent_from(&self) -> Option<u64> {
+        self.sending.lock().iter().min().copied()
+    }
+
+    /// Notes a finished flush, unless a later one is known.
+    fn note_flushed(&self, meta: SnapshotMeta) {
+        let mut flushed = self.flushed.lock();
+        if flushed.as_ref().is_none_or(|known| known.last_log_id <= meta.last_log_id) {
+            *flushed = Some(meta);
         }
     }
 
@@ -154,9 +191,9 @@ impl Applier {
         self.applied.map(|applied| applied.index)
     }
 
-    /// Whether the state machine knows of several voters.
-    pub(super) fn has_several_voters(&self) -> bool {
-        self.members.membership().voter_ids().count() > 1
+    /// Whether the state machine knows of no other voter.
+    pub(super) fn is_lone_voter(&self, node_id: NodeId) -> bool {
+        self.members.membership().voter_ids().eq([node_id])
     }
 
     async fn apply_run(&mut self, run: Run) -> io::Result<()> {
@@ -263,14 +300,19 @@ impl RaftStateMachine<Types> for Applier {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
-        let position = encoding::encode_position(meta.last_log_id.as_ref(), &meta.last_membership)?;
-        let machine = Arc::clone(&self.machine);
-        // A full device fails it like a bad one: the leader sends it again.
-        let import = move || machine.import(snapshot.into_files(&position)?.path(), &position);
-        tokio::task::spawn_blocking(import).await.map_err(io_error)?.map_err(io_error)?;
+        let position = Arc::new(encoding::encode_position(meta.last_log_id.as_ref(), &meta.last_membership)?);
+        let of_files = Arc::clone(&position);
+        let files = tokio::task::spawn_blocking(move || snapshot.into_files(&of_files)).await.map_err(io_error)?;
+        let files = Arc::new(files.map_err(io_error)?);
+        let attempt = || {
+            let (machine, files, position) = (Arc::clone(&self.machine), Arc::clone(&files), Arc::clone(&position));
+            let task = tokio::task::spawn_blocking(move || machine.import(files.path(), &position));
+            async move { task.await.map_err(io_error) }
+        };
+        self.progress.once_there_is_room(attempt).await?;
         self.applied = meta.last_log_id;
         self.members = meta.last_membership.clone();
-        *self.progress.flushed.lock() = Some(meta.clone());
+        self.progress.note_flushed(meta.clone());
         Ok(())
     }
 
@@ -298,7 +340,7 @@ impl RaftSnapshotBuilder<Types> for FlushBuilder {
             async move { task.await.map_err(io_error) }
         };
         self.progress.once_there_is_room(attempt).await?;
-        *self.progress.flushed.lock() = Some(self.covered.clone());
+        self.progress.note_flushed(self.covered.clone());
         Ok(Snapshot { meta: self.covered.clone(), snapshot: SnapshotData::Live(Arc::clone(&self.machine)) })
     }
 }

@@ -95,7 +95,7 @@ impl Transport for Plug {
         let (board, from, to) = (Arc::clone(&self.board), self.own(), to.id);
         Box::pin(async move {
             let node = board.node(from, to)?;
-            let files = node.receiving_folder().unwrap();
+            let files = node.receiving_folder(shard).unwrap();
             for file in std::fs::read_dir(folder).unwrap() {
                 let file = file.unwrap();
                 std::fs::copy(file.path(), files.path().join(file.file_name())).unwrap();
@@ -141,8 +141,11 @@ impl Member {
 
     /// Goes down without a word and comes back with what was on disk.
     async fn crash(self, board: &Arc<Switchboard>, settings: Settings) -> Member {
+        // From here on it acknowledges nothing any more.
+        board.isolate(self.id);
         let (folder, ledger) = (image(self.folder.path()), self.ledger.after_crash());
         board.nodes.lock().remove(&self.id);
+        board.heal();
         self.node.shutdown().await.unwrap();
         Member::open(board, settings, false, folder, ledger).await
     }
@@ -228,7 +231,7 @@ async fn a_lone_voter_grows_while_it_is_written_to_and_every_replica_takes_write
     writer.await.unwrap();
     let told = members[2].group.members();
     assert_eq!(told.voters.keys().copied().collect::<BTreeSet<_>>(), members.iter().map(|one| one.id).collect());
-    assert_eq!((told.learners.len(), told.is_changing), (0, false));
+    assert_eq!((told.learners.len(), told.next_voters), (0, None));
     // From any node, and seen on any node by a read that begins afterwards.
     for number in 400..460 {
         let proposed = members[number as usize % 3].group.propose(command(number)).await.unwrap();

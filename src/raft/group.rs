@@ -1,6 +1,6 @@
 //! One Raft group, as the rest of the program uses it: the same on every replica, whoever leads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use openraft::error::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::impls::BasicNode;
-use openraft::metrics::WaitError;
+use openraft::metrics::{RaftMetrics, WaitError};
 use openraft::raft::ReadPolicy;
 use openraft::{ChangeMembers, Raft};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,8 +24,8 @@ use super::{ProposeError, Proposed};
 use crate::model::ShardId;
 use crate::storage::{LogDb, StorageError};
 
-/// How long a call waits for a leader: longer than an election that goes well.
-const LEADER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a call waits for a leader: longer than two elections that go badly.
+const LEADER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often it looks again, at least.
 const LEADER_LOOK: Duration = Duration::from_millis(50);
 /// How long the leader may take for a command. Who waits less drops the call.
@@ -87,8 +87,8 @@ pub struct GroupMembers {
     pub learners: BTreeMap<u64, Peer>,
     /// On the leader: up to where each member has the log.
     pub matched: BTreeMap<u64, u64>,
-    /// A change of voters is under way.
-    pub is_changing: bool,
+    /// While a change of voters is under way: the voters there will be.
+    pub next_voters: Option<BTreeSet<u64>>,
 }
 
 impl Group {
@@ -202,6 +202,10 @@ impl Group {
             Change::RemoveLearner(id) => {
                 self.raft.change_membership(ChangeMembers::RemoveNodes([id].into()), false).await
             }
+            // openraft stops writing while it hands over, and goes on only once another node leads.
+            Change::Lead(to) if to == self.node_id || !self.members().voters.contains_key(&to) => {
+                return Err(self.unavailable(format!("node {to} is not another voter")));
+            }
             Change::Lead(to) => {
                 let told = self.raft.trigger().transfer_leader(to).await;
                 return told.map_err(|_| self.unavailable("it has stopped"));
@@ -236,13 +240,18 @@ impl Group {
         let peer = |(id, node): (&NodeId, &BasicNode)| (*id, Peer { id: *id, address: node.addr.clone() });
         let (voters, learners) = membership.nodes().map(peer).partition(|(id, _)| voter_ids.contains(id));
         let matched = metrics.replication.iter().flatten();
+        let joint = membership.get_joint_config();
         GroupMembers {
             leader: metrics.current_leader,
             voters,
             learners,
             matched: matched.filter_map(|(id, log_id)| Some((*id, log_id.as_ref()?.index))).collect(),
-            is_changing: membership.get_joint_config().len() > 1,
+            next_voters: joint.split_first().and_then(|(_, rest)| rest.last()).cloned(),
         }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.raft.metrics().borrow_watched().running_state.is_err()
     }
 
     pub(super) fn is_alone(&self) -> bool {
@@ -257,8 +266,9 @@ impl Group {
     {
         let until = Instant::now() + LEADER_WAIT_MAX;
         loop {
-            let mut changed = self.raft.metrics();
-            let outcome = match self.leader()? {
+            let leader = self.leader()?;
+            let asked = leader.as_ref().map(|leader| leader.id);
+            let outcome = match leader {
                 Some(leader) if leader.id == self.node_id => here().await,
                 Some(leader) => there(leader).await,
                 None => Err(self.no_leader()),
@@ -266,7 +276,11 @@ impl Group {
             if !matches!(outcome, Err(ProposeError::NoLeader { .. })) || Instant::now() >= until {
                 return outcome;
             }
-            let _ = tokio::time::timeout(LEADER_LOOK, changed.changed()).await;
+            let is_news = |metrics: &RaftMetrics<Types>| {
+                metrics.current_leader.is_some() && metrics.current_leader != asked
+            };
+            // The same one may be asked again after a while.
+            let _ = self.raft.wait(Some(LEADER_LOOK)).metrics(is_news, "a leader").await;
         }
     }
 

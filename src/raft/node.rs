@@ -1,6 +1,6 @@
 //! This process's groups, the log database they share and its flusher; and what other nodes ask of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::PathBuf;
@@ -120,6 +120,31 @@ struct State {
     flusher: Option<Arc<Flusher>>,
     node_id: Option<NodeId>,
     groups: BTreeMap<ShardId, Running>,
+    /// Groups that are being opened.
+    opening: BTreeSet<ShardId>,
+}
+
+/// Keeps a group from being opened twice at the same time.
+struct Reserved<'a> {
+    state: &'a Mutex<State>,
+    shard: ShardId,
+}
+
+impl<'a> Reserved<'a> {
+    fn take(state: &'a Mutex<State>, shard: ShardId) -> Result<Reserved<'a>, StartError> {
+        let mut locked = state.lock();
+        if locked.groups.contains_key(&shard) || !locked.opening.insert(shard) {
+            return Err(StartError::Running { shard });
+        }
+        drop(locked);
+        Ok(Reserved { state, shard })
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.state.lock().opening.remove(&self.shard);
+    }
 }
 
 struct Running {
@@ -155,7 +180,8 @@ impl Node {
     }
 
     /// Opens the group of `shard`, or begins it with these nodes as its voters, this one among them. Each of them does so,
-    /// with the same ones, and none that was a member before and left.
+    /// with the same ones (addresses included), and none once any of them has left the group: so who calls it must know that
+    /// as of now.
     pub async fn found_group(
         &self,
         shard: ShardId,
@@ -178,18 +204,31 @@ impl Node {
         start: Start,
     ) -> Result<Group, StartError> {
         let failed = |what: String| StartError::Failed { shard, what };
-        if self.state.lock().groups.contains_key(&shard) {
-            return Err(StartError::Running { shard });
-        }
+        let _reserved = Reserved::take(&self.state, shard)?;
         let (node_id, flusher) = self.identity_and_flusher(shard)?;
         let (in_use, released) = mpsc::channel(1);
         let progress = Arc::new(Progress::new(self.settings.snapshot_entries, self.settings.snapshot_bytes));
         let applier = Applier::new(machine.clone(), progress.clone(), in_use.clone())
             .map_err(|error| failed(error.to_string()))?;
-        // With other voters an entry may be applied before it is synced here. They have it, and send it again.
-        if let Some(applied) = applier.applied_index().filter(|_| !applier.has_several_voters()) {
-            self.logs.check_reaches(shard, applied).map_err(StartError::Storage)?;
+        if let Some(applied) = applier.applied_index() {
+            // Nothing is applied without a leader's vote. A node that has lost its own could vote twice.
+            if self.logs.vote(shard).map_err(StartError::Storage)?.is_none() {
+                let what = format!("shard {shard} has a state and no vote: its log is lost");
+                return Err(StartError::Storage(self.logs.damaged(what)));
+            }
+            // With other voters an entry may be applied before it is synced here. They have it, and send it again.
+            if applier.is_lone_voter(node_id) {
+                self.logs.check_reaches(shard, applied).map_err(StartError::Storage)?;
+            }
         }
+        let peers = Peers {
+            shard,
+            transport: self.transport.clone(),
+            machine: machine.clone(),
+            progress: progress.clone(),
+            in_use: in_use.downgrade(),
+            scratch: self.scratch.clone(),
+        };
         let log_store = LogStore {
             shard,
             logs: self.logs.clone(),
@@ -198,12 +237,6 @@ impl Node {
             _in_use: in_use,
         };
         let config = self.config(shard).map_err(failed)?;
-        let peers = Peers {
-            shard,
-            transport: self.transport.clone(),
-            machine: machine.clone(),
-            scratch: self.scratch.clone(),
-        };
         let raft =
             Raft::new(node_id, config, peers, log_store, applier).await.map_err(|error| failed(error.to_string()))?;
         let is_alone = Arc::new(AtomicBool::new(false));
@@ -228,8 +261,7 @@ impl Node {
                 return Err(failed(what));
             }
         }
-        let twin = self.state.lock().groups.insert(shard, running);
-        assert!(twin.is_none(), "shard {shard} was started twice at the same time");
+        self.state.lock().groups.insert(shard, running);
         Ok(group)
     }
 
@@ -258,8 +290,14 @@ impl Node {
         Ok(answer?)
     }
 
-    /// Where the files of a snapshot are received.
-    pub fn receiving_folder(&self) -> io::Result<TempDir> {
+    /// Where the files of a snapshot for the group of `shard`, which must run here, are received.
+    pub fn receiving_folder(&self, shard: ShardId) -> io::Result<TempDir> {
+        let group = self.group(shard).map_err(io::Error::other)?;
+        if group.is_stopped() {
+            return Err(io::Error::other(AnswerError::Stopped { shard }));
+        }
+        let full = |error: StorageError| io::Error::new(io::ErrorKind::StorageFull, error.to_string());
+        self.logs.check_room().map_err(full)?;
         std::fs::create_dir_all(&self.scratch)?;
         tempfile::tempdir_in(&self.scratch)
     }
@@ -268,6 +306,10 @@ impl Node {
     pub async fn install_snapshot(&self, shard: ShardId, head: &[u8], files: TempDir) -> Result<Vec<u8>, AnswerError> {
         let (vote, position) = wire::decode_snapshot_head(head)?;
         let (last_log_id, last_membership) = decode_position(&position)?;
+        if last_log_id.is_some_and(|last| last.leader_id.term > vote.leader_id.term) {
+            let what = "a snapshot is newer than the vote of who sends it";
+            return Err(AnswerError::Malformed(io::Error::new(io::ErrorKind::InvalidData, what)));
+        }
         let meta = SnapshotMeta { last_log_id, last_membership };
         let snapshot = Snapshot { meta, snapshot: SnapshotData::Files(files) };
         let installed = self.group(shard)?.raft.install_full_snapshot(vote, snapshot).await;
@@ -332,8 +374,9 @@ impl Node {
             cluster_name: format!("shard {shard}"),
             heartbeat_interval: 150,
             heartbeat_min_interval: Some(0),
-            election_timeout_min: 1_000,
-            election_timeout_max: 2_000,
+            // A follower waits for the longest of these before it believes that there is no leader, then for one of its own.
+            election_timeout_min: 750,
+            election_timeout_max: 1_250,
             enable_pre_vote: Some(true),
             // The stored state may be older than what was served before a crash; a new term commits the whole log
             // before anything is served.
@@ -390,19 +433,20 @@ async fn trigger_snapshots(group: Group, log_kept_bytes: u64) {
 }
 
 /// The last entry that nobody needs: all that is flushed if there is no other node; otherwise what all others have too, or
-/// what lies so far back that the state is sooner sent than the log.
+/// what lies so far back that the state is sooner sent than the log. What follows a state that is on its way is kept: who
+/// gets that goes on from there.
 fn purgeable(group: &Group, flushed: Option<u64>, log_kept_bytes: u64) -> Option<u64> {
     let flushed = flushed?;
-    if group.is_alone() {
+    let members = group.members();
+    let others = members.voters.keys().chain(members.learners.keys()).filter(|id| **id != group.node_id);
+    let Some(slowest) = others.map(|id| members.matched.get(id).copied().unwrap_or(0)).min() else {
         return Some(flushed);
-    }
+    };
     let kept = group.logs.bounds(group.shard);
     let count = kept.indexes.end - kept.indexes.start;
     let affordable = (u128::from(log_kept_bytes) * u128::from(count) / u128::from(kept.bytes.max(1))) as u64;
-    let members = group.members();
-    let slowest = members.voters.keys().chain(members.learners.keys());
-    let slowest = slowest.map(|id| members.matched.get(id).copied().unwrap_or(0)).min().unwrap_or(0);
     let upto = flushed.min(kept.indexes.end.saturating_sub(affordable.max(1)).max(slowest));
+    let upto = group.progress.sent_from().map_or(upto, |from| upto.min(from));
     (upto >= kept.indexes.start).then_some(upto)
 }
 

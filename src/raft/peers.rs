@@ -15,9 +15,10 @@ use openraft::raft::{
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
-use super::applier::SnapshotData;
-use super::encoding::{NodeId, Snapshot, Types, Vote};
+use super::applier::{Progress, SnapshotData};
+use super::encoding::{self, NodeId, Snapshot, SnapshotMeta, Types, Vote};
 use super::transport::{Ask, Message, Peer, Transport};
 use super::{StateMachine, wire};
 use crate::model::ShardId;
@@ -31,6 +32,9 @@ pub(super) struct Peers {
     pub(super) shard: ShardId,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) machine: Arc<dyn StateMachine>,
+    pub(super) progress: Arc<Progress>,
+    /// Held by all that uses the group's storage, while it does.
+    pub(super) in_use: mpsc::WeakSender<()>,
     /// Where files that are to be sent lie meanwhile.
     pub(super) scratch: PathBuf,
 }
@@ -43,6 +47,8 @@ pub(super) struct Link {
     is_beat: bool,
     transport: Arc<dyn Transport>,
     machine: Arc<dyn StateMachine>,
+    progress: Arc<Progress>,
+    in_use: mpsc::WeakSender<()>,
     scratch: PathBuf,
 }
 
@@ -54,6 +60,8 @@ impl Peers {
             is_beat,
             transport: Arc::clone(&self.transport),
             machine: Arc::clone(&self.machine),
+            progress: Arc::clone(&self.progress),
+            in_use: self.in_use.clone(),
             scratch: self.scratch.clone(),
         }
     }
@@ -90,8 +98,10 @@ impl Link {
 
     /// The state as files, and where they stand.
     async fn export(&self) -> io::Result<(tempfile::TempDir, super::Position)> {
+        let in_use = self.in_use.upgrade().ok_or_else(|| io::Error::other("the group has stopped"))?;
         let (machine, scratch) = (Arc::clone(&self.machine), self.scratch.clone());
         let export = move || {
+            let _in_use = in_use;
             std::fs::create_dir_all(&scratch)?;
             let folder = tempfile::tempdir_in(&scratch)?;
             let position = machine.export(folder.path()).map_err(io::Error::other)?;
@@ -100,9 +110,15 @@ impl Link {
         tokio::task::spawn_blocking(export).await.map_err(io::Error::other)?
     }
 
-    async fn send_snapshot(&self, vote: Vote) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+    async fn send_snapshot(&self, vote: Vote, meta: SnapshotMeta) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let _kept = self.progress.send(meta.last_log_id.map_or(0, |last| last.index));
         // As it is now, not as it was at the last flush: what is newer need not be sent again.
         let (folder, position) = self.export().await.map_err(unreachable)?;
+        let (last, _) = encoding::decode_position(&position).map_err(unreachable)?;
+        if last.is_some_and(|last| last.leader_id.term > vote.leader_id.term) {
+            // Another node leads, and what it did is in the state already. This one will learn of it.
+            return Err(StreamingError::Closed(ReplicationClosed::new("another leader's entries are applied")));
+        }
         let head = wire::encode_snapshot_head(&vote, &position);
         let files: Arc<Path> = folder.path().into();
         let answer = self.transport.send_snapshot(&self.to, self.shard, head, files).await.map_err(unreachable)?;
@@ -149,12 +165,12 @@ impl RaftNetworkV2<Types> for Link {
     async fn full_snapshot(
         &mut self,
         vote: Vote,
-        _snapshot: Snapshot,
+        snapshot: Snapshot,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         tokio::select! {
-            sent = self.send_snapshot(vote) => sent,
+            sent = self.send_snapshot(vote, snapshot.meta) => sent,
             closed = cancel => Err(StreamingError::Closed(closed)),
         }
     }

@@ -47,7 +47,7 @@ impl Lead {
 /// A change of a group's members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// Replicates to this node, which has no vote. One that is a member already gets the new address.
+    /// Replicates to this node, which has no vote.
     AddLearner(Peer),
     /// Makes these, which are members, the voters, by joint consensus. Voters that are not among them are members no more.
     SetVoters(std::collections::BTreeSet<u64>),

@@ -84,7 +84,8 @@ fn a_state_that_was_sent_takes_the_place_of_another() {
         // Who reads the old one reads on.
         assert_eq!(before.point_count(), points);
         before.validate().unwrap();
-        drop(before);
+        let (reader, read) = (std::thread::spawn(move || before.point_count()), points);
+        assert_eq!(reader.join().unwrap(), read);
         while behind.replica.shard().index_work(64) > 0 {}
         behind.replica.shard().checkpoint().unwrap();
         // It is durable without a flush of its own.

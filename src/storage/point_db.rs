@@ -14,8 +14,8 @@ mod dump;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{Cache, DBCompressionType, DBRawIterator, FlushOptions, Snapshot, WriteBatch};
@@ -50,6 +50,10 @@ struct Store {
     flushed: Condvar,
     /// The shards that are at their second place. As stored.
     seconds: Mutex<BTreeSet<ShardId>>,
+    /// The places that handles are on. An entry goes after what its place held, if that was left, is gone.
+    places: Mutex<BTreeMap<ShardId, Weak<Place>>>,
+    /// Rung when an entry goes.
+    vacated: Condvar,
 }
 
 /// Flushes are numbered by their start. `succeeded` is the highest number that finished well.
@@ -86,6 +90,8 @@ impl PointDb {
             flushes: Mutex::default(),
             flushed: Condvar::new(),
             seconds: Mutex::default(),
+            places: Mutex::default(),
+            vacated: Condvar::new(),
         };
         *store.seconds.lock() = store.stored_seconds()?;
         store.sweep_places()?;
@@ -100,7 +106,7 @@ impl PointDb {
 
     /// The shards that have a position here, ascending.
     pub fn shards(&self) -> Result<Vec<ShardId>, StorageError> {
-        let places: BTreeSet<ShardId> = self.store.places()?.into_iter().map(|place| keys::shard_at(place).0).collect();
+        let places: BTreeSet<ShardId> = self.store.stored_places()?.into_iter().map(|place| keys::shard_at(place).0).collect();
         Ok(places.into_iter().collect())
     }
 
@@ -129,7 +135,7 @@ impl PointDb {
 
 impl Store {
     /// All places that have a position, ascending.
-    fn places(&self) -> Result<Vec<ShardId>, StorageError> {
+    fn stored_places(&self) -> Result<Vec<ShardId>, StorageError> {
         let (start, end) = keys::positions_range();
         let raw = self.rocks.range(META, start, end);
         let decode = |key: &[u8], _: &[u8]| keys::shard_from_position_key(key).ok_or(Flaw::Shape("a strange key"));
@@ -145,12 +151,12 @@ impl Store {
 
     /// Empties the places that a shard was about to move to, or had moved from, when the process ended.
     fn sweep_places(&self) -> Result<(), StorageError> {
-        let shards: BTreeSet<ShardId> = self.places()?.into_iter().map(|place| keys::shard_at(place).0).collect();
+        let shards: BTreeSet<ShardId> = self.stored_places()?.into_iter().map(|place| keys::shard_at(place).0).collect();
         for shard in shards {
             let is_second = self.seconds.lock().contains(&shard);
             let other = if is_second { shard } else { keys::second_place(shard) };
             if self.has_any(other)? {
-                self.write(self.deletion_of_all(other))?;
+                self.write(self.deletion_of_all(&[other]))?;
             }
         }
         Ok(())
@@ -170,10 +176,10 @@ impl Store {
         Ok(false)
     }
 
-    fn deletion_of_all(&self, place: ShardId) -> WriteBatch {
+    fn deletion_of_all(&self, places: &[ShardId]) -> WriteBatch {
         let mut batch = WriteBatch::default();
         for family in FAMILIES {
-            for (start, end) in ranges(place, family) {
+            for (start, end) in places.iter().flat_map(|place| ranges(*place, family)) {
                 batch.delete_range_cf(self.rocks.family(family), start, end);
             }
         }
@@ -269,17 +275,34 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if self.is_left.load(Ordering::Acquire)
-            && let Err(error) = self.store.write(self.store.deletion_of_all(self.shard))
+            && let Err(error) = self.store.write(self.store.deletion_of_all(&[self.shard]))
         {
             tracing::warn!(%error, "what a shard was before cannot be removed; the next start does it");
         }
+        self.store.places.lock().remove(&self.shard);
+        self.store.vacated.notify_all();
     }
 }
 
 impl ShardStore {
+    /// A handle on a place. Waits while the place is being emptied.
     fn at(store: &Arc<Store>, id: ShardId, shard: ShardId) -> ShardStore {
-        let place = Place { shard, store: Arc::clone(store), is_left: AtomicBool::new(false) };
-        ShardStore { id, shard, store: Arc::clone(store), place: Arc::new(place) }
+        let mut places = store.places.lock();
+        let place = loop {
+            match places.get(&shard).map(Weak::upgrade) {
+                Some(Some(place)) => break place,
+                // Its last handle is gone, and it is not yet.
+                Some(None) => store.vacated.wait(&mut places),
+                None => {
+                    let place = Place { shard, store: Arc::clone(store), is_left: AtomicBool::new(false) };
+                    let place = Arc::new(place);
+                    places.insert(shard, Arc::downgrade(&place));
+                    break place;
+                }
+            }
+        };
+        drop(places);
+        ShardStore { id, shard, store: Arc::clone(store), place }
     }
 
     /// Whose points these are.
@@ -292,10 +315,15 @@ impl ShardStore {
         self.shard != self.id
     }
 
-    /// The shard's other place, empty. Nobody may have a handle on it.
+    /// The shard's other place, empty. Waits for those that still read there.
     pub fn other_place(&self) -> Result<ShardStore, StorageError> {
         let other = if self.is_second() { self.id } else { keys::second_place(self.id) };
-        self.store.write(self.store.deletion_of_all(other))?;
+        let mut places = self.store.places.lock();
+        while places.contains_key(&other) {
+            self.store.vacated.wait(&mut places);
+        }
+        drop(places);
+        self.store.write(self.store.deletion_of_all(&[other]))?;
         Ok(ShardStore::at(&self.store, self.id, other))
     }
 
@@ -303,18 +331,24 @@ impl ShardStore {
     /// handle on it.
     pub fn move_to(&self, other: &ShardStore) -> Result<(), StorageError> {
         assert_eq!(self.id, other.id, "a shard moves between its own places");
-        let (key, mut batch) = (keys::second_entry(self.id), WriteBatch::default());
-        match other.is_second() {
-            true => batch.put_cf(self.store.rocks.family(META), key, values::encode_bytes(&[])),
-            false => batch.delete_cf(self.store.rocks.family(META), key),
-        }
-        self.store.write(batch)?;
+        self.write_second(other.is_second())?;
         // Flushes are atomic over everything written before, so the entry is on disk with all that it names.
-        self.store.flush()?;
+        if let Err(error) = self.store.flush() {
+            // Else a later flush would lead to a place that is given up.
+            self.write_second(self.is_second())?;
+            return Err(error);
+        }
         let mut seconds = self.store.seconds.lock();
         if other.is_second() { seconds.insert(self.id) } else { seconds.remove(&self.id) };
         self.place.is_left.store(true, Ordering::Release);
         Ok(())
+    }
+
+    fn write_second(&self, is_second: bool) -> Result<(), StorageError> {
+        let (key, mut batch) = (keys::second_entry(self.id), WriteBatch::default());
+        let family = self.store.rocks.family(META);
+        if is_second { batch.put_cf(family, key, values::encode_bytes(&[])) } else { batch.delete_cf(family, key) }
+        self.store.write(batch)
     }
 
     /// The head of a point; `None` if there is no such point.
@@ -446,9 +480,10 @@ impl ShardStore {
         Ok(next)
     }
 
-    /// Removes everything of the shard, its position and entries included, as one atomic step.
+    /// Removes everything of the shard, at both of its places, its position and entries included, as one atomic
+    /// step.
     pub fn delete_all(&self) -> Result<(), StorageError> {
-        let mut batch = self.store.deletion_of_all(self.shard);
+        let mut batch = self.store.deletion_of_all(&[self.id, keys::second_place(self.id)]);
         batch.delete_cf(self.store.rocks.family(META), keys::second_entry(self.id));
         self.store.write(batch)?;
         self.store.seconds.lock().remove(&self.id);

@@ -68,7 +68,7 @@ impl ShardStore {
     /// Puts what [`ShardStore::dump`] wrote into `folder` at `position` in the place of all that the shard has, as one
     /// atomic step. For what fits into memory.
     pub fn replace(&self, folder: &Path, position: &[u8]) -> Result<(), StorageError> {
-        let mut batch = self.store.deletion_of_all(self.shard);
+        let mut batch = self.store.deletion_of_all(&[self.shard]);
         self.each_record(folder, position, |family, key, value| {
             batch.put_cf(self.store.rocks.family(family), key, value);
             Ok(())
