@@ -24,18 +24,38 @@ pub struct ClusterNode {
 #[allow(missing_docs, reason = "the fields name themselves")]
 pub enum LayoutCommand {
     /// Gives the cluster its name, unless it has one.
-    Found { cluster: String },
+    Found {
+        cluster: String,
+    },
     /// A node comes, or tells where it is now. Another one of the same address has lost its data: it is that one's machine.
-    Join { id: NodeId, address: String, zone: Option<String> },
-    SetState { id: NodeId, state: SiteState },
+    Join {
+        id: NodeId,
+        address: String,
+        zone: Option<String>,
+    },
+    SetState {
+        id: NodeId,
+        state: SiteState,
+    },
     /// A node that is lost or holds nothing is no part of the cluster any more, and never comes back under this number.
-    Forget { id: NodeId },
+    Forget {
+        id: NodeId,
+    },
     /// New shards get their places. One that has some already keeps them.
-    Begin { places: Placement },
+    Begin {
+        places: Placement,
+    },
     /// A shard's replicas should be elsewhere. Refused unless they are as they were when that was planned.
-    Place { shard: ShardId, from: Vec<NodeId>, to: Vec<NodeId> },
+    Place {
+        shard: ShardId,
+        from: Vec<NodeId>,
+        to: Vec<NodeId>,
+    },
     /// The shard's group has no such member any more.
-    Left { shard: ShardId, id: NodeId },
+    Left {
+        shard: ShardId,
+        id: NodeId,
+    },
 }
 
 /// The nodes and what they should hold.
@@ -69,6 +89,11 @@ impl Layout {
     /// The nodes that should hold a shard; the first should lead it.
     pub fn replicas(&self, shard: ShardId) -> &[NodeId] {
         self.replicas.get(&shard).map_or(&[], Vec::as_slice)
+    }
+
+    /// The nodes that should not hold a shard any more and whose group may still count on them.
+    pub fn leaving(&self, shard: ShardId) -> BTreeSet<NodeId> {
+        self.leaving.get(&shard).cloned().unwrap_or_default()
     }
 
     /// Whether a node keeps what it has of a shard: it should hold it, or the group may still count on it.
@@ -132,10 +157,8 @@ impl Layout {
 
     fn begin(&mut self, places: Placement) {
         let is_known = |nodes: &[NodeId]| !nodes.is_empty() && nodes.iter().all(|node| self.nodes.contains_key(node));
-        let new: Vec<(ShardId, Vec<NodeId>)> = places
-            .into_iter()
-            .filter(|(shard, nodes)| !self.replicas.contains_key(shard) && is_known(nodes))
-            .collect();
+        let new: Vec<(ShardId, Vec<NodeId>)> =
+            places.into_iter().filter(|(shard, nodes)| !self.replicas.contains_key(shard) && is_known(nodes)).collect();
         for (shard, nodes) in new {
             self.founders.insert(shard, nodes.iter().copied().collect());
             self.replicas.insert(shard, nodes);
@@ -180,9 +203,13 @@ impl Layout {
     /// Places for those of these shards that have none, each with how many replicas are wanted of it: a plan, for
     /// [`LayoutCommand::Begin`]. Empty while there is no node.
     pub fn plan(&self, shards: impl IntoIterator<Item = (ShardId, usize)>) -> Placement {
+        let is_new = |(shard, _): &(ShardId, usize)| !self.replicas.contains_key(shard);
+        let mut new = shards.into_iter().filter(is_new).peekable();
+        if new.peek().is_none() {
+            return Placement::new();
+        }
         let sites = self.sites();
         let mut planner = Planner::new(&sites, self.replicas.clone());
-        let new = shards.into_iter().filter(|(shard, _)| !self.replicas.contains_key(shard));
         let placed = new.map(|(shard, count)| (shard, planner.place(shard, count.max(1)).to_vec()));
         placed.filter(|(_, nodes)| !nodes.is_empty()).collect()
     }
@@ -242,7 +269,10 @@ mod tests {
         assert!(layout.keeps(ShardId(1), 1) && layout.keeps(ShardId(1), 2) && !layout.keeps(ShardId(1), 4));
         layout.apply(LayoutCommand::Left { shard: ShardId(1), id: 1 }).unwrap();
         assert!(!layout.keeps(ShardId(1), 1));
-        assert!((1..=3).all(|node| layout.founders(ShardId(1), node).is_empty()), "two that never came would begin it anew");
+        assert!(
+            (1..=3).all(|node| layout.founders(ShardId(1), node).is_empty()),
+            "two that never came would begin it anew"
+        );
         let late = layout.apply(LayoutCommand::Place { shard: ShardId(1), from, to: vec![1] });
         assert_eq!(late, Err(Refusal::PlanOutdated { shard: ShardId(1) }));
         let stranger = LayoutCommand::Place { shard: ShardId(1), from: vec![2, 3], to: vec![9] };
@@ -260,7 +290,9 @@ mod tests {
         let back = LayoutCommand::Join { id: 2, address: "elsewhere:6335".to_owned(), zone: None };
         assert_eq!(layout.apply(back), Err(Refusal::NodeForgotten { id: 2 }));
         // A node that moved is the same one.
-        layout.apply(LayoutCommand::Join { id: 3, address: "new:6335".to_owned(), zone: Some("z".to_owned()) }).unwrap();
+        layout
+            .apply(LayoutCommand::Join { id: 3, address: "new:6335".to_owned(), zone: Some("z".to_owned()) })
+            .unwrap();
         assert_eq!(layout.nodes()[&3].address, "new:6335");
     }
 
@@ -268,12 +300,18 @@ mod tests {
     fn a_node_is_forgotten_once_it_holds_nothing_or_is_lost() {
         let mut layout = three_nodes();
         follow(&mut layout, 1..2, 3);
-        assert_eq!(layout.apply(LayoutCommand::Forget { id: 2 }), Err(Refusal::NodeHoldsShard { id: 2, shard: ShardId(1) }));
+        assert_eq!(
+            layout.apply(LayoutCommand::Forget { id: 2 }),
+            Err(Refusal::NodeHoldsShard { id: 2, shard: ShardId(1) })
+        );
         layout.apply(LayoutCommand::SetState { id: 2, state: SiteState::Lost }).unwrap();
         layout.apply(LayoutCommand::Forget { id: 2 }).unwrap();
         assert_eq!(layout.replicas(ShardId(1)), [1, 3]);
         assert_eq!(layout.apply(LayoutCommand::Forget { id: 2 }), Err(Refusal::NodeUnknown { id: 2 }));
-        assert_eq!(layout.apply(LayoutCommand::SetState { id: 9, state: SiteState::Up }), Err(Refusal::NodeUnknown { id: 9 }));
+        assert_eq!(
+            layout.apply(LayoutCommand::SetState { id: 9, state: SiteState::Up }),
+            Err(Refusal::NodeUnknown { id: 9 })
+        );
     }
 
     #[test]

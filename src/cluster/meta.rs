@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use super::state::{MetaCommand, MetaOutcome, MetaState};
 use crate::raft::{Committed, Position, StateMachine};
@@ -25,13 +26,25 @@ pub struct Meta {
     store: ShardStore,
     /// What `store` holds; replaced after the batch is written, so readers never see what a crash could take back.
     state: ArcSwap<MetaState>,
+    /// Grows with every change of `state`.
+    changes: watch::Sender<u64>,
 }
 
 impl Meta {
     /// Reads the stored state. `store` is that of [`super::META_GROUP`].
     pub fn open(store: ShardStore) -> Result<Meta, StorageError> {
         let state = ArcSwap::from_pointee(stored_state(&store)?);
-        Ok(Meta { store, state })
+        Ok(Meta { store, state, changes: watch::Sender::new(0) })
+    }
+
+    /// Rung after every change of the state.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn set_state(&self, state: MetaState) {
+        self.state.store(Arc::new(state));
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// The state as of the last applied command. Never waits.
@@ -81,7 +94,9 @@ impl StateMachine for Meta {
         }
         batch.set_position(&position.0);
         self.store.commit(batch)?;
-        self.state.store(Arc::new(state));
+        if !replies.is_empty() {
+            self.set_state(state);
+        }
         Ok(replies)
     }
 
@@ -102,7 +117,7 @@ impl StateMachine for Meta {
         self.store.replace(folder, &position.0)?;
         // The log that led there is gone as soon as the group knows.
         self.store.flush()?;
-        self.state.store(Arc::new(stored_state(&self.store)?));
+        self.set_state(stored_state(&self.store)?);
         Ok(())
     }
 }

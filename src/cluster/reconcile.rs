@@ -42,7 +42,7 @@ pub enum Step {
 
 impl GroupView {
     fn is_close(&self, node: NodeId) -> bool {
-        self.matched.get(&node).is_some_and(|matched| matched + LAG_MAX >= self.last_index)
+        node == self.leader || self.matched.get(&node).is_some_and(|matched| matched + LAG_MAX >= self.last_index)
     }
 }
 

@@ -182,7 +182,8 @@ impl PeerClients {
             return Ok(lines.clone());
         }
         let line = || {
-            let line = Line::new(&address, &self.settings.credentials).map_err(|error| unreachable(error.to_string()))?;
+            let line =
+                Line::new(&address, &self.settings.credentials).map_err(|error| unreachable(error.to_string()))?;
             Ok(Arc::new(line))
         };
         let (beats, queue) = mpsc::channel(BEATS_MAX);

@@ -76,9 +76,8 @@ where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let rpc = PeerRpc { node, inbox: Arc::default() };
-    let server = PeerServer::new(rpc)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let server =
+        PeerServer::new(rpc).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
     let key = credentials.key.clone();
     let checked = move |request: Request<()>| check_cluster(&credentials, request);
     let server = InterceptedService::new(server, checked);

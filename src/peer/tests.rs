@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -40,7 +40,8 @@ struct Door;
 
 impl Doorkeeper for Door {
     fn admit(&self, newcomer: Newcomer) -> BoxFuture<'static, Result<Welcome, String>> {
-        let welcome = || Welcome { cluster: "tests".to_owned(), nodes: [(newcomer.id, newcomer.address.clone())].into() };
+        let welcome =
+            || Welcome { cluster: "tests".to_owned(), nodes: [(newcomer.id, newcomer.address.clone())].into() };
         let answer = if newcomer.id == 13 { Err("it was removed".to_owned()) } else { Ok(welcome()) };
         Box::pin(std::future::ready(answer))
     }
@@ -185,7 +186,7 @@ async fn a_snapshot_that_is_cut_off_goes_on_where_it_was() {
     let client = PeerClients::new(peer_settings(), Arc::new(AddressBook::default()));
     let to = Peer { id: target.id, address: proxy.to_string() };
     // The head says nothing that a group could install: what arrives is seen by its refusal.
-    let answer = client.send_snapshot(&to, ShardId(99), vec![1, 2, 3], files.path().into()).await;
+    let answer = client.send_snapshot(&to, SHARD, vec![1, 2, 3], files.path().into()).await;
     assert!(matches!(&answer, Err(TransportError::NoAnswer { why, .. }) if why.contains("ends early")), "{answer:?}");
     let carried = carried.load(Ordering::SeqCst);
     assert!((12 << 20..17 << 20).contains(&carried), "{carried} bytes for 12 MiB that were cut off after 7");
@@ -216,11 +217,12 @@ async fn a_replica_gets_the_state_over_the_network() {
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_refused_unread_and_lost_nodes_are_told_from_lost_answers() {
     let (_, members) = grown(settings(), 1).await;
+    let id = members[0].id;
     let ask = |credentials: Credentials, address: String, ask: Ask, body: Vec<u8>| async move {
         let settings = PeerSettings { credentials, ..peer_settings() };
         let clients = PeerClients::new(settings, Arc::new(AddressBook::default()));
         let message = Message { shard: SHARD, ask, body };
-        clients.ask(&Peer { id: 5, address }, message, Duration::from_secs(2)).await
+        clients.ask(&Peer { id, address }, message, Duration::from_secs(2)).await
     };
     let address = || members[0].address.clone();
     let is_unreachable = |outcome: Result<Vec<u8>, TransportError>| match outcome {
@@ -242,6 +244,20 @@ async fn strangers_are_refused_unread_and_lost_nodes_are_told_from_lost_answers(
     drop(nobody);
     is_unreachable(ask(credentials(), closed.clone(), Ask::Propose, vec![1]).await);
     is_unreachable(ask(credentials(), closed, Ask::Beat, vec![1]).await);
+    // Another node lives there than the one that is meant.
+    let clients = PeerClients::new(peer_settings(), Arc::new(AddressBook::default()));
+    let message = Message { shard: SHARD, ask: Ask::Propose, body: vec![1] };
+    let gone = Peer { id: id ^ 1, address: address() };
+    let why = is_unreachable(clients.ask(&gone, message, Duration::from_secs(2)).await);
+    assert!(why.contains("lives here"), "{why}");
+    let empty = tempfile::tempdir().unwrap();
+    let elsewhere = clients.send_snapshot(&gone, SHARD, Vec::new(), empty.path().into()).await;
+    assert!(is_unreachable(elsewhere).contains("lives here"));
+    // No group of the shard runs there: nothing is sent.
+    let there = Peer { id, address: address() };
+    let unknown = clients.send_snapshot(&there, ShardId(99), Vec::new(), empty.path().into()).await;
+    let is_refused = |error: &TransportError| error.to_string().contains("does not run here");
+    assert!(unknown.as_ref().is_err_and(is_refused), "{unknown:?}");
     assert!(members[0].ledger.commands().is_empty());
     // What makes no sense is no reason to fall.
     let nonsense = ask(credentials(), address(), Ask::Append, vec![9; 40]).await;

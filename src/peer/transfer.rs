@@ -184,7 +184,8 @@ impl Inbox {
         offer: pb::SnapshotOffer,
         folder: impl FnOnce() -> io::Result<TempDir>,
     ) -> Result<pb::SnapshotHeld, Status> {
-        let is_plain = |name: &str| !name.is_empty() && name.len() <= 255 && !name.contains(['/', '\0']) && name != "..";
+        let is_plain =
+            |name: &str| !name.is_empty() && name.len() <= 255 && !name.contains(['/', '\0']) && name != "..";
         if offer.files.len() > FILES_MAX || !offer.files.iter().all(|file| is_plain(&file.name) && file.name != ".") {
             return Err(Status::invalid_argument("a snapshot's files have other names"));
         }

@@ -104,13 +104,14 @@ impl Group {
             return self.propose_here(command).await;
         }
         let command = &command;
-        self.at_leader(
+        // Boxed: it is the rare way, and large.
+        Box::pin(self.at_leader(
             || self.propose_here(command.clone()),
             |leader| async move {
                 let answer = self.ask(&leader, Ask::Propose, command.clone(), PROPOSE_MAX).await?;
                 wire::decode_proposed(&answer, self.shard).unwrap_or_else(|error| Err(self.unknown(error)))
             },
-        )
+        ))
         .await
     }
 
@@ -141,18 +142,22 @@ impl Group {
         if self.is_alone() {
             return self.check_leads();
         }
-        let index = self
-            .at_leader(
-                || self.read_index(),
-                |leader| async move {
-                    let answer = self.ask(&leader, Ask::ReadIndex, Vec::new(), ROUND_MAX).await;
-                    // A question without effect: whatever went wrong, it may be asked again.
-                    let answer = answer.map_err(|_| self.no_leader())?;
-                    let index: Answer<u64> = wire::decode(&answer).map_err(|_| self.no_leader())?;
-                    index.map_err(|refusal| refusal.into_error(self.shard))
-                },
-            )
-            .await?;
+        let index = self.at_leader(
+            || self.read_index(),
+            |leader| async move {
+                let answer = self.ask(&leader, Ask::ReadIndex, Vec::new(), ROUND_MAX).await;
+                // A question without effect: whatever went wrong, it may be asked again.
+                let answer = answer.map_err(|_| self.no_leader())?;
+                let index: Answer<u64> = wire::decode(&answer).map_err(|_| self.no_leader())?;
+                index.map_err(|refusal| refusal.into_error(self.shard))
+            },
+        );
+        let index = Box::pin(index).await?;
+        self.wait_applied(index).await
+    }
+
+    /// After this returns, a local read sees what the entry of this index did.
+    pub async fn wait_applied(&self, index: u64) -> Result<(), ProposeError> {
         let applied = self.raft.wait(Some(CATCH_UP_MAX)).applied_index_at_least(Some(index), "a read").await;
         applied.map(|_| ()).map_err(|error| match error {
             WaitError::Timeout(..) => self.unavailable("this replica is behind its leader"),
@@ -276,9 +281,8 @@ impl Group {
             if !matches!(outcome, Err(ProposeError::NoLeader { .. })) || Instant::now() >= until {
                 return outcome;
             }
-            let is_news = |metrics: &RaftMetrics<Types>| {
-                metrics.current_leader.is_some() && metrics.current_leader != asked
-            };
+            let is_news =
+                |metrics: &RaftMetrics<Types>| metrics.current_leader.is_some() && metrics.current_leader != asked;
             // The same one may be asked again after a while.
             let _ = self.raft.wait(Some(LEADER_LOOK)).metrics(is_news, "a leader").await;
         }

@@ -35,7 +35,7 @@ mod transport;
 mod wire;
 
 pub use group::{Group, GroupMembers, GroupStatus};
-pub use node::{AnswerError, Node, Settings, StartError};
+pub use node::{AnswerError, Node, Settings, StartError, node_id};
 pub use transport::{Ask, Message, Peer, Transport, TransportError};
 pub use wire::Change;
 

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
+use super::StateMachine;
 use super::applier::{Applier, Progress, SnapshotData};
 use super::encoding::{NodeId, Snapshot, SnapshotMeta, Types, decode_position};
 use super::flusher::Flusher;
@@ -23,7 +24,6 @@ use super::log_store::LogStore;
 use super::peers::Peers;
 use super::transport::{Alone, Ask, Message, Peer, Transport};
 use super::wire::{self, Answer, Change};
-use super::StateMachine;
 use crate::model::ShardId;
 use crate::storage::{LogDb, StorageError};
 
@@ -271,7 +271,9 @@ impl Node {
         let group = self.group(shard)?;
         let raft = &group.raft;
         let answer = match ask {
-            Ask::Append | Ask::Beat => wire::encode(&running(shard, raft.append_entries(wire::decode_append(&body)?).await)?),
+            Ask::Append | Ask::Beat => {
+                wire::encode(&running(shard, raft.append_entries(wire::decode_append(&body)?).await)?)
+            }
             Ask::Vote => wire::encode(&running(shard, raft.vote(wire::decode(&body)?).await)?),
             Ask::PreVote => wire::encode(&running(shard, raft.pre_vote(wire::decode(&body)?).await)?),
             Ask::Lead => {
@@ -352,7 +354,7 @@ impl Node {
     fn id_of(&self, state: &mut State) -> Result<NodeId, StartError> {
         match state.node_id {
             Some(node_id) => Ok(node_id),
-            None => Ok(*state.node_id.insert(stored_node_id(&self.logs).map_err(StartError::Storage)?)),
+            None => Ok(*state.node_id.insert(node_id(&self.logs).map_err(StartError::Storage)?)),
         }
     }
 
@@ -451,12 +453,7 @@ fn purgeable(group: &Group, flushed: Option<u64>, log_kept_bytes: u64) -> Option
 }
 
 /// Gets the group going. Whether this node is its lone voter; then it leads and has recovered.
-async fn begin(
-    raft: &Raft<Types, Applier>,
-    node_id: NodeId,
-    start: Start,
-    timeout: Duration,
-) -> Result<bool, String> {
+async fn begin(raft: &Raft<Types, Applier>, node_id: NodeId, start: Start, timeout: Duration) -> Result<bool, String> {
     let is_initialized = raft.is_initialized().await.map_err(|error| error.to_string())?;
     let is_lone_voter = match (is_initialized, start) {
         (false, Start::Join) => false,
@@ -486,8 +483,8 @@ async fn begin(
     Ok(is_lone_voter)
 }
 
-/// The node's number; chosen and made durable at the first boot.
-fn stored_node_id(logs: &LogDb) -> Result<NodeId, StorageError> {
+/// The number of the node that `logs` belong to: chosen at random and made durable at the first boot, then kept.
+pub fn node_id(logs: &LogDb) -> Result<NodeId, StorageError> {
     if let Some(stored) = logs.node_entry(NODE_ID)? {
         return match stored.try_into() {
             Ok(bytes) => Ok(NodeId::from_le_bytes(bytes)),

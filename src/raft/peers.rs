@@ -110,7 +110,11 @@ impl Link {
         tokio::task::spawn_blocking(export).await.map_err(io::Error::other)?
     }
 
-    async fn send_snapshot(&self, vote: Vote, meta: SnapshotMeta) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+    async fn send_snapshot(
+        &self,
+        vote: Vote,
+        meta: SnapshotMeta,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let _kept = self.progress.send(meta.last_log_id.map_or(0, |last| last.index));
         // As it is now, not as it was at the last flush: what is newer need not be sent again.
         let (folder, position) = self.export().await.map_err(unreachable)?;

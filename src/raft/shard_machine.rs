@@ -23,7 +23,8 @@ impl StateMachine for Replica {
     }
 
     fn export(&self, folder: &Path) -> Result<Position, StorageError> {
-        let nowhere = || StorageError::Failed { path: PathBuf::from("kvdb"), what: "an empty shard is not sent".to_owned() };
+        let nowhere =
+            || StorageError::Failed { path: PathBuf::from("kvdb"), what: "an empty shard is not sent".to_owned() };
         Replica::export(self, folder)?.map(Position).ok_or_else(nowhere)
     }
 

@@ -78,12 +78,8 @@ pub enum TransportError {
 /// Messages of one group to one node may overtake each other; none is delivered twice.
 pub trait Transport: Send + Sync + 'static {
     /// The answer of the group on node `to`. Gives up `within` that time. Dropping the future does not withdraw it.
-    fn ask(
-        &self,
-        to: &Peer,
-        message: Message,
-        within: Duration,
-    ) -> BoxFuture<'static, Result<Vec<u8>, TransportError>>;
+    fn ask(&self, to: &Peer, message: Message, within: Duration)
+    -> BoxFuture<'static, Result<Vec<u8>, TransportError>>;
 
     /// Brings the files of `folder`, which has no folders in it, to node `to` and has them installed
     /// ([`super::Node::install_snapshot`]). Takes as long as it takes; dropping the future stops it.
@@ -107,7 +103,12 @@ impl Alone {
 }
 
 impl Transport for Alone {
-    fn ask(&self, to: &Peer, _message: Message, _within: Duration) -> BoxFuture<'static, Result<Vec<u8>, TransportError>> {
+    fn ask(
+        &self,
+        to: &Peer,
+        _message: Message,
+        _within: Duration,
+    ) -> BoxFuture<'static, Result<Vec<u8>, TransportError>> {
         Alone::unreachable(to)
     }
 

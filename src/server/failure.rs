@@ -74,7 +74,8 @@ impl Failure {
             Failure::Config(_) => 2,
             Failure::Bind { .. } => 3,
             Failure::Open(error) => match error {
-                OpenError::Thread(_) => 1,
+                OpenError::Thread(_) | OpenError::Join(_) => 1,
+                OpenError::OwnData => 2,
                 OpenError::InUse { .. } => 4,
                 OpenError::Storage(error) | OpenError::Group(StartError::Storage(error)) if is_damage(error) => 5,
                 OpenError::Folder { .. } | OpenError::Storage(_) | OpenError::Group(_) => 6,

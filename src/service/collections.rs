@@ -49,13 +49,13 @@ impl Service {
             let Some(collection) = created.filter(|collection| collection.created_index == created_index) else {
                 return Ok(());
             };
-            self.running.topology.settle().await?;
+            self.settle().await?;
             let Err(NotRunning::Failed(error)) = self.running.shards.of(&collection) else { return Ok(()) };
             // A collection that could not be opened is not left behind to fail every call.
             let undo =
                 MetaCommand::DeleteCollection { name: collection.name.clone(), created_index: Some(created_index) };
             self.change_meta(&undo).await?;
-            self.running.topology.settle().await?;
+            self.settle().await?;
             Err(error)
         })
         .await
@@ -75,7 +75,7 @@ impl Service {
             if changes_limits && let Ok(collection) = self.collection(name) {
                 self.running.rate_limits.forget(collection.created_index);
             }
-            self.running.topology.settle().await
+            self.settle().await
         })
         .await
     }
@@ -89,7 +89,7 @@ impl Service {
             }
             let command = MetaCommand::DeleteCollection { name: name.to_owned(), created_index: None };
             let (_, change) = self.change_meta(&command).await?;
-            self.running.topology.settle().await?;
+            self.settle().await?;
             Ok(change == MetaChange::Deleted(true))
         })
         .await
@@ -203,15 +203,39 @@ impl Service {
     /// The collection of this name or alias with its shards; waits while they are being started.
     pub(super) async fn view(&self, name: &str) -> Result<View, Error> {
         for is_settled in [false, true] {
-            let collection = self.collection(name)?;
+            let collection = self.collection_now(name).await?;
             match self.running.shards.of(&collection) {
                 Ok(shards) => return Ok(View { collection, shards }),
                 Err(NotRunning::Failed(error)) => return Err(error),
                 Err(NotRunning::NotStarted) if is_settled => break,
-                Err(NotRunning::NotStarted) => self.running.topology.settle().await?,
+                Err(NotRunning::NotStarted) => self.settle().await?,
             }
         }
+        let state = self.running.meta.state();
+        let is_elsewhere = |shard| !state.layout().keeps(shard, self.running.node_id);
+        if state.collection(name).is_some_and(|known| known.shards.iter().copied().any(is_elsewhere)) {
+            return Err(Error::Unimplemented {
+                what: "a collection whose shards are not all on the asked node".to_owned(),
+            });
+        }
         Err(Error::Unavailable { why: format!("collection {name} is being created or deleted") })
+    }
+
+    /// The collection of this name or alias, also if another node has just created it.
+    async fn collection_now(&self, name: &str) -> Result<Arc<Collection>, Error> {
+        match self.collection(name) {
+            Err(Error::CollectionNotFound { .. }) => {
+                self.running.meta_group.read_barrier().await.map_err(from_propose)?;
+                self.collection(name)
+            }
+            known => known,
+        }
+    }
+
+    /// Lets what runs follow what the `meta` group says; shards without places get some first.
+    pub(super) async fn settle(&self) -> Result<(), Error> {
+        self.running.membership.place(&self.running.meta.state()).await?;
+        self.running.topology.settle().await
     }
 
     /// Whether the collection of `view` is there no more.
@@ -224,6 +248,7 @@ impl Service {
     /// Proposes `command` and returns its log index and what it did.
     pub(super) async fn change_meta(&self, command: &MetaCommand) -> Result<(u64, MetaChange), Error> {
         let proposed = self.running.meta_group.propose(command.encode()).await.map_err(from_propose)?;
+        self.running.meta_group.wait_applied(proposed.index).await.map_err(from_propose)?;
         let outcome = outcome_from_reply(&proposed.reply)
             .ok_or_else(|| Error::OutcomeUnknown { why: "the meta group's reply is not readable".to_owned() })?;
         Ok((proposed.index, outcome.map_err(from_refusal)?))

@@ -31,7 +31,9 @@ pub(super) fn from_read(error: ReadError, what: &'static str) -> Error {
 
 pub(super) fn from_propose(error: ProposeError) -> Error {
     match error {
-        ProposeError::NoLeader { .. } | ProposeError::Unavailable { .. } => Error::Unavailable { why: error.to_string() },
+        ProposeError::NoLeader { .. } | ProposeError::Unavailable { .. } => {
+            Error::Unavailable { why: error.to_string() }
+        }
         ProposeError::QueueFull { .. } => Error::Overloaded { what: "too many writes under way", retry_after_s: 1 },
         ProposeError::Storage(source) => from_shared_storage(source),
         ProposeError::Unknown { .. } => Error::OutcomeUnknown { why: error.to_string() },

@@ -73,7 +73,7 @@ impl Service {
     async fn change_fields(&self, command: MetaCommand, options: WriteOptions) -> Result<Option<u64>, Error> {
         let changed = before(options.deadline, "changing field indexes", async {
             let (index, _) = self.change_meta(&command).await?;
-            self.running.topology.settle().await?;
+            self.settle().await?;
             Ok(index)
         });
         match changed.await {

@@ -12,6 +12,7 @@
 mod advice;
 mod background;
 mod checks;
+mod cluster;
 mod collections;
 mod error;
 mod errors;
@@ -33,6 +34,7 @@ mod vector_names;
 mod write;
 
 pub use advice::UnindexedField;
+pub use cluster::ClusterSettings;
 pub use error::Error;
 pub use query::FormulaError;
 #[cfg(any(test, fuzzing))]
@@ -61,6 +63,7 @@ use crate::raft::{self, Group, Node};
 use crate::storage::{DbSettings, LogDb, PointDb};
 use advice::Advice;
 use background::Background;
+use cluster::{Membership, Passport};
 use gate::Gate;
 use lock::FolderLock;
 use pool::SearchPool;
@@ -243,6 +246,7 @@ struct Running {
     pool: SearchPool,
     background: Arc<Background>,
     topology: TopologyHandle,
+    membership: Arc<Membership>,
     rate_limits: RateLimits,
     advice: Advice,
     tail_vectors_max: u64,
@@ -254,6 +258,16 @@ struct Running {
 impl Service {
     /// Opens the node's data and returns once every collection is served. Must be called on a multi-thread runtime.
     pub async fn open(settings: ServiceSettings) -> Result<Service, OpenError> {
+        Service::open_in(settings, None).await
+    }
+
+    /// As [`Service::open`], as a part of a cluster, which is founded if there is none: waits until the cluster has taken
+    /// this node in.
+    pub async fn open_in_cluster(settings: ServiceSettings, cluster: ClusterSettings) -> Result<Service, OpenError> {
+        Service::open_in(settings, Some(cluster)).await
+    }
+
+    async fn open_in(settings: ServiceSettings, cluster: Option<ClusterSettings>) -> Result<Service, OpenError> {
         let folder = settings.storage_path.clone();
         let db_settings = DbSettings {
             block_cache_bytes: settings.block_cache_bytes,
@@ -263,10 +277,24 @@ impl Service {
         let opened = tokio::task::spawn_blocking(move || open_databases(folder, db_settings)).await;
         let (lock, logs, points) = opened.map_err(|panic| OpenError::Thread(std::io::Error::other(panic)))??;
 
-        let node = Node::new(Arc::clone(&logs), GROUP_SETTINGS);
+        let node_id = raft::node_id(&logs)?;
+        let cluster = match cluster {
+            None => None,
+            Some(cluster) => {
+                let passport = Passport::get(&logs, node_id, &cluster).await?;
+                Some((cluster, passport))
+            }
+        };
+        let node = Arc::new(match &cluster {
+            None => Node::new(Arc::clone(&logs), GROUP_SETTINGS),
+            Some((_, passport)) => Node::connected(Arc::clone(&logs), GROUP_SETTINGS, passport.transport()),
+        });
         let meta = Arc::new(Meta::open(points.shard(META_GROUP))?);
-        let meta_group = node.start_group(META_GROUP, Arc::clone(&meta) as _).await?;
-        let node_id = node.id()?;
+        let meta_group = match cluster.as_ref().is_some_and(|(_, passport)| passport.is_newcomer) {
+            true => node.join_group(META_GROUP, Arc::clone(&meta) as _).await?,
+            false => node.start_group(META_GROUP, Arc::clone(&meta) as _).await?,
+        };
+        let membership = Membership::begin(&node, node_id, (&meta, &meta_group), cluster).await?;
         let snapshots = open_snapshots(&settings, node_id)?;
         let shards = Arc::new(Shards::default());
         let background = Background::start(settings.index_threads, settings.checkpoint_interval, &shards, &meta)
@@ -275,6 +303,8 @@ impl Service {
         let topology = TopologyHandle::start(Topology {
             runtime: tokio::runtime::Handle::current(),
             node,
+            node_id,
+            meta_group: meta_group.clone(),
             logs,
             points,
             storage_path: settings.storage_path,
@@ -295,6 +325,7 @@ impl Service {
             pool,
             background,
             topology,
+            membership,
             rate_limits: RateLimits::default(),
             advice: Advice::default(),
             tail_vectors_max,
@@ -302,7 +333,8 @@ impl Service {
             _lock: lock,
         };
         let service = Service { running: Arc::new(running) };
-        service.running.topology.settle().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
+        service.settle().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
+        service.running.membership.follow(&service.running.shards, &service.running.topology);
         service.sweep_recoveries().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
         Ok(service)
     }
@@ -324,6 +356,8 @@ impl Service {
         if inside > 0 {
             tracing::warn!(calls = inside, "shutting down with calls under way");
         }
+        self.running.membership.hand_over(&self.running.shards).await;
+        self.running.membership.stop().await;
         let running = Arc::clone(&self.running);
         // Joins threads that finish what is queued.
         let _ = tokio::task::spawn_blocking(move || running.pool.close()).await;
@@ -357,6 +391,8 @@ async fn before<T>(
     }
 }
 
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 mod stalled_tests;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::snapshots::{SnapshotPlace, UrlRules};
+use crate::peer::JoinError;
 use crate::raft::StartError;
 use crate::storage::StorageError;
 
@@ -52,4 +53,9 @@ pub enum OpenError {
     Storage(#[from] StorageError),
     #[error(transparent)]
     Group(#[from] StartError),
+    #[error(transparent)]
+    Join(JoinError),
+    /// A node that has collections of its own cannot become a part of another cluster.
+    #[error("this node has data of its own; start it without `bootstrap`, or with an empty storage path")]
+    OwnData,
 }

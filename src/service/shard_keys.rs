@@ -67,7 +67,7 @@ impl Service {
     ) -> Result<(), Error> {
         before(deadline, what, async {
             self.change_meta(&command).await?;
-            self.running.topology.settle().await
+            self.settle().await
         })
         .await
     }

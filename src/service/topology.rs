@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
 use super::background::Background;
-use super::errors::{from_start, from_storage};
+use super::errors::{from_propose, from_start, from_storage};
 use super::shards::{RunningShard, ShardTable, Shards};
 use crate::cluster::{Collection, META_GROUP, Meta};
 use crate::distance::CodeBits;
@@ -24,7 +24,7 @@ use crate::index::{IndexParams, VectorStorage};
 use crate::model::collection::{QuantizationConfig, VectorParams};
 use crate::model::field_index::FieldIndexKind;
 use crate::model::{CollectionConfig, Path, ShardId, VectorName};
-use crate::raft::Node;
+use crate::raft::{Group, Node, Peer};
 use crate::shard::{Replica, ShardSettings, VectorSettings, encode_dropped};
 use crate::storage::{LogDb, PointDb, StorageError};
 
@@ -48,7 +48,9 @@ enum Request {
 /// What the thread works with.
 pub(super) struct Topology {
     pub(super) runtime: Handle,
-    pub(super) node: Node,
+    pub(super) node: Arc<Node>,
+    pub(super) node_id: u64,
+    pub(super) meta_group: Group,
     pub(super) logs: Arc<LogDb>,
     pub(super) points: PointDb,
     pub(super) storage_path: PathBuf,
@@ -115,16 +117,18 @@ impl Topology {
 
     fn settle(&self) {
         let state = self.meta.state();
-        let wanted: BTreeMap<ShardId, Arc<Collection>> = state
-            .collections()
-            .flat_map(|collection| collection.shards.iter().map(move |id| (*id, Arc::clone(collection))))
-            .collect();
-        self.remove_orphans(&wanted);
+        let all = || state.collections().flat_map(|one| one.shards.iter().map(move |id| (*id, Arc::clone(one))));
+        let layout = state.layout();
+        // What has no place yet is nobody's to remove.
+        let kept =
+            all().map(|(id, _)| id).filter(|id| layout.replicas(*id).is_empty() || layout.keeps(*id, self.node_id));
+        self.remove_orphans(&kept.collect());
+        let wanted = all().filter(|(id, _)| layout.keeps(*id, self.node_id)).collect();
         self.start_missing(&wanted);
         self.reconfigure(&wanted);
     }
 
-    fn remove_orphans(&self, wanted: &BTreeMap<ShardId, Arc<Collection>>) {
+    fn remove_orphans(&self, kept: &BTreeSet<ShardId>) {
         let mut table = ShardTable::clone(&self.shards.table());
         let mut orphans: BTreeSet<ShardId> = table.running.keys().copied().collect();
         orphans.extend(self.logs.shards());
@@ -132,8 +136,8 @@ impl Topology {
             Ok(ids) => orphans.extend(ids),
             Err(error) => tracing::error!(%error, "the stored shards cannot be listed"),
         }
-        orphans.retain(|id| *id != META_GROUP && !wanted.contains_key(id));
-        table.failed.retain(|id, _| wanted.contains_key(id));
+        orphans.retain(|id| *id != META_GROUP && !kept.contains(id));
+        table.failed.retain(|id, _| kept.contains(id));
         let stopped: BTreeMap<ShardId, Arc<RunningShard>> =
             orphans.iter().filter_map(|id| table.running.remove(id).map(|shard| (*id, shard))).collect();
         // No new call finds them from here on; those under way get the errors of a stopped group.
@@ -201,10 +205,26 @@ impl Topology {
         for reason in replica.shard().rebuilt() {
             tracing::warn!(shard = id.0, %reason, "a part of the index is built anew");
         }
-        let group = self.node.start_group(id, Arc::clone(&replica) as _).await.map_err(from_start)?;
+        let group = self.open_group(id, Arc::clone(&replica)).await?;
         let running = RunningShard::new(id, place, replica, group);
         tell_drops(&running, collection).await;
         Ok(running)
+    }
+
+    /// The shard's group: as this node has it, or begun with those it is to begin with, or empty until it is taken in.
+    async fn open_group(&self, id: ShardId, replica: Arc<Replica>) -> Result<Group, Error> {
+        if self.logs.shards().contains(&id) {
+            return self.node.start_group(id, replica).await.map_err(from_start);
+        }
+        // As of now: once one of them has left, the others must not begin it anew.
+        self.meta_group.read_barrier().await.map_err(from_propose)?;
+        let founders = self.meta.state().layout().founders(id, self.node_id);
+        let peers = founders.into_iter().map(|id| Peer { id, address: String::new() }).collect::<Vec<_>>();
+        let group = match peers.is_empty() {
+            true => self.node.join_group(id, replica).await,
+            false => self.node.found_group(id, replica, peers).await,
+        };
+        group.map_err(from_start)
     }
 
     /// Tells the indexes about changed graph settings.

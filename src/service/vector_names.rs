@@ -73,7 +73,7 @@ impl Service {
     ) -> Result<u64, Error> {
         before(options.deadline, what, async {
             let (index, _) = self.change_meta(command).await?;
-            self.running.topology.settle().await?;
+            self.settle().await?;
             Ok(index)
         })
         .await

@@ -106,7 +106,8 @@ impl PointDb {
 
     /// The shards that have a position here, ascending.
     pub fn shards(&self) -> Result<Vec<ShardId>, StorageError> {
-        let places: BTreeSet<ShardId> = self.store.stored_places()?.into_iter().map(|place| keys::shard_at(place).0).collect();
+        let places: BTreeSet<ShardId> =
+            self.store.stored_places()?.into_iter().map(|place| keys::shard_at(place).0).collect();
         Ok(places.into_iter().collect())
     }
 
@@ -151,7 +152,8 @@ impl Store {
 
     /// Empties the places that a shard was about to move to, or had moved from, when the process ended.
     fn sweep_places(&self) -> Result<(), StorageError> {
-        let shards: BTreeSet<ShardId> = self.stored_places()?.into_iter().map(|place| keys::shard_at(place).0).collect();
+        let shards: BTreeSet<ShardId> =
+            self.stored_places()?.into_iter().map(|place| keys::shard_at(place).0).collect();
         for shard in shards {
             let is_second = self.seconds.lock().contains(&shard);
             let other = if is_second { shard } else { keys::second_place(shard) };
@@ -339,7 +341,11 @@ impl ShardStore {
             return Err(error);
         }
         let mut seconds = self.store.seconds.lock();
-        if other.is_second() { seconds.insert(self.id) } else { seconds.remove(&self.id) };
+        if other.is_second() {
+            seconds.insert(self.id)
+        } else {
+            seconds.remove(&self.id)
+        };
         self.place.is_left.store(true, Ordering::Release);
         Ok(())
     }
@@ -347,7 +353,11 @@ impl ShardStore {
     fn write_second(&self, is_second: bool) -> Result<(), StorageError> {
         let (key, mut batch) = (keys::second_entry(self.id), WriteBatch::default());
         let family = self.store.rocks.family(META);
-        if is_second { batch.put_cf(family, key, values::encode_bytes(&[])) } else { batch.delete_cf(family, key) }
+        if is_second {
+            batch.put_cf(family, key, values::encode_bytes(&[]))
+        } else {
+            batch.delete_cf(family, key)
+        }
         self.store.write(batch)
     }
 

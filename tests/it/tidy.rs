@@ -117,7 +117,8 @@ impl Source {
     fn read(root: &Path, path: &Path) -> Source {
         let text = fs::read_to_string(path).expect("a readable source file");
         let code = blanked(&text);
-        let begin = ["mod ", "pub(super) mod ", "pub(crate) mod "].map(|module| code.find(&format!("#[cfg(test)]\n{module}")));
+        let begin =
+            ["mod ", "pub(super) mod ", "pub(crate) mod "].map(|module| code.find(&format!("#[cfg(test)]\n{module}")));
         let tests = begin.into_iter().flatten().min().unwrap_or(code.len());
         let path = path.strip_prefix(root).expect("below the root").to_string_lossy().replace('\\', "/");
         // Compiled for tests and for `make fuzz` only.

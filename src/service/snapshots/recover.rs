@@ -300,7 +300,7 @@ impl Service {
                 self.change_meta(&MetaCommand::CreateShardKey { collection, key, shard_count: Some(shard_count) })
                     .await?;
             }
-            self.running.topology.settle().await?;
+            self.settle().await?;
             self.view(name.as_str()).await.map(|_| ())
         };
         match created.await {
@@ -331,7 +331,7 @@ impl Service {
                 self.change_meta(&MetaCommand::DeleteCollection { name, created_index: None }).await?;
             }
         }
-        self.running.topology.settle().await?;
+        self.settle().await?;
         outcome
     }
 
@@ -399,7 +399,7 @@ impl Service {
             self.change_meta(&MetaCommand::DeleteCollection { name: name.clone(), created_index: None }).await?;
         }
         if !left.is_empty() {
-            self.running.topology.settle().await?;
+            self.settle().await?;
         }
         Ok(())
     }

@@ -252,7 +252,8 @@ fn shard_sizes(
     stop: &Stop,
 ) -> Result<Sizes, Error> {
     let points = running.shard().status().point_count;
-    let sample = running.shard().scroll(None, SAMPLE_POINTS, None, stop).map_err(|error| from_read(error, "sampling"))?;
+    let sample =
+        running.shard().scroll(None, SAMPLE_POINTS, None, stop).map_err(|error| from_read(error, "sampling"))?;
     let records = running.shard().get(&sample, &PayloadSelector::All, &VectorSelector::All).map_err(from_storage)?;
     let (mut vector_bytes, mut payload_bytes) = (0, 0);
     for record in &records {

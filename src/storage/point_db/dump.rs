@@ -91,7 +91,8 @@ impl ShardStore {
         while let Some(content) = blocks.next()? {
             let mut rest = content.as_slice();
             while !rest.is_empty() {
-                let (place, key, value) = split_record(&mut rest).ok_or_else(|| blocks.damaged("a record ends early"))?;
+                let (place, key, value) =
+                    split_record(&mut rest).ok_or_else(|| blocks.damaged("a record ends early"))?;
                 let family = FAMILIES.get(usize::from(place)).ok_or_else(|| blocks.damaged("a strange family"))?;
                 let key = keys::with_shard(key, self.shard, *family == META);
                 let key = key.ok_or_else(|| blocks.damaged("a strange key"))?;

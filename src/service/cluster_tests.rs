@@ -1,0 +1,140 @@
+//! Services that are the nodes of one cluster, over loopback.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use super::tests::{READ, WAIT, config, name_of, point, settings, upsert};
+use super::*;
+use crate::model::collection::AliasAction;
+use crate::model::{Metric, PayloadSelector, PointId, VectorSelector};
+
+struct Member {
+    service: Service,
+    folder: TempDir,
+    address: String,
+}
+
+async fn open(folder: &TempDir, address: Option<&str>, bootstrap: Option<&str>) -> (Service, String) {
+    let listener = TcpListener::bind(address.unwrap_or("127.0.0.1:0")).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let cluster = ClusterSettings {
+        listener,
+        address: address.clone(),
+        zone: None,
+        bootstrap: bootstrap.map(str::to_owned),
+        key: Some("secret".to_owned()),
+    };
+    (Service::open_in_cluster(settings(folder.path()), cluster).await.unwrap(), address)
+}
+
+impl Member {
+    async fn start(bootstrap: Option<&str>) -> Member {
+        let folder = tempfile::tempdir().unwrap();
+        let (service, address) = open(&folder, None, bootstrap).await;
+        Member { service, folder, address }
+    }
+
+    async fn upsert(&self, id: u64) {
+        self.service.write("c", upsert(vec![point(id, &[1.0, id as f32])]), WAIT).await.unwrap();
+    }
+
+    async fn has(&self, id: u64) -> bool {
+        let ids = vec![PointId::Num(id)];
+        let read = self.service.retrieve("c", ids, PayloadSelector::None, VectorSelector::None, READ);
+        read.await.unwrap().len() == 1
+    }
+
+    async fn count(&self) -> u64 {
+        self.service.count("c", None, READ).await.unwrap()
+    }
+}
+
+async fn three() -> Vec<Member> {
+    let first = Member::start(None).await;
+    let (second, third) = (Member::start(Some(&first.address)).await, Member::start(Some(&first.address)).await);
+    vec![first, second, third]
+}
+
+/// Until every shard has as many voters as there are nodes.
+async fn until_replicated(members: &[Member]) {
+    for _ in 0..1_000 {
+        let table = members[0].service.running.shards.table();
+        let voters = |group: &Group| group.members().voters.len() == members.len();
+        if table.running.values().all(|shard| voters(&shard.group)) && voters(&members[0].service.running.meta_group) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the groups do not grow");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_serve_one_collection_and_do_without_any_one_of_them() {
+    let mut members = three().await;
+    let replicated = CollectionConfig { replication_factor: 3, ..config(2, &[("", 2, Metric::Dot)]) };
+    members[1].service.create_collection(name_of("c"), replicated, None).await.unwrap();
+    // Written anywhere, seen everywhere by what begins afterwards.
+    for id in 0..60 {
+        members[id as usize % 3].upsert(id).await;
+        assert!(members[(id as usize + 1) % 3].has(id).await, "{id}");
+    }
+    until_replicated(&members).await;
+    for turn in 0..3u64 {
+        let Member { service, folder, address } = members.remove(0);
+        service.shutdown().await.unwrap();
+        drop(service);
+        for id in 100 * (turn + 1)..100 * (turn + 1) + 20 {
+            members[id as usize % 2].upsert(id).await;
+        }
+        assert_eq!(members[1].count().await, 60 + 20 * (turn + 1));
+        let (service, address) = open(&folder, Some(&address), None).await;
+        members.push(Member { service, folder, address });
+        assert_eq!(members[2].count().await, 60 + 20 * (turn + 1), "a node that came back answers with what it missed");
+    }
+    for member in &members {
+        member.service.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_the_list_of_collections_are_seen_on_every_node_at_once() {
+    let members = three().await;
+    let replicated = CollectionConfig { replication_factor: 3, ..config(1, &[("", 2, Metric::Dot)]) };
+    members[0].service.create_collection(name_of("c"), replicated, None).await.unwrap();
+    members[2].upsert(1).await;
+    let alias = AliasAction::Create { alias: "x".to_owned(), collection: "c".to_owned() };
+    members[1].service.update_aliases(vec![alias], None).await.unwrap();
+    assert_eq!(members[2].service.count("x", None, READ).await.unwrap(), 1);
+    assert!(members[2].service.delete_collection("c", None).await.unwrap());
+    for member in &members {
+        member.service.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_node_becomes_a_cluster_while_it_is_written_to() {
+    let first = Member::start(None).await;
+    first.service.create_collection(name_of("c"), config(1, &[("", 2, Metric::Dot)]), None).await.unwrap();
+    let writer = tokio::spawn({
+        let service = first.service.clone();
+        async move {
+            for id in 0..300 {
+                service.write("c", upsert(vec![point(id, &[1.0, id as f32])]), WAIT).await.unwrap();
+            }
+        }
+    });
+    let second = Member::start(Some(&first.address)).await;
+    writer.await.unwrap();
+    assert_eq!(first.count().await, 300);
+    // Its shard has one replica, which stays where it is. The other node says that it cannot tell.
+    let elsewhere = second.service.count("c", None, READ).await;
+    assert!(matches!(elsewhere, Err(Error::Unimplemented { .. } | Error::Unavailable { .. })), "{elsewhere:?}");
+    let ids =
+        |member: &Member| member.service.running.meta.state().layout().nodes().keys().copied().collect::<Vec<_>>();
+    assert_eq!((ids(&first).len(), ids(&first)), (2, ids(&second)));
+    for member in [second, first] {
+        member.service.shutdown().await.unwrap();
+    }
+}
