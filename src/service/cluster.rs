@@ -29,6 +29,8 @@ use crate::storage::LogDb;
 
 /// Name of the cluster's name in `raftdb`.
 const CLUSTER: &str = "cluster";
+/// There if another node let this one in.
+const LET_IN: &str = "let_in";
 /// How many nodes have a vote in the `meta` group; the others follow it.
 const META_VOTERS_MAX: usize = 5;
 /// How often leaders look at their groups, unless something changes.
@@ -75,6 +77,7 @@ impl Passport {
         let bootstrap = settings.bootstrap.as_ref().filter(|bootstrap| **bootstrap != settings.address);
         let kept = logs.node_entry(CLUSTER)?.and_then(|name| String::from_utf8(name).ok());
         let has_log = logs.shards().contains(&META_GROUP);
+        let was_let_in = logs.node_entry(LET_IN)?.is_some();
         let (name, is_newcomer) = match (kept, bootstrap) {
             (Some(name), _) if has_log => (name, false),
             (_, Some(bootstrap)) if !has_log => {
@@ -82,10 +85,15 @@ impl Passport {
                 book.set(welcome.nodes);
                 (welcome.cluster, true)
             }
+            // Were it to begin groups now, they would be others than those that count on it.
+            (Some(name), None) if was_let_in => (name, true),
             (None, Some(_)) => return Err(OpenError::OwnData),
             (kept, _) => (kept.unwrap_or_else(|| Uuid::new_v4().to_string()), false),
         };
         logs.put_node_entry(CLUSTER, name.as_bytes())?;
+        if is_newcomer {
+            logs.put_node_entry(LET_IN, &[])?;
+        }
         logs.sync()?;
         let credentials = Credentials { cluster: name, key: settings.key.clone() };
         Ok(Passport { credentials, book, is_newcomer })

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use super::cluster::Passport;
 use super::tests::{READ, WAIT, config, name_of, point, settings, upsert};
 use super::*;
 use crate::model::collection::AliasAction;
@@ -137,4 +138,22 @@ async fn a_running_node_becomes_a_cluster_while_it_is_written_to() {
     for member in [second, first] {
         member.service.shutdown().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_let_in_and_knows_nothing_yet_begins_nothing() {
+    let first = Member::start(None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let db_settings = DbSettings { block_cache_bytes: 1 << 20, memtable_bytes: 1 << 20, reserve_bytes: 0 };
+    let logs = LogDb::open(folder.path(), &db_settings).unwrap();
+    let newcomer = |bootstrap: Option<String>| async move {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        ClusterSettings { listener, address, zone: None, bootstrap, key: Some("secret".to_owned()) }
+    };
+    let asks = newcomer(Some(first.address.clone())).await;
+    assert!(Passport::get(&logs, 77, &asks).await.unwrap().is_newcomer);
+    let alone = newcomer(None).await;
+    assert!(Passport::get(&logs, 77, &alone).await.unwrap().is_newcomer);
+    first.service.shutdown().await.unwrap();
 }
