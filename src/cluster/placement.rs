@@ -155,7 +155,7 @@ impl<'a> Planner<'a> {
             // for each zone is enough.
             let mut tried = BTreeSet::new();
             for (_, _, to) in self.by_load.iter().take_while(|(least, ..)| least + 1 < *most) {
-                if !tried.insert(self.zone(*to).map_or(Err(*to), Ok)) {
+                if !tried.insert(self.zone(*to).ok_or(*to)) {
                     continue;
                 }
                 let moveable = self.held[from].iter().find(|shard| self.may_move(**shard, *from, *to));

@@ -261,14 +261,14 @@ fn payload_from_stored(stored: &[u8]) -> Result<Payload, Flaw> {
 pub struct ShardStore {
     id: ShardId,
     /// What the keys of this place begin with.
-    shard: ShardId,
+    prefix: ShardId,
     store: Arc<Store>,
     place: Arc<Place>,
 }
 
 /// Kept by all handles on a place.
 struct Place {
-    shard: ShardId,
+    prefix: ShardId,
     store: Arc<Store>,
     /// The shard is elsewhere now: what is here goes with the last handle.
     is_left: AtomicBool,
@@ -277,34 +277,34 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if self.is_left.load(Ordering::Acquire)
-            && let Err(error) = self.store.write(self.store.deletion_of_all(&[self.shard]))
+            && let Err(error) = self.store.write(self.store.deletion_of_all(&[self.prefix]))
         {
             tracing::warn!(%error, "what a shard was before cannot be removed; the next start does it");
         }
-        self.store.places.lock().remove(&self.shard);
+        self.store.places.lock().remove(&self.prefix);
         self.store.vacated.notify_all();
     }
 }
 
 impl ShardStore {
     /// A handle on a place. Waits while the place is being emptied.
-    fn at(store: &Arc<Store>, id: ShardId, shard: ShardId) -> ShardStore {
+    fn at(store: &Arc<Store>, id: ShardId, prefix: ShardId) -> ShardStore {
         let mut places = store.places.lock();
         let place = loop {
-            match places.get(&shard).map(Weak::upgrade) {
+            match places.get(&prefix).map(Weak::upgrade) {
                 Some(Some(place)) => break place,
                 // Its last handle is gone, and it is not yet.
                 Some(None) => store.vacated.wait(&mut places),
                 None => {
-                    let place = Place { shard, store: Arc::clone(store), is_left: AtomicBool::new(false) };
+                    let place = Place { prefix, store: Arc::clone(store), is_left: AtomicBool::new(false) };
                     let place = Arc::new(place);
-                    places.insert(shard, Arc::downgrade(&place));
+                    places.insert(prefix, Arc::downgrade(&place));
                     break place;
                 }
             }
         };
         drop(places);
-        ShardStore { id, shard, store: Arc::clone(store), place }
+        ShardStore { id, prefix, store: Arc::clone(store), place }
     }
 
     /// Whose points these are.
@@ -314,7 +314,7 @@ impl ShardStore {
 
     /// Whether this is the shard's second place.
     pub fn is_second(&self) -> bool {
-        self.shard != self.id
+        self.prefix != self.id
     }
 
     /// The shard's other place, empty. Waits for those that still read there.
@@ -383,14 +383,14 @@ impl ShardStore {
 
     /// One vector of a point; `None` if the point lacks it.
     pub fn vector(&self, id: &PointId, name: &str) -> Result<Option<Vector>, StorageError> {
-        let key = keys::vector(self.shard, id, name);
+        let key = keys::vector(self.prefix, id, name);
         let stored = self.store.rocks.value(VECTORS, &key)?;
         stored.map(|stored| self.store.decode(VECTORS, &key, &stored, values::decode_vector)).transpose()
     }
 
     /// All vectors of a point; empty if it has none or does not exist.
     pub fn vectors(&self, id: &PointId) -> Result<NamedVectors, StorageError> {
-        let (start, end) = keys::vectors_range(self.shard, id);
+        let (start, end) = keys::vectors_range(self.prefix, id);
         let raw = self.store.rocks.range(VECTORS, start, end);
         let scan = Scan {
             raw,
@@ -405,17 +405,17 @@ impl ShardStore {
 
     /// The stored position; `None` before the first apply.
     pub fn position(&self) -> Result<Option<Vec<u8>>, StorageError> {
-        self.store.bytes(META, &keys::position(self.shard))
+        self.store.bytes(META, &keys::position(self.prefix))
     }
 
     /// A shard-level entry, as [`ShardBatch::put_entry`] wrote it.
     pub fn entry(&self, name: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        self.store.bytes(META, &keys::shard_entry(self.shard, name))
+        self.store.bytes(META, &keys::shard_entry(self.prefix, name))
     }
 
     /// All shard-level entries, by name.
     pub fn entries(&self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StorageError> {
-        let (start, end) = keys::shard_entries_range(self.shard);
+        let (start, end) = keys::shard_entries_range(self.prefix);
         let raw = self.store.rocks.range(META, start, end);
         let decode = |key: &[u8], stored: &[u8]| {
             let name = keys::name_from_shard_entry_key(key).ok_or(Flaw::Shape("a strange key"))?;
@@ -436,7 +436,7 @@ impl ShardStore {
 
     /// Writes a batch as one atomic step. Visible at once, durable after the next flush.
     pub fn commit(&self, batch: ShardBatch) -> Result<(), StorageError> {
-        assert_eq!(batch.store.shard, self.shard, "a batch is committed to the shard it was made for");
+        assert_eq!(batch.store.prefix, self.prefix, "a batch is committed to the shard it was made for");
         let mut out = WriteBatch::default();
         for ((family, key), value) in batch.pending {
             match value {
@@ -462,7 +462,7 @@ impl ShardStore {
         is_gone: &dyn Fn(&str) -> bool,
     ) -> Result<Option<PointId>, StorageError> {
         let rocks = &self.store.rocks;
-        let (start, end) = keys::shard_range(self.shard, from.as_ref());
+        let (start, end) = keys::shard_range(self.prefix, from.as_ref());
         let mut raw = rocks.range(VECTORS, start, end);
         let mut batch = WriteBatch::default();
         let mut seen = 0;
@@ -506,7 +506,7 @@ impl ShardStore {
         id: &PointId,
         decode: fn(&[u8]) -> Result<T, Flaw>,
     ) -> Result<Option<T>, StorageError> {
-        let key = keys::point(self.shard, id);
+        let key = keys::point(self.prefix, id);
         let stored = self.store.rocks.value(family, &key)?;
         stored.map(|stored| self.store.decode(family, &key, &stored, decode)).transpose()
     }
@@ -518,7 +518,7 @@ impl ShardStore {
         decode: fn(&[u8]) -> Result<T, Flaw>,
     ) -> Result<Vec<Option<T>>, StorageError> {
         let rocks = &self.store.rocks;
-        let keys: Vec<Vec<u8>> = ids.iter().map(|id| keys::point(self.shard, id)).collect();
+        let keys: Vec<Vec<u8>> = ids.iter().map(|id| keys::point(self.prefix, id)).collect();
         let found = rocks.db.batched_multi_get_cf(rocks.family(family), &keys, false);
         let decode_one = |(key, found): (&Vec<u8>, Result<Option<rocksdb::DBPinnableSlice<'_>>, rocksdb::Error>)| {
             let stored = found.map_err(|error| rocks.error(&error))?;
@@ -538,23 +538,23 @@ pub struct ShardBatch {
 impl ShardBatch {
     /// As [`ShardStore::head`].
     pub fn head(&self, id: &PointId) -> Result<Option<PointHead>, StorageError> {
-        self.read(IDS, keys::point(self.store.shard, id), values::decode_head)
+        self.read(IDS, keys::point(self.store.prefix, id), values::decode_head)
     }
 
     /// As [`ShardStore::payload`].
     pub fn payload(&self, id: &PointId) -> Result<Option<Payload>, StorageError> {
-        self.read(PAYLOADS, keys::point(self.store.shard, id), payload_from_stored)
+        self.read(PAYLOADS, keys::point(self.store.prefix, id), payload_from_stored)
     }
 
     /// As [`ShardStore::vector`].
     pub fn vector(&self, id: &PointId, name: &str) -> Result<Option<Vector>, StorageError> {
-        self.read(VECTORS, keys::vector(self.store.shard, id, name), values::decode_vector)
+        self.read(VECTORS, keys::vector(self.store.prefix, id, name), values::decode_vector)
     }
 
     /// As [`ShardStore::vectors`].
     pub fn vectors(&self, id: &PointId) -> Result<NamedVectors, StorageError> {
         let mut vectors = self.store.vectors(id)?;
-        let (start, end) = keys::vectors_range(self.store.shard, id);
+        let (start, end) = keys::vectors_range(self.store.prefix, id);
         for ((_, key), value) in self.pending.range((VECTORS, start)..(VECTORS, end)) {
             let flaw = |flaw| self.store.store.rocks.flaw(VECTORS, key, flaw);
             let (_, name) = keys::vector_from_key(key).ok_or_else(|| flaw(Flaw::Shape("a strange key")))?;
@@ -568,22 +568,22 @@ impl ShardBatch {
 
     /// As [`ShardStore::entry`].
     pub fn entry(&self, name: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        self.read(META, keys::shard_entry(self.store.shard, name), bytes_from_stored)
+        self.read(META, keys::shard_entry(self.store.prefix, name), bytes_from_stored)
     }
 
     /// Sets the head of a point, which makes it exist.
     pub fn put_head(&mut self, id: &PointId, head: &PointHead) {
-        self.put(IDS, keys::point(self.store.shard, id), values::encode_head(head));
+        self.put(IDS, keys::point(self.store.prefix, id), values::encode_head(head));
     }
 
     /// Sets the whole payload of a point.
     pub fn put_payload(&mut self, id: &PointId, payload: &Payload) {
-        self.put(PAYLOADS, keys::point(self.store.shard, id), values::encode_bytes(&payload.to_json()));
+        self.put(PAYLOADS, keys::point(self.store.prefix, id), values::encode_bytes(&payload.to_json()));
     }
 
     /// Sets one vector of a point.
     pub fn put_vector(&mut self, id: &PointId, name: &str, vector: &Vector) {
-        self.put(VECTORS, keys::vector(self.store.shard, id, name), values::encode_vector(vector));
+        self.put(VECTORS, keys::vector(self.store.prefix, id, name), values::encode_vector(vector));
     }
 
     /// Sets these vectors of a point and leaves its others alone.
@@ -595,7 +595,7 @@ impl ShardBatch {
 
     /// Removes one vector of a point, if it has it.
     pub fn delete_vector(&mut self, id: &PointId, name: &str) {
-        self.delete(VECTORS, keys::vector(self.store.shard, id, name));
+        self.delete(VECTORS, keys::vector(self.store.prefix, id, name));
     }
 
     /// Removes all vectors of a point.
@@ -609,24 +609,24 @@ impl ShardBatch {
     /// Removes a point: head, payload and all vectors.
     pub fn delete_point(&mut self, id: &PointId) -> Result<(), StorageError> {
         self.delete_vectors(id)?;
-        self.delete(IDS, keys::point(self.store.shard, id));
-        self.delete(PAYLOADS, keys::point(self.store.shard, id));
+        self.delete(IDS, keys::point(self.store.prefix, id));
+        self.delete(PAYLOADS, keys::point(self.store.prefix, id));
         Ok(())
     }
 
     /// Sets a shard-level entry: opaque bytes that belong to the shard but to no point.
     pub fn put_entry(&mut self, name: &[u8], value: &[u8]) {
-        self.put(META, keys::shard_entry(self.store.shard, name), values::encode_bytes(value));
+        self.put(META, keys::shard_entry(self.store.prefix, name), values::encode_bytes(value));
     }
 
     /// Removes a shard-level entry.
     pub fn delete_entry(&mut self, name: &[u8]) {
-        self.delete(META, keys::shard_entry(self.store.shard, name));
+        self.delete(META, keys::shard_entry(self.store.prefix, name));
     }
 
     /// Sets the position the shard has reached with this batch.
     pub fn set_position(&mut self, position: &[u8]) {
-        self.put(META, keys::position(self.store.shard), values::encode_bytes(position));
+        self.put(META, keys::position(self.store.prefix), values::encode_bytes(position));
     }
 
     fn put(&mut self, family: &'static str, key: Vec<u8>, value: Vec<u8>) {
@@ -683,7 +683,7 @@ impl ReadView<'_> {
     /// The position this view stands at.
     pub fn position(&self) -> Result<Option<Vec<u8>>, StorageError> {
         let rocks = &self.store.store.rocks;
-        let key = keys::position(self.store.shard);
+        let key = keys::position(self.store.prefix);
         let stored = self.snapshot.get_cf(rocks.family(META), &key).map_err(|error| rocks.error(&error))?;
         stored.map(|stored| self.store.store.decode(META, &key, &stored, bytes_from_stored)).transpose()
     }
@@ -693,7 +693,7 @@ impl ReadView<'_> {
         F: Fn(&[u8], &[u8]) -> Result<T, Flaw>,
     {
         let rocks = &self.store.store.rocks;
-        let (start, end) = keys::shard_range(self.store.shard, from.as_ref());
+        let (start, end) = keys::shard_range(self.store.prefix, from.as_ref());
         let mut raw = self.snapshot.raw_iterator_cf_opt(rocks.family(family), bounds(start, end));
         raw.seek_to_first();
         Scan { raw, rocks, family, decode, is_done: false, of: PhantomData }

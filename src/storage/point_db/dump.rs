@@ -34,7 +34,7 @@ impl ShardStore {
         let rocks = &self.store.rocks;
         let snapshot = rocks.db.snapshot();
         for (place, family) in FAMILIES.iter().enumerate() {
-            for (start, end) in ranges(self.shard, family) {
+            for (start, end) in ranges(self.prefix, family) {
                 let mut raw: DBRawIterator<'_> = snapshot.raw_iterator_cf_opt(rocks.family(family), bounds(start, end));
                 raw.seek_to_first();
                 while let Some((key, value)) = raw.item() {
@@ -46,7 +46,7 @@ impl ShardStore {
             }
         }
         blocks.finish().map_err(failed)?;
-        let key = keys::position(self.shard);
+        let key = keys::position(self.prefix);
         let position = snapshot.get_cf(rocks.family(META), &key).map_err(|error| rocks.error(&error))?;
         position.map(|stored| self.store.decode(META, &key, &stored, bytes_from_stored)).transpose()
     }
@@ -68,7 +68,7 @@ impl ShardStore {
     /// Puts what [`ShardStore::dump`] wrote into `folder` at `position` in the place of all that the shard has, as one
     /// atomic step. For what fits into memory.
     pub fn replace(&self, folder: &Path, position: &[u8]) -> Result<(), StorageError> {
-        let mut batch = self.store.deletion_of_all(&[self.shard]);
+        let mut batch = self.store.deletion_of_all(&[self.prefix]);
         self.each_record(folder, position, |family, key, value| {
             batch.put_cf(self.store.rocks.family(family), key, value);
             Ok(())
@@ -87,14 +87,14 @@ impl ShardStore {
         mut take: impl FnMut(&'static str, Vec<u8>, &[u8]) -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
         let mut blocks = BlockReader::open(folder.join(FILE))?;
-        let (own_position, mut found) = (keys::position(self.shard), None);
+        let (own_position, mut found) = (keys::position(self.prefix), None);
         while let Some(content) = blocks.next()? {
             let mut rest = content.as_slice();
             while !rest.is_empty() {
                 let (place, key, value) =
                     split_record(&mut rest).ok_or_else(|| blocks.damaged("a record ends early"))?;
                 let family = FAMILIES.get(usize::from(place)).ok_or_else(|| blocks.damaged("a strange family"))?;
-                let key = keys::with_shard(key, self.shard, *family == META);
+                let key = keys::with_shard(key, self.prefix, *family == META);
                 let key = key.ok_or_else(|| blocks.damaged("a strange key"))?;
                 if *family == META && key == own_position {
                     found = Some(value.to_vec());
