@@ -212,7 +212,9 @@ impl Service {
             }
         }
         let state = self.running.meta.state();
-        let is_elsewhere = |shard| !state.layout().keeps(shard, self.running.node_id);
+        let layout = state.layout();
+        // A shard that has no place yet is nowhere.
+        let is_elsewhere = |shard| !layout.replicas(shard).is_empty() && !layout.keeps(shard, self.running.node_id);
         if state.collection(name).is_some_and(|known| known.shards.iter().copied().any(is_elsewhere)) {
             return Err(Error::Unimplemented {
                 what: "a collection whose shards are not all on the asked node".to_owned(),
