@@ -230,6 +230,24 @@ impl From<service::Error> for ApiError {
             }
             E::ShardNotFound { number } => ApiError::not_found(format_args!("Shard {number} not found")),
             E::NodeNotFound { id } => ApiError::not_found(format_args!("Peer {id} not found")),
+            E::ReplicaNotFound { number, node } => {
+                ApiError::bad_request(format_args!("Shard {number} has no replica on peer {node}"))
+            }
+            E::ReplicaExists { number, node } => {
+                ApiError::bad_request(format_args!("Shard {number} has a replica on peer {node} already"))
+            }
+            E::LastReplica { number } => {
+                ApiError::bad_request(format_args!("Shard {number} must have at least one replica"))
+            }
+            E::TransferNotFound { number, from, to } => {
+                ApiError::not_found(format_args!("Shard {number} is not being transferred from peer {from} to peer {to}"))
+            }
+            E::OwnNode { id } => {
+                ApiError::bad_request(format_args!("Peer {id} cannot remove itself: ask another peer"))
+            }
+            E::NodeHoldsReplicas { id } => ApiError::bad_request(format_args!(
+                "Cannot remove peer {id} as there are shards on it: drain it first, or use force"
+            )),
             E::SnapshotLocation { location } => ApiError::bad_request(format_args!(
                 "Snapshot file {location} is not in the snapshots folder, or does not exist"
             )),

@@ -56,6 +56,14 @@ pub enum LayoutCommand {
         shard: ShardId,
         id: NodeId,
     },
+    /// A node should lead nothing until it joins again, as it does when it starts.
+    Rest {
+        id: NodeId,
+    },
+    /// Replicas should be spread anew.
+    Uneven,
+    /// They are spread evenly.
+    Even,
 }
 
 /// The nodes and what they should hold.
@@ -73,6 +81,10 @@ pub struct Layout {
     founders: BTreeMap<ShardId, BTreeSet<NodeId>>,
     /// Nodes that should not hold a shard any more and whose group may still count on them.
     leaving: BTreeMap<ShardId, BTreeSet<NodeId>>,
+    /// Nodes that should lead nothing, because they are about to stop.
+    resting: BTreeSet<NodeId>,
+    /// A node has come, or come back, since replicas were spread evenly.
+    is_uneven: bool,
 }
 
 impl Layout {
@@ -102,6 +114,21 @@ impl Layout {
         self.replicas(shard).contains(&node) || is_leaving()
     }
 
+    /// Whether a node should lead nothing.
+    pub fn is_resting(&self, node: NodeId) -> bool {
+        self.resting.contains(&node)
+    }
+
+    /// Whether replicas should be spread anew.
+    pub fn is_uneven(&self) -> bool {
+        self.is_uneven
+    }
+
+    /// How many shards have a replica that is about to go.
+    pub fn moving(&self) -> usize {
+        self.leaving.values().filter(|nodes| !nodes.is_empty()).count()
+    }
+
     /// The replicas of all shards.
     pub fn placement(&self) -> &Placement {
         &self.replicas
@@ -121,7 +148,16 @@ impl Layout {
         match command {
             LayoutCommand::Found { cluster } => _ = self.cluster.get_or_insert(cluster),
             LayoutCommand::Join { id, address, zone } => self.join(id, address, zone)?,
-            LayoutCommand::SetState { id, state } => self.known(id)?.site.state = state,
+            LayoutCommand::SetState { id, state } => {
+                self.known(id)?.site.state = state;
+                self.is_uneven |= state == SiteState::Up;
+            }
+            LayoutCommand::Rest { id } => {
+                self.known(id)?;
+                self.resting.insert(id);
+            }
+            LayoutCommand::Uneven => self.is_uneven = true,
+            LayoutCommand::Even => self.is_uneven = false,
             LayoutCommand::Forget { id } => self.forget(id)?,
             LayoutCommand::Place { shard, from, to } => self.place(shard, &from, to)?,
             LayoutCommand::Begin { places } => self.begin(places),
@@ -150,6 +186,8 @@ impl Layout {
                 node.address.clear();
             }
         }
+        self.resting.remove(&id);
+        self.is_uneven |= !self.nodes.contains_key(&id) && !self.replicas.is_empty();
         let state = self.nodes.get(&id).map_or(SiteState::Up, |node| node.site.state);
         self.nodes.insert(id, ClusterNode { address, site: Site { zone, state } });
         Ok(())
@@ -184,6 +222,7 @@ impl Layout {
             return Err(Refusal::NodeHoldsShard { id, shard: *shard });
         }
         self.nodes.remove(&id);
+        self.resting.remove(&id);
         self.forgotten.insert(id);
         self.leaving.values_mut().for_each(|nodes| _ = nodes.remove(&id));
         // What it alone held stays its own: nobody has it, and a plan cannot say otherwise.
@@ -312,6 +351,33 @@ mod tests {
             layout.apply(LayoutCommand::SetState { id: 9, state: SiteState::Up }),
             Err(Refusal::NodeUnknown { id: 9 })
         );
+    }
+
+    #[test]
+    fn a_node_that_rests_leads_again_after_its_next_start() {
+        let mut layout = three_nodes();
+        layout.apply(LayoutCommand::Rest { id: 2 }).unwrap();
+        assert!(layout.is_resting(2) && !layout.is_resting(1));
+        join(&mut layout, 2);
+        assert!(!layout.is_resting(2));
+        assert_eq!(layout.apply(LayoutCommand::Rest { id: 9 }), Err(Refusal::NodeUnknown { id: 9 }));
+    }
+
+    #[test]
+    fn a_node_that_comes_asks_for_its_share() {
+        let mut layout = three_nodes();
+        assert!(!layout.is_uneven(), "there is nothing to share");
+        follow(&mut layout, 1..9, 2);
+        join(&mut layout, 2);
+        assert!(!layout.is_uneven(), "it was there already");
+        join(&mut layout, 4);
+        assert!(layout.is_uneven());
+        layout.apply(LayoutCommand::Even).unwrap();
+        assert!(!layout.is_uneven());
+        layout.apply(LayoutCommand::SetState { id: 2, state: SiteState::Away }).unwrap();
+        assert!(!layout.is_uneven());
+        layout.apply(LayoutCommand::SetState { id: 2, state: SiteState::Up }).unwrap();
+        assert!(layout.is_uneven(), "what it held has gone to others meanwhile");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub enum SiteState {
     Draining,
     /// It is gone for good: what it held is replaced from the others.
     Lost,
+    /// It has not been heard of for a time: it gets no new ones, and those it has are replaced where others can take them.
+    Away,
 }
 
 /// The replicas of each shard.
@@ -91,39 +93,43 @@ impl<'a> Planner<'a> {
     }
 
     /// Gives every shard as many replicas as are `wanted` of it on nodes that are up, or as many as there are of these, in
-    /// place of those that are not. At most `moves_max` replicas come; the shards that have the fewest left come first. A
-    /// shard all of whose nodes are lost waits for them: nobody could give it to another. The shards that changed.
+    /// place of those that are not; what nobody can take stays where it is, but for nodes that are lost. More than wanted stay.
+    /// At most `moves_max` replicas come; the shards that have the fewest left come first. A shard all of whose nodes are
+    /// gone waits for them: nobody could give it to another. The shards that changed.
     pub fn repair(&mut self, wanted: impl Fn(ShardId) -> usize, moves_max: usize) -> Vec<ShardId> {
-        let is_up = |node: &NodeId| self.held.contains_key(node);
-        let is_there = |node: &NodeId| self.sites.get(node).is_some_and(|site| site.state != SiteState::Lost);
+        let state = |node: &NodeId| self.sites.get(node).map_or(SiteState::Lost, |site| site.state);
+        let is_there = |node: &NodeId| matches!(state(node), SiteState::Up | SiteState::Draining);
         let mut short: Vec<(usize, usize, ShardId)> = Vec::new();
         for (shard, replicas) in &self.placement {
-            let up = replicas.iter().filter(|node| is_up(node)).count();
-            let wanted = wanted(*shard).clamp(1, self.held.len().max(1));
-            if (up != replicas.len() || up != wanted) && replicas.iter().any(is_there) {
+            let up = replicas.iter().filter(|node| self.held.contains_key(node)).count();
+            let wanted = wanted(*shard).max(1);
+            if (up < wanted || up < replicas.len()) && replicas.iter().any(is_there) {
                 short.push((up, wanted, *shard));
             }
         }
         short.sort_unstable();
         let (mut changed, mut moves) = (Vec::new(), 0);
         for (up, wanted, shard) in short {
-            moves += wanted.saturating_sub(up);
-            if moves > moves_max {
-                break;
-            }
-            let mut replicas = self.placement[&shard].clone();
-            replicas.retain(|node| self.held.contains_key(node));
-            replicas.truncate(wanted);
+            let before = self.placement[&shard].clone();
+            let (mut replicas, others): (Vec<NodeId>, Vec<NodeId>) =
+                before.iter().copied().partition(|node| self.held.contains_key(node));
             while replicas.len() < wanted
                 && let Some(node) = self.best(&replicas)
             {
                 replicas.push(node);
             }
-            if !replicas.is_empty() {
-                self.set(shard, replicas);
-                self.lead_evenly(shard);
-                changed.push(shard);
+            moves += replicas.len() - up;
+            if moves > moves_max {
+                break;
             }
+            let kept = others.into_iter().filter(|node| state(node) != SiteState::Lost);
+            replicas.extend(kept.take(wanted.saturating_sub(replicas.len())));
+            if replicas.is_empty() || replicas.iter().collect::<BTreeSet<_>>() == before.iter().collect() {
+                continue;
+            }
+            self.set(shard, replicas);
+            self.lead_evenly(shard);
+            changed.push(shard);
         }
         changed
     }
@@ -405,7 +411,12 @@ mod tests {
             let mut sites = sites(nodes, zones);
             let before = placed(&sites, shards, count);
             for (site, state) in sites.values_mut().zip(states) {
-                site.state = match state { 0 => SiteState::Lost, 1 => SiteState::Draining, _ => SiteState::Up };
+                site.state = match state {
+                    0 => SiteState::Lost,
+                    1 => SiteState::Draining,
+                    2 => SiteState::Away,
+                    _ => SiteState::Up,
+                };
             }
             let up = sites.values().filter(|site| site.state == SiteState::Up).count();
             let mut planner = Planner::new(&sites, before.clone());
@@ -417,13 +428,18 @@ mod tests {
             prop_assert_eq!(after.len(), before.len());
             check_spread(&sites, after, 1);
             for (shard, replicas) in after {
-                let is_lost = before[shard].iter().all(|node| sites[node].state == SiteState::Lost);
-                if is_lost || up == 0 {
+                let state = |node: &NodeId| sites[node].state;
+                let is_gone = |node: &NodeId| matches!(state(node), SiteState::Lost | SiteState::Away);
+                let on_up = replicas.iter().filter(|node| state(node) == SiteState::Up).count();
+                if before[shard].iter().all(is_gone) {
                     prop_assert_eq!(replicas, &before[shard]);
-                } else {
-                    prop_assert_eq!(replicas.len(), count.min(up));
-                    prop_assert!(replicas.iter().all(|node| sites[node].state == SiteState::Up));
+                    continue;
                 }
+                prop_assert_eq!(on_up, count.min(up));
+                prop_assert!(replicas.iter().all(|node| state(node) != SiteState::Lost));
+                // Whoever is not up keeps what nobody can take.
+                let others = before[shard].iter().filter(|node| !matches!(state(node), SiteState::Up | SiteState::Lost));
+                prop_assert_eq!(replicas.len(), (on_up + others.count()).min(count).max(on_up));
             }
         }
     }

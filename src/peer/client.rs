@@ -196,17 +196,26 @@ impl PeerClients {
 
 /// Asks the node at `address` to let this one into its cluster.
 pub async fn join(address: &str, key: Option<String>, newcomer: Newcomer) -> Result<Welcome, JoinError> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| failed(address, &error))?;
-    let channel = endpoint.connect_timeout(CONNECT_MAX).timeout(JOIN_MAX).connect_lazy();
-    let shown = Shown(Credentials { cluster: String::new(), key });
     let Newcomer { id: node, address: own, zone } = newcomer;
     let request = pb::JoinRequest { node, address: own, zone };
-    let reply = GateClient::with_interceptor(channel, shown).join(request).await;
-    let pb::JoinReply { cluster, nodes } = reply.map_err(|status| failed(address, &status))?.into_inner();
+    let reply = gate(address, key)?.join(request).await;
+    let pb::JoinReply { cluster, nodes } = reply.map_err(|status| failed(address, status.message()))?.into_inner();
     Ok(Welcome { cluster, nodes: nodes.into_iter().collect() })
 }
 
-fn failed(address: &str, error: &dyn std::fmt::Display) -> JoinError {
+/// The name of the cluster that the node at `address` belongs to. `None`: it waits to be let into one.
+pub async fn cluster_of(address: &str, key: Option<String>) -> Result<Option<String>, JoinError> {
+    let reply = gate(address, key)?.who(pb::WhoRequest {}).await;
+    Ok(reply.map_err(|status| failed(address, status.message()))?.into_inner().cluster)
+}
+
+fn gate(address: &str, key: Option<String>) -> Result<GateClient<InterceptedService<Channel, Shown>>, JoinError> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| failed(address, &error))?;
+    let channel = endpoint.connect_timeout(CONNECT_MAX).timeout(JOIN_MAX).connect_lazy();
+    Ok(GateClient::with_interceptor(channel, Shown(Credentials { cluster: String::new(), key })))
+}
+
+fn failed(address: &str, error: impl std::fmt::Display) -> JoinError {
     JoinError { address: address.to_owned(), why: error.to_string() }
 }
 

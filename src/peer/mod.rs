@@ -17,8 +17,8 @@ mod server;
 mod tests;
 mod transfer;
 
-pub use client::{AddressBook, JoinError, PeerClients, PeerSettings, join};
-pub use server::{Doorkeeper, Newcomer, PeerServeError, Welcome, serve};
+pub use client::{AddressBook, JoinError, PeerClients, PeerSettings, cluster_of, join};
+pub use server::{Doorkeeper, Newcomer, PeerServeError, Welcome, serve, serve_waiting};
 
 use tonic::service::Interceptor;
 use tonic::{Request, Status};

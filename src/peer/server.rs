@@ -40,6 +40,46 @@ pub struct PeerServeError(#[from] tonic::transport::Error);
 pub trait Doorkeeper: Send + Sync + 'static {
     /// Makes the node a part of the cluster, or notes where it is now if it is one already. Why not, otherwise.
     fn admit(&self, newcomer: Newcomer) -> BoxFuture<'static, Result<Welcome, String>>;
+
+    /// Names the cluster this node belongs to. `None`: it waits to be let into one.
+    fn cluster(&self) -> Option<String>;
+}
+
+/// The door of a node that waits to be let in itself.
+struct Waiting;
+
+impl Doorkeeper for Waiting {
+    fn admit(&self, _newcomer: Newcomer) -> BoxFuture<'static, Result<Welcome, String>> {
+        Box::pin(std::future::ready(Err("it waits to be let in itself".to_owned())))
+    }
+
+    fn cluster(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Says on `connections` that this node waits to be let into a cluster. Dropping the future ends it.
+pub async fn serve_waiting<C>(
+    connections: impl Stream<Item = io::Result<C>>,
+    key: Option<String>,
+) -> Result<(), PeerServeError>
+where
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    Server::builder().add_service(gate(Arc::new(Waiting), key)).serve_with_incoming(connections).await?;
+    Ok(())
+}
+
+/// The service of `Gate` behind the cluster's key.
+fn gate(
+    doorkeeper: Arc<dyn Doorkeeper>,
+    key: Option<String>,
+) -> InterceptedService<
+    GateServer<GateRpc>,
+    impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone + Send + Sync + 'static,
+> {
+    let checked = move |request: Request<()>| check_key(key.as_deref(), request);
+    InterceptedService::new(GateServer::new(GateRpc { doorkeeper }), checked)
 }
 
 /// A node that wants to belong to the cluster.
@@ -81,8 +121,7 @@ where
     let key = credentials.key.clone();
     let checked = move |request: Request<()>| check_cluster(&credentials, request);
     let server = InterceptedService::new(server, checked);
-    let gate = GateServer::new(GateRpc { doorkeeper });
-    let gate = InterceptedService::new(gate, move |request: Request<()>| check_key(key.as_deref(), request));
+    let gate = gate(doorkeeper, key);
     Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES)
@@ -126,6 +165,10 @@ impl Gate for GateRpc {
         let admitted = self.doorkeeper.admit(Newcomer { id: node, address, zone }).await;
         let Welcome { cluster, nodes } = admitted.map_err(Status::unavailable)?;
         Ok(Response::new(pb::JoinReply { cluster, nodes: nodes.into_iter().collect() }))
+    }
+
+    async fn who(&self, _request: Request<pb::WhoRequest>) -> Result<Response<pb::WhoReply>, Status> {
+        Ok(Response::new(pb::WhoReply { cluster: self.doorkeeper.cluster() }))
     }
 }
 

@@ -45,6 +45,10 @@ impl Doorkeeper for Door {
         let answer = if newcomer.id == 13 { Err("it was removed".to_owned()) } else { Ok(welcome()) };
         Box::pin(std::future::ready(answer))
     }
+
+    fn cluster(&self) -> Option<String> {
+        Some("here".to_owned())
+    }
 }
 
 fn connections(listener: TcpListener) -> impl futures::Stream<Item = std::io::Result<TcpStream>> {

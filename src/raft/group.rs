@@ -11,7 +11,7 @@ use openraft::error::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::impls::BasicNode;
 use openraft::metrics::{RaftMetrics, WaitError};
 use openraft::raft::ReadPolicy;
-use openraft::{ChangeMembers, Raft};
+use openraft::{ChangeMembers, Instant as _, Raft};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -87,6 +87,8 @@ pub struct GroupMembers {
     pub learners: BTreeMap<u64, Peer>,
     /// On the leader: up to where each member has the log.
     pub matched: BTreeMap<u64, u64>,
+    /// On the leader: how long ago each other member was heard of.
+    pub heard: BTreeMap<u64, Duration>,
     /// While a change of voters is under way: the voters there will be.
     pub next_voters: Option<BTreeSet<u64>>,
 }
@@ -246,11 +248,13 @@ impl Group {
         let (voters, learners) = membership.nodes().map(peer).partition(|(id, _)| voter_ids.contains(id));
         let matched = metrics.replication.iter().flatten();
         let joint = membership.get_joint_config();
+        let heard = metrics.heartbeat.iter().flatten();
         GroupMembers {
             leader: metrics.current_leader,
             voters,
             learners,
             matched: matched.filter_map(|(id, log_id)| Some((*id, log_id.as_ref()?.index))).collect(),
+            heard: heard.filter_map(|(id, at)| Some((*id, at.as_ref()?.elapsed()))).collect(),
             next_voters: joint.split_first().and_then(|(_, rest)| rest.last()).cloned(),
         }
     }

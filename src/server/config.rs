@@ -33,6 +33,8 @@ pub struct Config {
     pub service: Listen,
     /// The disk and the threads.
     pub storage: Storage,
+    /// The other nodes.
+    pub cluster: Cluster,
 }
 
 /// `logger`.
@@ -84,6 +86,33 @@ pub struct Listen {
     pub read_only_api_key: Option<String>,
     /// Let callers have snapshots recovered from the hosts of `storage.snapshots_config.url_recovery`.
     pub enable_snapshot_url_recovery: bool,
+}
+
+/// `cluster`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cluster {
+    /// Whether other nodes may join this one, and this one joins others.
+    pub enabled: bool,
+    /// The listener for the other nodes.
+    pub p2p: PeerToPeer,
+    /// Where the others find this node, as `http://host:port`. Without it, the address that is listened on.
+    pub uri: Option<String>,
+    /// The nodes that found the cluster together, as each one's `uri`, the same list on all of them; or some nodes of a
+    /// cluster that this one joins. Read only by a node without data.
+    pub bootstrap: Vec<String>,
+    /// Nodes of one zone fail together: replicas are spread over zones.
+    pub zone: Option<String>,
+    /// How long a node may be silent before its replicas are replaced on others, in seconds.
+    pub replace_after_s: u64,
+}
+
+/// `cluster.p2p`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PeerToPeer {
+    /// On the address of `service.host`. 0 takes a free port.
+    pub port: u16,
 }
 
 /// `storage`.
@@ -181,8 +210,48 @@ impl Default for Config {
             logger: Logger::default(),
             service: Listen::default(),
             storage: Storage::default(),
+            cluster: Cluster::default(),
         }
     }
+}
+
+impl Default for Cluster {
+    fn default() -> Cluster {
+        Cluster {
+            enabled: false,
+            p2p: PeerToPeer::default(),
+            uri: None,
+            bootstrap: Vec::new(),
+            zone: None,
+            replace_after_s: 300,
+        }
+    }
+}
+
+impl Default for PeerToPeer {
+    fn default() -> PeerToPeer {
+        PeerToPeer { port: 6335 }
+    }
+}
+
+impl Cluster {
+    /// The addresses of `bootstrap`.
+    pub fn bootstrap_addresses(&self) -> Vec<String> {
+        self.bootstrap.iter().filter_map(|uri| peer_address(uri)).collect()
+    }
+
+    /// The address of `uri`.
+    pub fn own_address(&self) -> Option<String> {
+        self.uri.as_deref().and_then(peer_address)
+    }
+}
+
+/// The host and port of `http://host:port`. `None`: it is not of that form.
+fn peer_address(uri: &str) -> Option<String> {
+    let address = uri.strip_prefix("http://")?.trim_end_matches('/');
+    let (host, port) = address.rsplit_once(':')?;
+    let is_plain = !host.is_empty() && !host.contains(['/', '@', '?', '#']);
+    (is_plain && port.parse::<u16>().is_ok()).then(|| address.to_owned())
 }
 
 impl Default for Logger {
@@ -323,6 +392,21 @@ pub struct Flags {
     /// How to log [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// Be a node of a cluster: listen for other nodes
+    #[arg(long)]
+    pub cluster: bool,
+    /// Port for the other nodes, 0 for a free one [default: 6335]
+    #[arg(long, value_name = "PORT")]
+    pub peer_port: Option<u16>,
+    /// Where the other nodes find this one, as http://host:port
+    #[arg(long, value_name = "URI")]
+    pub uri: Option<String>,
+    /// The nodes that found the cluster together, by their URIs, or some that are in it; read by a node without data
+    #[arg(long, value_name = "URI,...", value_delimiter = ',')]
+    pub bootstrap: Vec<String>,
+    /// Nodes of one zone fail together
+    #[arg(long)]
+    pub zone: Option<String>,
     /// Recover a collection from its snapshot before serving; may be given several times
     #[arg(long, value_name = "FILE:NAME", alias = "collection-snapshot", value_parser = collection_snapshot)]
     pub snapshot: Vec<(PathBuf, CollectionName)>,
@@ -406,6 +490,7 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
         ("service.max_workers", service.max_workers as u64, 0..=threads_max),
         ("service.request_timeout_s", service.request_timeout_s, 1..=seconds_max),
         ("service.drain_timeout_s", service.drain_timeout_s, 0..=seconds_max),
+        ("cluster.replace_after_s", config.cluster.replace_after_s, 1..=30 * seconds_max),
         ("storage.disk_reserve_mb", storage.disk_reserve_mb, 0..=mb_max),
         ("storage.block_cache_mb", storage.block_cache_mb as u64, 1..=mb_max),
         ("storage.memtable_mb", storage.memtable_mb as u64, 1..=mb_max),
@@ -433,6 +518,7 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     if service.http_port != 0 && service.http_port == service.grpc_port {
         return Err(("service.grpc_port", format!("port {} is service.http_port already", service.grpc_port)));
     }
+    check_cluster(config)?;
     for (key, path) in
         [("storage.storage_path", &storage.storage_path), ("storage.snapshots_path", &storage.snapshots_path)]
     {
@@ -443,6 +529,32 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     check_snapshots(config)?;
     if let Err(error) = EnvFilter::try_new(&config.log_level) {
         return Err(("log_level", error.to_string()));
+    }
+    Ok(())
+}
+
+fn check_cluster(config: &Config) -> Result<(), (&'static str, String)> {
+    let (service, cluster) = (&config.service, &config.cluster);
+    let no_uri = |uri: &str| format!("`{uri}` is not of the form http://host:port");
+    if let Some(uri) = cluster.uri.as_deref().filter(|uri| peer_address(uri).is_none()) {
+        return Err(("cluster.uri", no_uri(uri)));
+    }
+    if let Some(uri) = cluster.bootstrap.iter().find(|uri| peer_address(uri).is_none()) {
+        return Err(("cluster.bootstrap", no_uri(uri)));
+    }
+    if !cluster.enabled {
+        return match cluster.bootstrap.is_empty() && cluster.uri.is_none() {
+            true => Ok(()),
+            false => Err(("cluster.enabled", "it is not set, but a uri or nodes to join are given".to_owned())),
+        };
+    }
+    if cluster.uri.is_none() && service.host.is_unspecified() {
+        let why = "it is needed: service.host does not say at which address the others find this node";
+        return Err(("cluster.uri", why.to_owned()));
+    }
+    let port = cluster.p2p.port;
+    if port != 0 && (port == service.http_port || port == service.grpc_port) {
+        return Err(("cluster.p2p.port", format!("port {port} is that of REST or gRPC already")));
     }
     Ok(())
 }
@@ -485,6 +597,11 @@ fn flag_values(flags: &Flags) -> Vec<(String, Value)> {
         ("service.grpc_port", flags.grpc_port.map(Value::from)),
         ("storage.storage_path", flags.storage_path.as_ref().map(path)),
         ("storage.snapshots_path", flags.snapshots_path.as_ref().map(path)),
+        ("cluster.enabled", flags.cluster.then(|| Value::from(true))),
+        ("cluster.p2p.port", flags.peer_port.map(Value::from)),
+        ("cluster.uri", flags.uri.clone().map(Value::from)),
+        ("cluster.bootstrap", (!flags.bootstrap.is_empty()).then(|| Value::from(flags.bootstrap.clone()))),
+        ("cluster.zone", flags.zone.clone().map(Value::from)),
         ("log_level", flags.log_level.clone().map(Value::from)),
         (
             "logger.format",
@@ -655,6 +772,11 @@ mod tests {
             snapshots_path: Some("n".into()),
             log_level: Some("warn".into()),
             log_format: Some(LogFormat::Json),
+            cluster: true,
+            peer_port: Some(0),
+            uri: Some("http://a:1".into()),
+            bootstrap: vec!["http://b:2".into(), "http://c:3".into()],
+            zone: Some("z".into()),
             ..Flags::default()
         };
         let mut want = Config::default();
@@ -664,6 +786,15 @@ mod tests {
         want.storage.snapshots_path = "n".into();
         want.log_level = "warn".into();
         want.logger.format = LogFormat::Json;
+        want.cluster = Cluster {
+            enabled: true,
+            p2p: PeerToPeer { port: 0 },
+            uri: Some("http://a:1".into()),
+            bootstrap: vec!["http://b:2".into(), "http://c:3".into()],
+            zone: Some("z".into()),
+            ..Cluster::default()
+        };
+        assert_eq!(want.cluster.bootstrap_addresses(), ["b:2", "c:3"]);
         assert_eq!(load_from("", "", flags), Ok(want));
     }
 
@@ -711,6 +842,23 @@ mod tests {
             "setting `service.enable_cors` in the environment is invalid:",
         );
         check_error("service: {http_port: 1", "", "FILE is not valid YAML:");
+    }
+
+    #[test]
+    fn a_node_that_others_cannot_find_is_refused() {
+        let refused = |inner: &str, key: &str| {
+            check_error(&format!("cluster: {{{inner}}}"), "", &format!("setting `cluster.{key}` in "));
+        };
+        refused("enabled: true, uri: 'a:6335'", "uri");
+        refused("enabled: true, uri: 'http://a'", "uri");
+        refused("enabled: true, uri: 'http://a/b:1'", "uri");
+        refused("enabled: true, bootstrap: ['http://a:1', b]", "bootstrap");
+        refused("uri: 'http://a:1'", "enabled");
+        refused("enabled: true, p2p: {port: 6333}", "p2p.port");
+        check_error("", "QUIVER__CLUSTER__ENABLED=true QUIVER__SERVICE__HOST=0.0.0.0", "setting `cluster.uri` in ");
+        let env = "QUIVER__CLUSTER__ENABLED=true QUIVER__CLUSTER__BOOTSTRAP=http://[::1]:1,http://b:2/";
+        let config = load_from("", env, Flags::default()).unwrap();
+        assert_eq!(config.cluster.bootstrap_addresses(), ["[::1]:1", "b:2"]);
     }
 
     #[test]

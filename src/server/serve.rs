@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use crate::api::auth::Keys;
 use crate::api::grpc::{self, GrpcSettings};
 use crate::api::rest::{self, RestSettings};
-use crate::service::{AllowedHost, S3Settings, Service, ServiceSettings, SnapshotPlace, StartupRecovery, UrlRules};
+use crate::service::{AllowedHost, ClusterSettings, OpenError, S3Settings, Service, ServiceSettings, SnapshotPlace, StartupRecovery, UrlRules};
 
 use super::config::{Config, Listen, SnapshotsStorage};
 use super::listen::{Listener, serve_rest};
@@ -55,13 +56,14 @@ async fn serve(config: Config, recovery: StartupRecovery) -> Result<(), Failure>
     let rest = bind("REST", config.service.http_port, &config.service).await?;
     let grpc = bind("gRPC", config.service.grpc_port, &config.service).await?;
     let (rest_address, grpc_address) = (rest.address(), grpc.address());
+    let cluster = cluster_settings(&config).await?;
 
     // REST answers from here on: an orchestrator sees a live process while the data are recovered.
     let (stop, stopped) = watch::channel(false);
     let router = Arc::new(ArcSwap::from_pointee(starting()));
     let rest = tokio::spawn(serve_rest(rest, router.clone(), until(stopped.clone())));
     let service = tokio::select! {
-        opened = Service::open(service_settings(&config)) => opened?,
+        opened = open(service_settings(&config), cluster) => opened?,
         () = signals.next() => {
             tracing::info!("stopped before the data were recovered");
             return Ok(());
@@ -82,7 +84,7 @@ async fn serve(config: Config, recovery: StartupRecovery) -> Result<(), Failure>
     let is_ready = Arc::new(AtomicBool::new(true));
     let node_id = node_id::read_or_make(&config.storage.storage_path)
         .map_err(|source| Failure::System { what: "the node's id cannot be kept", source })?;
-    let settings = rest_settings(&config.service, node_id, &exporter, &is_ready);
+    let settings = rest_settings(&config.service, node_id, &exporter, &is_ready, &service);
     router.store(Arc::new(rest::router(service.clone(), settings)));
     let grpc_settings = GrpcSettings {
         keys: keys(&config.service),
@@ -125,6 +127,35 @@ async fn serve(config: Config, recovery: StartupRecovery) -> Result<(), Failure>
     }
 }
 
+async fn open(settings: ServiceSettings, cluster: Option<ClusterSettings>) -> Result<Service, OpenError> {
+    match cluster {
+        None => Service::open(settings).await,
+        Some(cluster) => Service::open_in_cluster(settings, cluster).await,
+    }
+}
+
+/// How this node belongs to a cluster, if it does.
+async fn cluster_settings(config: &Config) -> Result<Option<ClusterSettings>, Failure> {
+    let (service, cluster) = (&config.service, &config.cluster);
+    if !cluster.enabled {
+        return Ok(None);
+    }
+    let address = SocketAddr::new(service.host, cluster.p2p.port);
+    let failure = |source| Failure::Bind { transport: "peers", address, source };
+    let listener = TcpListener::bind(address).await.map_err(failure)?;
+    let bound = listener.local_addr().map_err(failure)?;
+    let address = cluster.own_address().unwrap_or_else(|| bound.to_string());
+    tracing::info!(listener = %bound, %address, "listening for other nodes");
+    Ok(Some(ClusterSettings {
+        listener: Arc::new(listener),
+        address,
+        zone: cluster.zone.clone(),
+        bootstrap: cluster.bootstrap_addresses(),
+        key: service.api_key.clone(),
+        replace_after: Duration::from_secs(cluster.replace_after_s),
+    }))
+}
+
 async fn bind(transport: &'static str, port: u16, settings: &Listen) -> Result<Listener, Failure> {
     Listener::bind(transport, SocketAddr::new(settings.host, port), settings.max_connections).await
 }
@@ -165,8 +196,14 @@ fn keys(settings: &Listen) -> Keys {
     Keys::new(settings.api_key.clone(), settings.alt_api_key.clone(), settings.read_only_api_key.clone())
 }
 
-fn rest_settings(settings: &Listen, node_id: Uuid, exporter: &Exporter, is_ready: &Arc<AtomicBool>) -> RestSettings {
-    let (exporter, is_ready) = (exporter.clone(), is_ready.clone());
+fn rest_settings(
+    settings: &Listen,
+    node_id: Uuid,
+    exporter: &Exporter,
+    is_ready: &Arc<AtomicBool>,
+    service: &Service,
+) -> RestSettings {
+    let (exporter, is_ready, service) = (exporter.clone(), is_ready.clone(), service.clone());
     RestSettings {
         request_bytes_max: settings.request_bytes_max(),
         request_timeout: Duration::from_secs(settings.request_timeout_s),
@@ -174,7 +211,7 @@ fn rest_settings(settings: &Listen, node_id: Uuid, exporter: &Exporter, is_ready
         keys: keys(settings),
         is_cors_enabled: settings.enable_cors,
         metrics: Arc::new(move || exporter.render()),
-        is_ready: Arc::new(move || is_ready.load(Ordering::Acquire)),
+        is_ready: Arc::new(move || is_ready.load(Ordering::Acquire) && service.is_ready()),
         node_id: node_id.to_string(),
         started_at: SystemTime::now(),
     }

@@ -16,27 +16,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::leading::{Leading, propose, view};
 use super::shards::Shards;
 use super::topology::TopologyHandle;
-use super::{Error, OpenError};
-use crate::cluster::{
-    GroupView, LayoutCommand, META_GROUP, Meta, MetaCommand, NodeId, SiteState, Step, next_step, outcome_from_reply,
-};
-use crate::model::ShardId;
+use super::OpenError;
+use crate::cluster::{LayoutCommand, META_GROUP, Meta, MetaCommand, NodeId};
 use crate::peer::{self, AddressBook, Credentials, Doorkeeper, Newcomer, PeerClients, PeerSettings, Welcome};
-use crate::raft::{Change, Group, Node, Peer, Transport};
+use crate::raft::{Change, Group, Node, Transport};
 use crate::storage::LogDb;
 
 /// Name of the cluster's name in `raftdb`.
 const CLUSTER: &str = "cluster";
 /// There if another node let this one in.
 const LET_IN: &str = "let_in";
-/// How many nodes have a vote in the `meta` group; the others follow it.
-const META_VOTERS_MAX: usize = 5;
-/// How often leaders look at their groups, unless something changes.
-const LOOK_INTERVAL: Duration = Duration::from_millis(300);
-/// How long one step may take before the leader looks again.
-const STEP_MAX: Duration = Duration::from_secs(30);
 /// How long a node asks to be let in, how long it waits to be taken in then, and how often it asks.
 const JOIN_MAX: Duration = Duration::from_secs(600);
 const TAKEN_IN_MAX: Duration = Duration::from_secs(120);
@@ -50,15 +42,18 @@ const SNAPSHOT_BYTES_PER_S: u64 = 128 << 20;
 #[derive(Debug)]
 pub struct ClusterSettings {
     /// Where the others' calls arrive.
-    pub listener: TcpListener,
+    pub listener: Arc<TcpListener>,
     /// Where the others find this node: host and port.
     pub address: String,
     /// Nodes of one zone fail together.
     pub zone: Option<String>,
-    /// Host and port of a node that belongs to the cluster. `None`: this one founds it, or belongs to it already.
-    pub bootstrap: Option<String>,
+    /// The addresses of the nodes that found the cluster together, the same list on all of them; or of some that belong to
+    /// it. Empty: this one founds it. A node that belongs to a cluster already does not read it.
+    pub bootstrap: Vec<String>,
     /// What nodes show each other.
     pub key: Option<String>,
+    /// How long a node may be silent before its replicas are replaced elsewhere.
+    pub replace_after: Duration,
 }
 
 /// What a node knows of its cluster before its groups run.
@@ -73,22 +68,27 @@ impl Passport {
     /// The cluster's name: kept, told by a node that lets this one in, or made up by the first.
     pub(super) async fn get(logs: &LogDb, id: NodeId, settings: &ClusterSettings) -> Result<Passport, OpenError> {
         let book = Arc::new(AddressBook::default());
-        // All nodes of a set may be started alike: the first finds itself.
-        let bootstrap = settings.bootstrap.as_ref().filter(|bootstrap| **bootstrap != settings.address);
         let kept = logs.node_entry(CLUSTER)?.and_then(|name| String::from_utf8(name).ok());
         let has_log = logs.shards().contains(&META_GROUP);
         let was_let_in = logs.node_entry(LET_IN)?.is_some();
-        let (name, is_newcomer) = match (kept, bootstrap) {
-            (Some(name), _) if has_log => (name, false),
-            (_, Some(bootstrap)) if !has_log => {
-                let welcome = ask_in(id, bootstrap, settings).await?;
-                book.set(welcome.nodes);
-                (welcome.cluster, true)
+        let (name, is_newcomer) = match kept {
+            Some(name) if has_log => (name, false),
+            // It founded the cluster, or a node without one has become one.
+            kept if has_log || (kept.is_some() && !was_let_in) => {
+                if kept.is_none() && !is_first(settings) {
+                    return Err(OpenError::OwnData);
+                }
+                (kept.unwrap_or_else(new_name), false)
             }
             // Were it to begin groups now, they would be others than those that count on it.
-            (Some(name), None) if was_let_in => (name, true),
-            (None, Some(_)) => return Err(OpenError::OwnData),
-            (kept, _) => (kept.unwrap_or_else(|| Uuid::new_v4().to_string()), false),
+            Some(name) if settings.bootstrap.iter().all(|one| *one == settings.address) => (name, true),
+            kept => match get_in(id, settings, kept.is_none()).await? {
+                Some(welcome) => {
+                    book.set(welcome.nodes);
+                    (welcome.cluster, true)
+                }
+                None => (new_name(), false),
+            },
         };
         logs.put_node_entry(CLUSTER, name.as_bytes())?;
         if is_newcomer {
@@ -106,14 +106,64 @@ impl Passport {
     }
 }
 
-async fn ask_in(id: NodeId, bootstrap: &str, settings: &ClusterSettings) -> Result<Welcome, OpenError> {
+fn new_name() -> String {
+    Uuid::new_v4().to_string()
+}
+
+/// Whether this node is the one of its list that founds the cluster.
+fn is_first(settings: &ClusterSettings) -> bool {
+    settings.bootstrap.first().is_none_or(|first| *first == settings.address)
+}
+
+/// What a node of the cluster says that lets this one in. `None`: this one is to found it.
+///
+/// The first of the list founds the cluster, once every other one has said that it waits too: a node of a cluster that is not
+/// reached now cannot be among them, so that a first one that lost its data never founds a second cluster.
+async fn get_in(id: NodeId, settings: &ClusterSettings, may_found: bool) -> Result<Option<Welcome>, OpenError> {
+    let others: Vec<&String> = settings.bootstrap.iter().filter(|one| **one != settings.address).collect();
+    if others.is_empty() {
+        return Ok(None);
+    }
+    let waiting = peer::serve_waiting(connections(Arc::clone(&settings.listener)), settings.key.clone());
+    tokio::select! {
+        ended = waiting => {
+            let why = ended.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+            Err(OpenError::Thread(std::io::Error::other(format!("the listener for other nodes: {why}"))))
+        }
+        entered = ask_around(id, &others, settings, may_found && is_first(settings)) => entered,
+    }
+}
+
+async fn ask_around(
+    id: NodeId,
+    others: &[&String],
+    settings: &ClusterSettings,
+    founds: bool,
+) -> Result<Option<Welcome>, OpenError> {
     let until = tokio::time::Instant::now() + JOIN_MAX;
     loop {
-        let newcomer = Newcomer { id, address: settings.address.clone(), zone: settings.zone.clone() };
-        match peer::join(bootstrap, settings.key.clone(), newcomer).await {
-            Ok(welcome) => return Ok(welcome),
-            Err(error) if tokio::time::Instant::now() >= until => return Err(OpenError::Join(error)),
-            Err(error) => tracing::warn!(%error, "asking again"),
+        let mut waiting_count = 0;
+        let mut refusal = None;
+        for address in others {
+            match peer::cluster_of(address, settings.key.clone()).await {
+                Ok(None) => waiting_count += 1,
+                Ok(Some(_)) => {
+                    let newcomer = Newcomer { id, address: settings.address.clone(), zone: settings.zone.clone() };
+                    match peer::join(address, settings.key.clone(), newcomer).await {
+                        Ok(welcome) => return Ok(Some(welcome)),
+                        Err(error) => refusal = Some(error),
+                    }
+                }
+                Err(error) => refusal = Some(error),
+            }
+        }
+        if founds && waiting_count == others.len() {
+            return Ok(None);
+        }
+        match refusal {
+            Some(error) if tokio::time::Instant::now() >= until => return Err(OpenError::Join(error)),
+            Some(error) => tracing::warn!(%error, "asking again"),
+            None => tracing::info!("waiting for the first node of the list to found the cluster"),
         }
         tokio::time::sleep(JOIN_INTERVAL).await;
     }
@@ -124,6 +174,7 @@ pub(super) struct Membership {
     id: NodeId,
     address: String,
     zone: Option<String>,
+    replace_after: Duration,
     meta: Arc<Meta>,
     meta_group: Group,
     passport: Option<Passport>,
@@ -145,7 +196,9 @@ impl Membership {
         cluster: Option<(ClusterSettings, Passport)>,
     ) -> Result<Arc<Membership>, OpenError> {
         let (mut listener, mut address, mut zone, mut passport) = (None, String::new(), None, None);
+        let mut replace_after = Duration::MAX;
         if let Some((settings, own)) = cluster {
+            replace_after = settings.replace_after;
             (listener, address, zone) = (Some(settings.listener), settings.address, settings.zone);
             passport = Some(own);
         }
@@ -153,13 +206,15 @@ impl Membership {
             id,
             address,
             zone,
+            replace_after,
             meta: Arc::clone(meta),
             meta_group: meta_group.clone(),
             passport,
             tasks: Mutex::default(),
         });
         if let (Some(listener), Some(passport)) = (listener, &membership.passport) {
-            let door = Arc::new(Door { meta: Arc::clone(meta), meta_group: meta_group.clone() });
+            let name = passport.credentials.cluster.clone();
+            let door = Arc::new(Door { name, meta: Arc::clone(meta), meta_group: meta_group.clone() });
             let stop = std::future::pending();
             let serving =
                 peer::serve(connections(listener), Arc::clone(node), door, passport.credentials.clone(), stop);
@@ -183,14 +238,15 @@ impl Membership {
     pub(super) fn follow(self: &Arc<Membership>, shards: &Arc<Shards>, topology: &TopologyHandle) {
         let (mut changes, topology) = (self.meta.changes(), topology.clone());
         self.spawn(async move { while changes.changed().await.is_ok() && topology.settle().await.is_ok() {} });
-        let (weak, mut changes, shards) = (Arc::downgrade(self), self.meta.changes(), Arc::clone(shards));
-        self.spawn(async move {
-            loop {
-                let _ = tokio::time::timeout(LOOK_INTERVAL, changes.changed()).await;
-                let Some(membership) = weak.upgrade() else { return };
-                membership.lead(&shards).await;
-            }
+        let leading = Arc::new(Leading {
+            id: self.id,
+            meta: Arc::clone(&self.meta),
+            meta_group: self.meta_group.clone(),
+            shards: Arc::clone(shards),
+            replace_after: self.replace_after,
+            planned: Mutex::default(),
         });
+        self.spawn(leading.run());
     }
 
     /// Ends the tasks, and with them what they hold of the databases.
@@ -207,7 +263,8 @@ impl Membership {
         let is_known = || {
             let state = self.meta.state();
             let own = state.layout().nodes().get(&self.id).cloned();
-            own.is_some_and(|own| own.address == self.address && own.site.zone == self.zone)
+            let is_right = own.is_some_and(|own| own.address == self.address && own.site.zone == self.zone);
+            is_right && !state.layout().is_resting(self.id)
         };
         if self.passport.as_ref().is_some_and(|passport| passport.is_newcomer) {
             let mut changes = self.meta.changes();
@@ -239,88 +296,27 @@ impl Membership {
         Ok(())
     }
 
-    /// One look at all groups that are led here.
-    async fn lead(&self, shards: &Shards) {
-        let state = self.meta.state();
-        let layout = state.layout();
-        let (meta_group, table) = (&self.meta_group, shards.table());
-        if meta_group.status().is_leader {
-            let there = layout.nodes().iter().filter(|(_, node)| node.site.state != SiteState::Lost);
-            let mut wanted: Vec<NodeId> = there.map(|(id, _)| *id).collect();
-            // Whoever leads goes on to.
-            wanted.sort_by_key(|id| *id != self.id);
-            self.step(meta_group, &wanted, META_VOTERS_MAX).await;
-            if let Err(error) = self.place(&state).await {
-                tracing::warn!(%error, "new shards have no places yet");
-            }
-        }
-        let led = table.running.values().filter(|shard| shard.group.status().is_leader);
-        join_all(led.map(|shard| async {
-            let wanted = layout.replicas(shard.id);
-            self.step(&shard.group, wanted, usize::MAX).await;
-            self.report_left(shard.id, &shard.group).await;
-        }))
-        .await;
+    /// Whether this node belongs to a cluster that others can join.
+    pub(super) fn is_of_cluster(&self) -> bool {
+        self.passport.is_some()
     }
 
-    /// Takes the next step, if there is one, as far as it goes.
-    async fn step(&self, group: &Group, wanted: &[NodeId], voters_max: usize) {
-        let Some(step) = next_step(&view(group, self.id), wanted, voters_max) else { return };
-        let change = match step {
-            Step::AddLearner(id) => {
-                let state = self.meta.state();
-                let address = state.layout().nodes().get(&id).map(|node| node.address.clone()).unwrap_or_default();
-                Change::AddLearner(Peer { id, address })
-            }
-            Step::SetVoters(voters) => Change::SetVoters(voters),
-            Step::RemoveLearner(id) => Change::RemoveLearner(id),
-            Step::Lead(id) => Change::Lead(id),
-        };
-        let shard = group.shard();
-        tracing::info!(%shard, ?change, "a group changes");
-        match tokio::time::timeout(STEP_MAX, group.change(change)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%shard, %error, "a group could not be changed; it is tried again"),
-            Err(_) => tracing::warn!(%shard, "a change of a group takes long; it is looked at again"),
-        }
-    }
-
-    /// Says which nodes do not belong to the group any more, so that they can remove what they have of it.
-    async fn report_left(&self, shard: ShardId, group: &Group) {
-        let members = group.members();
-        let state = self.meta.state();
-        let leaving = state.layout().leaving(shard);
-        let is_member = |id: &NodeId| members.voters.contains_key(id) || members.learners.contains_key(id);
-        if members.next_voters.is_some() {
-            return;
-        }
-        for id in leaving.iter().copied().filter(|id| !is_member(id)) {
-            let left = MetaCommand::Layout(LayoutCommand::Left { shard, id });
-            if let Err(error) = propose(&self.meta_group, &left).await {
-                tracing::warn!(%shard, %error, "a node that left a group cannot be told of yet");
-            }
-        }
-    }
-
-    /// Gives shards that have no places some.
-    pub(super) async fn place(&self, state: &crate::cluster::MetaState) -> Result<(), Error> {
-        let shards = state.collections().flat_map(|collection| {
-            let count = collection.config.replication_factor as usize;
-            collection.shards.iter().map(move |shard| (*shard, count))
-        });
-        let places = state.layout().plan(shards);
-        if places.is_empty() {
-            return Ok(());
-        }
-        propose(&self.meta_group, &MetaCommand::Layout(LayoutCommand::Begin { places })).await
-    }
-
-    /// Lets others lead where they can, before this node stops.
-    pub(super) async fn hand_over(&self, shards: &Shards) {
+    /// Lets others lead where they can, until this node joins again. How many groups it still leads.
+    pub(super) async fn hand_over(&self, shards: &Shards) -> usize {
         let table = shards.table();
-        let groups = table.running.values().map(|shard| &shard.group).chain([&self.meta_group]);
-        let led = groups.filter(|group| group.status().is_leader);
-        let hand_overs = led.map(|group| async move {
+        let groups = || table.running.values().map(|shard| &shard.group).chain([&self.meta_group]);
+        let led = || groups().filter(|group| group.status().is_leader && group.members().voters.len() > 1);
+        if led().next().is_none() {
+            return 0;
+        }
+        // Otherwise they would hand it back at once.
+        let rest = MetaCommand::Layout(LayoutCommand::Rest { id: self.id });
+        match tokio::time::timeout(HAND_OVER_MAX, propose(&self.meta_group, &rest)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the others cannot be told that this node stops"),
+            Err(_) => tracing::warn!("the others cannot be told in time that this node stops"),
+        }
+        let hand_overs = led().map(|group| async move {
             let seen = view(group, self.id);
             let others = seen.voters.iter().filter(|id| **id != self.id);
             let Some(next) = others.max_by_key(|id| seen.matched.get(id)) else { return };
@@ -333,33 +329,14 @@ impl Membership {
         if tokio::time::timeout(HAND_OVER_MAX, join_all(hand_overs)).await.is_err() {
             tracing::warn!("some groups have to find another leader by themselves");
         }
+        led().count()
     }
-}
-
-/// A group as [`next_step`] takes it.
-fn view(group: &Group, leader: NodeId) -> GroupView {
-    let (members, status) = (group.members(), group.status());
-    GroupView {
-        leader,
-        voters: members.voters.keys().copied().collect(),
-        learners: members.learners.keys().copied().collect(),
-        matched: members.matched,
-        last_index: status.last_log_index.unwrap_or(0),
-        next_voters: members.next_voters,
-    }
-}
-
-/// Proposes a change of the state, and waits until this node knows of it.
-async fn propose(group: &Group, command: &MetaCommand) -> Result<(), Error> {
-    let proposed = group.propose(command.encode()).await.map_err(super::errors::from_propose)?;
-    group.wait_applied(proposed.index).await.map_err(super::errors::from_propose)?;
-    let unreadable = || Error::OutcomeUnknown { why: "the meta group's reply is not readable".to_owned() };
-    let outcome = outcome_from_reply(&proposed.reply).ok_or_else(unreadable)?;
-    outcome.map(|_| ()).map_err(super::errors::from_refusal)
 }
 
 /// Lets nodes in.
 struct Door {
+    /// Of the cluster.
+    name: String,
     meta: Arc<Meta>,
     meta_group: Group,
 }
@@ -376,6 +353,10 @@ impl Doorkeeper for Door {
             let cluster = layout.cluster().ok_or("this node belongs to no cluster")?.to_owned();
             Ok(Welcome { cluster, nodes: addresses(&meta) })
         })
+    }
+
+    fn cluster(&self) -> Option<String> {
+        Some(self.name.clone())
     }
 }
 
@@ -400,7 +381,7 @@ async fn keep_book(meta: Arc<Meta>, book: Arc<AddressBook>) {
     }
 }
 
-fn connections(listener: TcpListener) -> impl futures::Stream<Item = std::io::Result<TcpStream>> {
+fn connections(listener: Arc<TcpListener>) -> impl futures::Stream<Item = std::io::Result<TcpStream>> {
     futures::stream::unfold(listener, |listener| async move {
         loop {
             match listener.accept().await {

@@ -21,11 +21,12 @@ async fn open(folder: &TempDir, address: Option<&str>, bootstrap: Option<&str>) 
     let listener = TcpListener::bind(address.unwrap_or("127.0.0.1:0")).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let cluster = ClusterSettings {
-        listener,
+        listener: Arc::new(listener),
         address: address.clone(),
         zone: None,
-        bootstrap: bootstrap.map(str::to_owned),
+        bootstrap: bootstrap.map(str::to_owned).into_iter().collect(),
         key: Some("secret".to_owned()),
+        replace_after: Duration::from_secs(300),
     };
     (Service::open_in_cluster(settings(folder.path()), cluster).await.unwrap(), address)
 }
@@ -149,7 +150,10 @@ async fn who_was_let_in_and_knows_nothing_yet_begins_nothing() {
     let newcomer = |bootstrap: Option<String>| async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        ClusterSettings { listener, address, zone: None, bootstrap, key: Some("secret".to_owned()) }
+        let bootstrap = bootstrap.into_iter().collect();
+        let replace_after = Duration::from_secs(300);
+        let (listener, key) = (Arc::new(listener), Some("secret".to_owned()));
+        ClusterSettings { listener, address, zone: None, bootstrap, key, replace_after }
     };
     let asks = newcomer(Some(first.address.clone())).await;
     assert!(Passport::get(&logs, 77, &asks).await.unwrap().is_newcomer);

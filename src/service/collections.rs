@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::errors::{from_propose, from_refusal};
+use super::leading::place;
 use super::shards::{NotRunning, RunningShard};
 use super::{Alias, CollectionReport, CollectionStatus, Error, FieldReport, MemoryUsage, Service, ShardReport, before};
 use crate::cluster::{Collection, MetaChange, MetaCommand, outcome_from_reply};
@@ -236,7 +237,7 @@ impl Service {
 
     /// Lets what runs follow what the `meta` group says; shards without places get some first.
     pub(super) async fn settle(&self) -> Result<(), Error> {
-        self.running.membership.place(&self.running.meta.state()).await?;
+        place(&self.running.meta.state(), &self.running.meta_group).await?;
         self.running.topology.settle().await
     }
 

@@ -97,6 +97,24 @@ pub enum Error {
     /// The cluster has no node of this number.
     #[error("node {id} is not part of the cluster")]
     NodeNotFound { id: u64 },
+    /// The shard has no replica on this node.
+    #[error("shard {number} has no replica on node {node}")]
+    ReplicaNotFound { number: u64, node: u64 },
+    /// The shard has a replica on this node already.
+    #[error("shard {number} has a replica on node {node}")]
+    ReplicaExists { number: u64, node: u64 },
+    /// Without it the shard's points would be gone.
+    #[error("shard {number} has one replica")]
+    LastReplica { number: u64 },
+    /// No replica is on its way there.
+    #[error("shard {number} is not on its way from node {from} to node {to}")]
+    TransferNotFound { number: u64, from: u64, to: u64 },
+    /// A node cannot remove itself.
+    #[error("node {id} cannot remove itself")]
+    OwnNode { id: u64 },
+    /// It still holds replicas.
+    #[error("node {id} holds replicas")]
+    NodeHoldsReplicas { id: u64 },
     /// No file inside the snapshots folder.
     #[error("no snapshot at {location}")]
     SnapshotLocation { location: String },

@@ -63,9 +63,7 @@ pub(super) fn from_refusal(refusal: Refusal) -> Error {
         Refusal::NodeForgotten { id } => {
             Error::Unavailable { why: format!("node {id} was removed from the cluster; start it with an empty volume") }
         }
-        Refusal::NodeHoldsShard { id, shard } => {
-            Error::Unavailable { why: format!("node {id} still holds shard {shard}; drain it first") }
-        }
+        Refusal::NodeHoldsShard { id, .. } => Error::NodeHoldsReplicas { id },
         Refusal::PlanOutdated { shard } => {
             Error::Unavailable { why: format!("the replicas of shard {shard} were moved meanwhile; try again") }
         }

@@ -18,8 +18,10 @@ mod error;
 mod errors;
 mod fields;
 mod gate;
+mod leading;
 mod lock;
 mod merge;
+mod nodes;
 mod pool;
 mod query;
 mod read;
@@ -36,6 +38,7 @@ mod write;
 pub use advice::UnindexedField;
 pub use cluster::ClusterSettings;
 pub use error::Error;
+pub use nodes::{ClusterReport, LocalReplica, NodeReport, ReplicaReport, ReplicaState, ShardLayout};
 pub use query::FormulaError;
 #[cfg(any(test, fuzzing))]
 pub(crate) use query::{Candidate, evaluate, needs_payload};
@@ -52,6 +55,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cluster::{META_GROUP, Meta};
@@ -214,6 +218,9 @@ pub struct Alias {
     pub collection: String,
 }
 
+/// How often a node that is behind looks whether it still is.
+const CATCH_UP_LOOK: Duration = Duration::from_millis(200);
+
 /// How long a shutdown waits for calls under way.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
@@ -250,6 +257,8 @@ struct Running {
     rate_limits: RateLimits,
     advice: Advice,
     tail_vectors_max: u64,
+    /// This node has had what the others have, once.
+    caught_up: AtomicBool,
     snapshots: SnapshotStore,
     /// Dropped last: the databases are closed by then.
     _lock: FolderLock,
@@ -294,6 +303,7 @@ impl Service {
             true => node.join_group(META_GROUP, Arc::clone(&meta) as _).await?,
             false => node.start_group(META_GROUP, Arc::clone(&meta) as _).await?,
         };
+        let is_of_cluster = cluster.is_some();
         let membership = Membership::begin(&node, node_id, (&meta, &meta_group), cluster).await?;
         let snapshots = open_snapshots(&settings, node_id)?;
         let shards = Arc::new(Shards::default());
@@ -329,6 +339,7 @@ impl Service {
             rate_limits: RateLimits::default(),
             advice: Advice::default(),
             tail_vectors_max,
+            caught_up: AtomicBool::new(!is_of_cluster),
             snapshots,
             _lock: lock,
         };
@@ -336,6 +347,9 @@ impl Service {
         service.settle().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
         service.running.membership.follow(&service.running.shards, &service.running.topology);
         service.sweep_recoveries().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
+        if is_of_cluster {
+            service.watch_readiness();
+        }
         Ok(service)
     }
 
@@ -344,9 +358,30 @@ impl Service {
         self.running.node_id
     }
 
-    /// Whether calls are served: true from [`Service::open`] on until a shutdown begins.
+    /// Whether calls are served well: from when this node has caught up with the others, while it knows who leads the
+    /// cluster, until a shutdown begins.
     pub fn is_ready(&self) -> bool {
-        self.running.gate.is_open()
+        let has_leader = || self.running.meta_group.members().leader.is_some();
+        self.running.gate.is_open() && self.running.caught_up.load(Ordering::Acquire) && has_leader()
+    }
+
+    /// Notes when this node has caught up.
+    fn watch_readiness(&self) {
+        let weak = Arc::downgrade(&self.running);
+        tokio::spawn(async move {
+            while let Some(running) = weak.upgrade() {
+                let service = Service { running };
+                if !service.running.gate.is_open() {
+                    return;
+                }
+                if service.is_caught_up().await {
+                    service.running.caught_up.store(true, Ordering::Release);
+                    return;
+                }
+                drop(service);
+                tokio::time::sleep(CATCH_UP_LOOK).await;
+            }
+        });
     }
 
     /// Refuses further calls, waits for those under way, makes everything durable and writes the indexes' checkpoints.

@@ -1,0 +1,282 @@
+//! What leaders do so that every group comes to have the members it should have, and what the leader of the `meta` group
+//! plans: new shards get places, what nodes that are away or gone held is replaced, new nodes get their share.
+//!
+//! The plans are pure ([`Planner`]) and go into the log; whoever leads a group takes the steps there ([`next_step`]). Both look
+//! again whenever something changed, and now and then, so that nothing that failed is left undone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use tokio::time::MissedTickBehavior;
+
+use super::shards::{RunningShard, Shards};
+use super::{Error, errors};
+use crate::cluster::{
+    ClusterNode, GroupView, LayoutCommand, Meta, MetaCommand, MetaState, NodeId, Planner, SiteState, Step, next_step,
+    outcome_from_reply,
+};
+use crate::model::ShardId;
+use crate::raft::{Change, Group, Peer};
+
+/// How many nodes have a vote in the `meta` group; the others follow it.
+const META_VOTERS_MAX: usize = 5;
+/// How often leaders look at their groups, unless something changes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(300);
+/// How long one step may take before the leader looks again.
+const STEP_MAX: Duration = Duration::from_secs(30);
+/// Replicas that come at the same time, on all nodes: each takes a whole state over the network.
+const MOVES_AT_ONCE_MAX: usize = 8;
+/// A node that was away is back when it has been heard of within this time.
+const BACK_WITHIN: Duration = Duration::from_secs(3);
+
+/// What a leader works with.
+pub(super) struct Leading {
+    pub(super) id: NodeId,
+    pub(super) meta: Arc<Meta>,
+    pub(super) meta_group: Group,
+    pub(super) shards: Arc<Shards>,
+    /// How long a node may be silent before its replicas are replaced.
+    pub(super) replace_after: Duration,
+    pub(super) planned: Mutex<Planned>,
+}
+
+/// What the leader of the `meta` group remembers between two looks.
+#[derive(Default)]
+pub(super) struct Planned {
+    /// Since when this node leads that group.
+    led_since: Option<Instant>,
+    /// The state in which there was nothing to plan.
+    nothing_in: Option<Arc<MetaState>>,
+}
+
+/// Something that is done by one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Job {
+    Plan,
+    MetaGroup,
+    Shard(ShardId),
+}
+
+impl Leading {
+    /// Never ends. Dropping it leaves what is under way for the next leader to end.
+    pub(super) async fn run(self: Arc<Leading>) {
+        let mut changes = self.meta.changes();
+        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // One group that does not answer keeps no other waiting.
+        let mut busy: BTreeSet<Job> = BTreeSet::new();
+        let mut under_way: FuturesUnordered<BoxFuture<'_, Job>> = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(done) = under_way.next(), if !under_way.is_empty() => {
+                    busy.remove(&done);
+                    continue;
+                }
+                _ = looks.tick() => {}
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+            for (job, work) in self.jobs() {
+                if busy.insert(job) {
+                    under_way.push(work);
+                }
+            }
+        }
+    }
+
+    /// What there may be to do now.
+    fn jobs(&self) -> Vec<(Job, BoxFuture<'_, Job>)> {
+        let mut jobs: Vec<(Job, BoxFuture<'_, Job>)> = Vec::new();
+        if self.meta_group.status().is_leader {
+            jobs.push((Job::MetaGroup, Box::pin(self.lead_meta())));
+            jobs.push((Job::Plan, Box::pin(self.plan())));
+        } else {
+            *self.planned.lock() = Planned::default();
+        }
+        let table = self.shards.table();
+        for shard in table.running.values().filter(|shard| shard.group.status().is_leader) {
+            jobs.push((Job::Shard(shard.id), Box::pin(self.lead(Arc::clone(shard)))));
+        }
+        jobs
+    }
+
+    async fn lead_meta(&self) -> Job {
+        let state = self.meta.state();
+        let there = state.layout().nodes().iter().filter(|(_, node)| node.site.state != SiteState::Lost);
+        // Whoever leads goes on to, unless it is about to stop; who is away has no vote where another can have it.
+        let rank = |(id, node): (&NodeId, &ClusterNode)| {
+            (state.layout().is_resting(*id), *id != self.id, node.site.state == SiteState::Away, *id)
+        };
+        let mut wanted: Vec<_> = there.map(rank).collect();
+        wanted.sort_unstable();
+        let wanted: Vec<NodeId> = wanted.into_iter().map(|(.., id)| id).collect();
+        self.step(&self.meta_group, &wanted, META_VOTERS_MAX).await;
+        Job::MetaGroup
+    }
+
+    async fn lead(&self, shard: Arc<RunningShard>) -> Job {
+        let state = self.meta.state();
+        let layout = state.layout();
+        let mut wanted = layout.replicas(shard.id).to_vec();
+        wanted.sort_by_key(|id| layout.is_resting(*id));
+        self.step(&shard.group, &wanted, usize::MAX).await;
+        self.report_left(shard.id, &shard.group).await;
+        Job::Shard(shard.id)
+    }
+
+    /// Takes the next step, if there is one, as far as it goes.
+    async fn step(&self, group: &Group, wanted: &[NodeId], voters_max: usize) {
+        let Some(step) = next_step(&view(group, self.id), wanted, voters_max) else { return };
+        let change = match step {
+            Step::AddLearner(id) => {
+                let state = self.meta.state();
+                let address = state.layout().nodes().get(&id).map(|node| node.address.clone()).unwrap_or_default();
+                Change::AddLearner(Peer { id, address })
+            }
+            Step::SetVoters(voters) => Change::SetVoters(voters),
+            Step::RemoveLearner(id) => Change::RemoveLearner(id),
+            Step::Lead(id) => Change::Lead(id),
+        };
+        let shard = group.shard();
+        tracing::info!(%shard, ?change, "a group changes");
+        match tokio::time::timeout(STEP_MAX, group.change(change)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%shard, %error, "a group could not be changed; it is tried again"),
+            Err(_) => tracing::warn!(%shard, "a change of a group takes long; it is looked at again"),
+        }
+    }
+
+    /// Says which nodes do not belong to the group any more, so that they can remove what they have of it.
+    async fn report_left(&self, shard: ShardId, group: &Group) {
+        let members = group.members();
+        let state = self.meta.state();
+        let leaving = state.layout().leaving(shard);
+        let is_member = |id: &NodeId| members.voters.contains_key(id) || members.learners.contains_key(id);
+        if members.next_voters.is_some() {
+            return;
+        }
+        for id in leaving.iter().copied().filter(|id| !is_member(id)) {
+            let left = MetaCommand::Layout(LayoutCommand::Left { shard, id });
+            if let Err(error) = propose(&self.meta_group, &left).await {
+                tracing::warn!(%shard, %error, "a node that left a group cannot be told of yet");
+            }
+        }
+    }
+
+    async fn plan(&self) -> Job {
+        if let Err(error) = self.try_plan().await {
+            tracing::warn!(%error, "a plan could not be agreed on; it is made again");
+        }
+        Job::Plan
+    }
+
+    async fn try_plan(&self) -> Result<(), Error> {
+        self.note_presence().await?;
+        let state = self.meta.state();
+        let is_old = |planned: &Planned| planned.nothing_in.as_ref().is_some_and(|known| Arc::ptr_eq(known, &state));
+        if is_old(&self.planned.lock()) {
+            return Ok(());
+        }
+        if place(&state, &self.meta_group).await? {
+            return Ok(());
+        }
+        let commands = plan(&state);
+        if commands.is_empty() {
+            self.planned.lock().nothing_in = Some(state);
+        }
+        for command in commands {
+            tracing::info!(?command, "a plan");
+            propose(&self.meta_group, &MetaCommand::Layout(command)).await?;
+        }
+        Ok(())
+    }
+
+    /// Says which nodes have not been heard of for long, and which are back.
+    async fn note_presence(&self) -> Result<(), Error> {
+        let led_for = self.planned.lock().led_since.get_or_insert_with(Instant::now).elapsed();
+        let heard = self.meta_group.members().heard;
+        let state = self.meta.state();
+        for (id, node) in state.layout().nodes().iter().filter(|(id, _)| **id != self.id) {
+            let silent = heard.get(id).copied().unwrap_or(led_for);
+            let now = match node.site.state {
+                SiteState::Up if silent > self.replace_after => SiteState::Away,
+                SiteState::Away if heard.contains_key(id) && silent < BACK_WITHIN => SiteState::Up,
+                _ => continue,
+            };
+            tracing::warn!(node = id, silent_s = silent.as_secs(), state = ?now, "a node is seen otherwise");
+            propose(&self.meta_group, &MetaCommand::Layout(LayoutCommand::SetState { id: *id, state: now })).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What is to be changed of where replicas are, as far as it may begin now; empty if all is well or on its way.
+fn plan(state: &MetaState) -> Vec<LayoutCommand> {
+    let layout = state.layout();
+    let factors: BTreeMap<ShardId, usize> = state
+        .collections()
+        .flat_map(|one| one.shards.iter().map(move |shard| (*shard, one.config.replication_factor as usize)))
+        .collect();
+    let sites = layout.sites();
+    let mut planner = Planner::new(&sites, layout.placement().clone());
+    let room = MOVES_AT_ONCE_MAX.saturating_sub(layout.moving());
+    let mut changed = planner.repair(|shard| factors.get(&shard).copied().unwrap_or(1), room);
+    // What makes up for a loss goes first; the rest waits until nothing moves.
+    if changed.is_empty() && layout.moving() == 0 {
+        if layout.is_uneven() {
+            changed = planner.rebalance(room).into_iter().map(|one| one.shard).collect();
+            changed.sort_unstable();
+            changed.dedup();
+            if changed.is_empty() {
+                return vec![LayoutCommand::Even];
+            }
+        } else {
+            changed = planner.balance_leaders();
+        }
+    }
+    let place = |shard: ShardId| LayoutCommand::Place {
+        shard,
+        from: layout.replicas(shard).to_vec(),
+        to: planner.placement().get(&shard).cloned().unwrap_or_default(),
+    };
+    changed.into_iter().map(place).collect()
+}
+
+/// Gives shards that have no places some. False: there are none.
+pub(super) async fn place(state: &MetaState, meta_group: &Group) -> Result<bool, Error> {
+    let shards = state.collections().flat_map(|collection| {
+        let count = collection.config.replication_factor as usize;
+        collection.shards.iter().map(move |shard| (*shard, count))
+    });
+    let places = state.layout().plan(shards);
+    if places.is_empty() {
+        return Ok(false);
+    }
+    propose(meta_group, &MetaCommand::Layout(LayoutCommand::Begin { places })).await.map(|()| true)
+}
+
+/// A group as [`next_step`] takes it.
+pub(super) fn view(group: &Group, leader: NodeId) -> GroupView {
+    let (members, status) = (group.members(), group.status());
+    GroupView {
+        leader,
+        voters: members.voters.keys().copied().collect(),
+        learners: members.learners.keys().copied().collect(),
+        matched: members.matched,
+        last_index: status.last_log_index.unwrap_or(0),
+        next_voters: members.next_voters,
+    }
+}
+
+/// Proposes a change of the state, and waits until this node knows of it.
+pub(super) async fn propose(group: &Group, command: &MetaCommand) -> Result<(), Error> {
+    let proposed = group.propose(command.encode()).await.map_err(errors::from_propose)?;
+    group.wait_applied(proposed.index).await.map_err(errors::from_propose)?;
+    let unreadable = || Error::OutcomeUnknown { why: "the meta group's reply is not readable".to_owned() };
+    let outcome = outcome_from_reply(&proposed.reply).ok_or_else(unreadable)?;
+    outcome.map(|_| ()).map_err(errors::from_refusal)
+}
