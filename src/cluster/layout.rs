@@ -134,9 +134,16 @@ impl Layout {
         &self.replicas
     }
 
-    /// Who begins the shard's group with whom, if this node has no log of it; empty if it is to wait.
-    pub fn founders(&self, shard: ShardId, node: NodeId) -> BTreeSet<NodeId> {
-        self.founders.get(&shard).filter(|founders| founders.contains(&node)).cloned().unwrap_or_default()
+    /// Who begins the shard's group with whom, if this node has no log of it, those that should lead it first; empty if it is
+    /// to wait.
+    pub fn founders(&self, shard: ShardId, node: NodeId) -> Vec<NodeId> {
+        let Some(founders) = self.founders.get(&shard).filter(|founders| founders.contains(&node)) else {
+            return Vec::new();
+        };
+        let mut founders: Vec<NodeId> = founders.iter().copied().collect();
+        let rank = |node: &NodeId| self.replicas(shard).iter().position(|replica| replica == node);
+        founders.sort_by_key(|node| rank(node).unwrap_or(usize::MAX));
+        founders
     }
 
     /// As the planner sees them.
@@ -285,11 +292,11 @@ mod tests {
         join(&mut layout, 1);
         follow(&mut layout, 1..3, 3);
         assert_eq!(layout.replicas(ShardId(1)), [1]);
-        assert_eq!(layout.founders(ShardId(1), 1), [1].into());
+        assert_eq!(layout.founders(ShardId(1), 1), [1]);
         join(&mut layout, 2);
         follow(&mut layout, 1..4, 2);
         assert_eq!(layout.replicas(ShardId(1)), [1], "what is placed stays until it is planned otherwise");
-        assert_eq!(layout.founders(ShardId(3), 2), [1, 2].into());
+        assert_eq!(layout.founders(ShardId(3), 2), layout.replicas(ShardId(3)));
         let again = Placement::from([(ShardId(3), vec![1])]);
         layout.apply(LayoutCommand::Begin { places: again }).unwrap();
         assert_eq!(layout.replicas(ShardId(3)).len(), 2);
@@ -304,7 +311,7 @@ mod tests {
         follow(&mut layout, 1..2, 3);
         let from = layout.replicas(ShardId(1)).to_vec();
         layout.apply(LayoutCommand::Place { shard: ShardId(1), from: from.clone(), to: vec![2, 3] }).unwrap();
-        assert_eq!(layout.founders(ShardId(1), 1), [1, 2, 3].into(), "it may still be a member");
+        assert_eq!(layout.founders(ShardId(1), 1), [2, 3, 1], "it may still be a member");
         assert!(layout.keeps(ShardId(1), 1) && layout.keeps(ShardId(1), 2) && !layout.keeps(ShardId(1), 4));
         layout.apply(LayoutCommand::Left { shard: ShardId(1), id: 1 }).unwrap();
         assert!(!layout.keeps(ShardId(1), 1));

@@ -336,7 +336,8 @@ fn undelivered(why: String) -> Status {
 /// Whether nobody has read the message: there was no connection, or it was refused unread. Nothing that could be said of a
 /// connection that breaks under way counts.
 fn is_undelivered(status: &Status) -> bool {
-    if matches!(status.code(), Code::Unauthenticated | Code::FailedPrecondition) {
+    // Unimplemented: what answers there is still, or only, a door.
+    if matches!(status.code(), Code::Unauthenticated | Code::FailedPrecondition | Code::Unimplemented) {
         return true;
     }
     let mut cause = status.source();

@@ -58,15 +58,18 @@ impl Doorkeeper for Waiting {
     }
 }
 
-/// Says on `connections` that this node waits to be let into a cluster. Dropping the future ends it.
+/// Says on `connections` that this node waits to be let into a cluster, until `stop` resolves; then it asks its callers to
+/// connect anew.
 pub async fn serve_waiting<C>(
     connections: impl Stream<Item = io::Result<C>>,
     key: Option<String>,
+    stop: impl Future<Output = ()>,
 ) -> Result<(), PeerServeError>
 where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    Server::builder().add_service(gate(Arc::new(Waiting), key)).serve_with_incoming(connections).await?;
+    let waiting = Server::builder().add_service(gate(Arc::new(Waiting), key));
+    waiting.serve_with_incoming_shutdown(connections, stop).await?;
     Ok(())
 }
 

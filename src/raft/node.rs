@@ -30,6 +30,9 @@ use crate::storage::{LogDb, StorageError};
 /// Entries in one append to the log: what one group can put under one sync.
 const APPEND_ENTRIES_MAX: u64 = 1024;
 
+/// How long a founder leaves it to those before it to begin a group, for each of them.
+const FOUND_AFTER: Duration = Duration::from_millis(1_500);
+
 /// Name of the node's number in `raftdb`.
 const NODE_ID: &str = "node_id";
 /// Folder inside that of `raftdb`: files on their way to other nodes and from them.
@@ -181,14 +184,25 @@ impl Node {
 
     /// Opens the group of `shard`, or begins it with these nodes as its voters, this one among them. Each of them does so,
     /// with the same ones (addresses included), and none once any of them has left the group: so who calls it must know that
-    /// as of now.
+    /// as of now. The first of them begins at once, the others only if nobody has begun by then: they would only compete.
     pub async fn found_group(
         &self,
         shard: ShardId,
         machine: Arc<dyn StateMachine>,
         founders: Vec<Peer>,
     ) -> Result<Group, StartError> {
-        self.open_group(shard, machine, Start::Found(founders)).await
+        let rank = founders.iter().position(|peer| self.id().is_ok_and(|own| own == peer.id)).unwrap_or(0);
+        if rank == 0 {
+            return self.open_group(shard, machine, Start::Found(founders)).await;
+        }
+        let group = self.open_group(shard, machine, Start::Join).await?;
+        let raft = group.raft.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(FOUND_AFTER * u32::try_from(rank).unwrap_or(u32::MAX)).await;
+            // Refused if somebody has begun, or the group has stopped: then there is nothing to do.
+            let _ = raft.initialize(members(founders)).await;
+        });
+        Ok(group)
     }
 
     /// Opens the group of `shard`, or this node's part of it, which is empty until the group's leader on another node makes
@@ -452,14 +466,17 @@ fn purgeable(group: &Group, flushed: Option<u64>, log_kept_bytes: u64) -> Option
     (upto >= kept.indexes.start).then_some(upto)
 }
 
+fn members(founders: Vec<Peer>) -> BTreeMap<NodeId, BasicNode> {
+    founders.into_iter().map(|peer| (peer.id, BasicNode::new(peer.address))).collect()
+}
+
 /// Gets the group going. Whether this node is its lone voter; then it leads and has recovered.
 async fn begin(raft: &Raft<Types, Applier>, node_id: NodeId, start: Start, timeout: Duration) -> Result<bool, String> {
     let is_initialized = raft.is_initialized().await.map_err(|error| error.to_string())?;
     let is_lone_voter = match (is_initialized, start) {
         (false, Start::Join) => false,
         (false, Start::Found(founders)) => {
-            let mut members: BTreeMap<NodeId, BasicNode> =
-                founders.into_iter().map(|peer| (peer.id, BasicNode::new(peer.address))).collect();
+            let mut members = members(founders);
             members.entry(node_id).or_default();
             let is_lone_voter = members.len() == 1;
             raft.initialize(members).await.map_err(|error| error.to_string())?;

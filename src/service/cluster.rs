@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -32,7 +33,9 @@ const LET_IN: &str = "let_in";
 /// How long a node asks to be let in, how long it waits to be taken in then, and how often it asks.
 const JOIN_MAX: Duration = Duration::from_secs(600);
 const TAKEN_IN_MAX: Duration = Duration::from_secs(120);
-const JOIN_INTERVAL: Duration = Duration::from_secs(1);
+const JOIN_INTERVAL: Duration = Duration::from_millis(500);
+/// How long those who asked a waiting node have to close their connections.
+const WAITING_ENDS_MAX: Duration = Duration::from_millis(500);
 /// How long leaders wait at a shutdown for others to lead.
 const HAND_OVER_MAX: Duration = Duration::from_secs(3);
 /// Bytes per second of one snapshot on its way.
@@ -124,14 +127,21 @@ async fn get_in(id: NodeId, settings: &ClusterSettings, may_found: bool) -> Resu
     if others.is_empty() {
         return Ok(None);
     }
-    let waiting = peer::serve_waiting(connections(Arc::clone(&settings.listener)), settings.key.clone());
-    tokio::select! {
-        ended = waiting => {
+    let (entered, stop) = oneshot::channel::<()>();
+    let stop = async { _ = stop.await };
+    let waiting = peer::serve_waiting(connections(Arc::clone(&settings.listener)), settings.key.clone(), stop);
+    let mut waiting = std::pin::pin!(waiting);
+    let welcome = tokio::select! {
+        welcome = ask_around(id, &others, settings, may_found && is_first(settings)) => welcome,
+        ended = &mut waiting => {
             let why = ended.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
             Err(OpenError::Thread(std::io::Error::other(format!("the listener for other nodes: {why}"))))
         }
-        entered = ask_around(id, &others, settings, may_found && is_first(settings)) => entered,
-    }
+    };
+    drop(entered);
+    // Whoever does not close its connection finds out by the first answer.
+    let _ = tokio::time::timeout(WAITING_ENDS_MAX, waiting).await;
+    welcome
 }
 
 async fn ask_around(

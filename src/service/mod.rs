@@ -38,7 +38,10 @@ mod write;
 pub use advice::UnindexedField;
 pub use cluster::ClusterSettings;
 pub use error::Error;
-pub use nodes::{ClusterReport, LocalReplica, NodeReport, ReplicaReport, ReplicaState, ShardLayout};
+pub use crate::cluster::SiteState;
+pub use nodes::{
+    ClusterReport, LocalReplica, NodeReport, ReplicaReport, ReplicaState, ShardLayout, TransferReport,
+};
 pub use query::FormulaError;
 #[cfg(any(test, fuzzing))]
 pub(crate) use query::{Candidate, evaluate, needs_payload};

@@ -91,6 +91,34 @@ pub enum ReplicaState {
     Dead,
 }
 
+/// A replica on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransferReport {
+    /// Whose place it takes, or who has what it gets.
+    pub from: NodeId,
+    /// Where it goes.
+    pub to: NodeId,
+    /// `from` keeps its replica.
+    pub keeps_source: bool,
+}
+
+impl ShardLayout {
+    /// The replicas that are on their way, each for one that leaves if there is one.
+    pub fn transfers(&self) -> Vec<TransferReport> {
+        let in_state = |states: &[ReplicaState]| -> Vec<NodeId> {
+            self.replicas.iter().filter(|one| states.contains(&one.state)).map(|one| one.node).collect()
+        };
+        let coming = in_state(&[ReplicaState::Partial, ReplicaState::Initializing]);
+        let mut leaving = in_state(&[ReplicaState::Leaving]).into_iter();
+        let source = self.leader.or_else(|| in_state(&[ReplicaState::Active]).first().copied());
+        let transfer = |to| {
+            let left = leaving.next();
+            Some(TransferReport { from: left.or(source)?, to, keeps_source: left.is_none() })
+        };
+        coming.into_iter().filter_map(transfer).collect()
+    }
+}
+
 impl Service {
     /// The cluster, if this node belongs to one.
     pub fn cluster_report(&self) -> Option<ClusterReport> {
@@ -185,11 +213,14 @@ impl Service {
         &self,
         collection: &str,
         number: u64,
-        to: NodeId,
+        (from, to): (NodeId, NodeId),
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
         self.place_shard(collection, number, deadline, |replicas| {
             self.known_node(to)?;
+            if !replicas.contains(&from) {
+                return Err(Error::ReplicaNotFound { number, node: from });
+            }
             if replicas.contains(&to) {
                 return Err(Error::ReplicaExists { number, node: to });
             }

@@ -20,6 +20,8 @@ from history import DELETE, FAILED, OK, READ, UNKNOWN, WRITE, load_history
 
 #: Seconds for one key. A key that takes longer is undecided, which counts as wrong.
 KEY_S_MAX = 30.0
+#: Stands for every value that nobody read. Serials begin at 1.
+UNNOTICED = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _search(steps, spare_deletes, until):
             for other in open_steps:
                 if not steps[other].is_noticed:
                     taken |= 1 << (other - low)
-            following.append((step.returned, (low, taken, step.value, spares)))
+            following.append((step.returned, (low, taken, step.value if step.is_noticed else UNNOTICED, spares)))
         # The one that returned first is tried first.
         for _, configuration in sorted(following, key=lambda one: one[0], reverse=True):
             if configuration not in seen:
@@ -146,7 +148,8 @@ def _explain(steps, furthest):
     low, mask, value, _ = furthest
     _, _, open_steps, _ = _take_reads(steps, low, mask, value)
     start = steps[low].invoked
-    lines = [f"no order fits; the longest ends with the value {value}, then none of these can follow (times in ms):"]
+    current = "a value that nobody read" if value == UNNOTICED else value
+    lines = [f"no order fits; the longest ends with {current}, and none of these can follow (times in ms):"]
     for at in open_steps:
         step = steps[at]
         kind = "read of" if step.is_read else "write of" if step.value is not None else "delete,"

@@ -18,6 +18,7 @@ COLLECTION = "registers"
 DIM = 4
 OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 READ, WRITE, DELETE = "read", "write", "delete"
+TORN = "parts of different writes"
 #: Statuses that say for certain that nothing was done, and those that leave it open.
 REFUSED, OPEN = {429, 503, 507}, {408, 500, 502, 504}
 #: Keys that are busy at a time, and for how long: operations on one key must meet each other.
@@ -26,6 +27,8 @@ BUSY_KEYS, BUSY_S = 8, 1.0
 TIMEOUTS_S = (1, 2, 5)
 #: How long a client leaves the node that failed it.
 AWAY_S = (0.3, 1.5)
+#: Pause after an operation that failed.
+RETRY_S = 0.01
 
 
 @dataclasses.dataclass(slots=True)
@@ -139,12 +142,13 @@ class Client(threading.Thread):
         for host in order if kind == READ else order[:1]:
             op = self.attempt(host, kind, key)
             self.ops.append(op)
-            if op.outcome == OK:
+            if op.outcome == OK or op.note == TORN:
                 return
             if host == home:
                 self.away_until = time.monotonic() + self.random.uniform(*AWAY_S)
         if kind == READ:
             self.reads_lost += 1
+        time.sleep(RETRY_S)
 
     def attempt(self, host, kind, key):
         value = next(self.load.serials) if kind == WRITE else None
@@ -162,8 +166,7 @@ class Client(threading.Thread):
         op.returned = time.monotonic_ns()
         op.outcome = self.outcome(op, status, answer)
         if status == 200 and kind == READ:
-            points = json.loads(answer)["result"]
-            op.value = self.value_of(op, points)
+            self.take_value(op, json.loads(answer)["result"])
         return op
 
     def outcome(self, op, status, answer):
@@ -179,13 +182,14 @@ class Client(threading.Thread):
             return FAILED
         return UNKNOWN
 
-    def value_of(self, op, points):
+    def take_value(self, op, points):
         if not points:
-            return None
-        serial = points[0]["payload"].get("serial")
-        if len(points) > 1 or points[0]["id"] != op.key or serial is None or points[0]["vector"] != vector(op.key, serial):
-            self.flaws.append(f"a read of {op.key} on {op.host} found {points}")
-        return serial
+            return
+        op.value = points[0]["payload"].get("serial")
+        if len(points) > 1 or points[0]["id"] != op.key or op.value is None or points[0]["vector"] != vector(op.key, op.value):
+            self.flaws.append(f"a read of {op.key} on {op.host} found {TORN}: {points}")
+            # It has no place in an order of whole values.
+            op.outcome, op.note = UNKNOWN, TORN
 
 
 class Clients:

@@ -20,6 +20,14 @@ pub(super) struct CollectionsRpc {
     pub(super) calls: Calls,
 }
 
+/// The ends of a transfer between two nodes, not between two shards.
+fn transfer(shard: u32, to_shard: Option<u32>, ends: (u64, u64)) -> Result<(u64, u64), Status> {
+    match to_shard.filter(|to| *to != shard) {
+        None => Ok(ends),
+        Some(_) => Err(grpc_status(ApiError::unimplemented("to_shard_id"))),
+    }
+}
+
 #[tonic::async_trait]
 impl Collections for CollectionsRpc {
     async fn get(
@@ -119,8 +127,8 @@ impl Collections for CollectionsRpc {
         request: Request<pb::CollectionClusterInfoRequest>,
     ) -> Result<Response<pb::CollectionClusterInfoResponse>, Status> {
         let call = self.calls.begin()?;
-        let report = self.service.collection_report(&request.get_ref().collection_name).await.map_err(failed)?;
-        let answer = config::wire_from_shards(report, self.service.node_id());
+        let layouts = self.service.shard_layouts(&request.get_ref().collection_name).map_err(failed)?;
+        let answer = config::wire_from_shards(layouts, self.service.node_id());
         Ok(Response::new(pb::CollectionClusterInfoResponse { time: call.elapsed_s(), ..answer }))
     }
 
@@ -131,6 +139,7 @@ impl Collections for CollectionsRpc {
         let call = self.calls.begin()?;
         let wire = request.into_inner();
         let deadline = deadline(&call, wire.timeout)?;
+        let name = wire.collection_name.as_str();
         let what = match checked(|found| required(found, At::Root.field("operation"), wire.operation))? {
             Operation::CreateShardKey(wire_key) => {
                 let at = At::Root.field("create_shard_key");
@@ -144,11 +153,31 @@ impl Collections for CollectionsRpc {
                 self.service.delete_shard_key(&wire.collection_name, key, deadline).await.map_err(failed)?;
                 ""
             }
-            Operation::MoveShard(_) => "move_shard",
-            Operation::ReplicateShard(_) => "replicate_shard",
-            Operation::AbortTransfer(_) => "abort_transfer",
-            Operation::DropReplica(_) => "drop_replica",
-            Operation::RestartTransfer(_) => "restart_transfer",
+            Operation::MoveShard(wire) => {
+                let ends = transfer(wire.shard_id, wire.to_shard_id, (wire.from_peer_id, wire.to_peer_id))?;
+                self.service.move_replica(name, wire.shard_id.into(), ends, deadline).await.map_err(failed)?;
+                ""
+            }
+            Operation::ReplicateShard(wire) => {
+                let ends = transfer(wire.shard_id, wire.to_shard_id, (wire.from_peer_id, wire.to_peer_id))?;
+                self.service.add_replica(name, wire.shard_id.into(), ends, deadline).await.map_err(failed)?;
+                ""
+            }
+            Operation::AbortTransfer(wire) => {
+                let ends = transfer(wire.shard_id, wire.to_shard_id, (wire.from_peer_id, wire.to_peer_id))?;
+                self.service.abort_transfer(name, wire.shard_id.into(), ends, deadline).await.map_err(failed)?;
+                ""
+            }
+            // Whoever leads the shard tries again until it is there: all that can be told is whether it is on its way.
+            Operation::RestartTransfer(wire) => {
+                let ends = transfer(wire.shard_id, wire.to_shard_id, (wire.from_peer_id, wire.to_peer_id))?;
+                self.service.check_transfer(name, wire.shard_id.into(), ends).map_err(failed)?;
+                ""
+            }
+            Operation::DropReplica(wire) => {
+                self.service.drop_replica(name, wire.shard_id.into(), wire.peer_id, deadline).await.map_err(failed)?;
+                ""
+            }
             Operation::ReplicatePoints(_) => "replicate_points",
         };
         if !what.is_empty() {

@@ -23,7 +23,9 @@ use crate::model::collection::{
 };
 use crate::model::datetime::Timestamp;
 use crate::model::{Metric, Payload, VectorName};
-use crate::service::{Alias, CollectionReport, CollectionStatus, NewShardKey, WriteOptions};
+use crate::service::{
+    Alias, CollectionReport, CollectionStatus, NewShardKey, ReplicaState, ShardLayout, WriteOptions,
+};
 
 /// A field of several messages.
 const QUANTIZATION: &str = "quantization_config";
@@ -230,18 +232,51 @@ pub(super) fn shard_key(found: &mut Findings, at: At<'_>, wire: Option<pb::Creat
 }
 
 /// Where a collection's shards are: all on this node.
-pub(super) fn wire_from_shards(report: CollectionReport, node_id: u64) -> pb::CollectionClusterInfoResponse {
-    let local_shards = report.shards.into_iter().map(|shard| pb::LocalShardInfo {
-        shard_id: u32::try_from(shard.id).unwrap_or(u32::MAX),
-        points_count: shard.point_count,
-        state: pb::ReplicaState::Active as i32,
-        shard_key: shard.key.map(wire_from_key),
-    });
-    pb::CollectionClusterInfoResponse {
+pub(super) fn wire_from_shards(layouts: Vec<ShardLayout>, node_id: u64) -> pb::CollectionClusterInfoResponse {
+    let number = |layout: &ShardLayout| u32::try_from(layout.number).unwrap_or(u32::MAX);
+    let key = |layout: &ShardLayout| layout.key.clone().map(wire_from_key);
+    let mut wire = pb::CollectionClusterInfoResponse {
         peer_id: node_id,
-        shard_count: report.shard_count as u64,
-        local_shards: local_shards.collect(),
+        shard_count: layouts.len() as u64,
         ..Default::default()
+    };
+    for layout in &layouts {
+        let transfers = layout.transfers().into_iter().map(|transfer| pb::ShardTransferInfo {
+            shard_id: number(layout),
+            to_shard_id: None,
+            from: transfer.from,
+            to: transfer.to,
+            sync: transfer.keeps_source,
+        });
+        wire.shard_transfers.extend(transfers);
+        for replica in &layout.replicas {
+            let (shard_id, shard_key, state) = (number(layout), key(layout), wire_from_replica_state(replica.state));
+            match layout.local.as_ref().filter(|_| replica.node == node_id) {
+                Some(local) => wire.local_shards.push(pb::LocalShardInfo {
+                    shard_id,
+                    points_count: local.point_count,
+                    state: state.into(),
+                    shard_key,
+                }),
+                None => wire.remote_shards.push(pb::RemoteShardInfo {
+                    shard_id,
+                    peer_id: replica.node,
+                    state: state.into(),
+                    shard_key,
+                }),
+            }
+        }
+    }
+    wire
+}
+
+/// One that is about to go still counts.
+fn wire_from_replica_state(state: ReplicaState) -> pb::ReplicaState {
+    match state {
+        ReplicaState::Active | ReplicaState::Leaving => pb::ReplicaState::Active,
+        ReplicaState::Partial => pb::ReplicaState::Partial,
+        ReplicaState::Initializing => pb::ReplicaState::Initializing,
+        ReplicaState::Dead => pb::ReplicaState::Dead,
     }
 }
 

@@ -13,7 +13,6 @@ type AbsentRoute = (&'static str, &'static [(Method, &'static str)]);
 const GET: Method = Method::GET;
 const PUT: Method = Method::PUT;
 const POST: Method = Method::POST;
-const DELETE: Method = Method::DELETE;
 
 const ABSENT: &[AbsentRoute] = &[
     ("/quotas", &[(GET, "get quotas"), (PUT, "update quotas")]),
@@ -23,8 +22,6 @@ const ABSENT: &[AbsentRoute] = &[
     ("/audit/logs", &[(GET, "get audit log")]),
     ("/dashboard", &[(GET, "dashboard")]),
     ("/dashboard/{*file}", &[(GET, "dashboard")]),
-    ("/cluster/recover", &[(POST, "recover current peer")]),
-    ("/cluster/peer/{id}", &[(DELETE, "remove peer")]),
     ("/cluster/telemetry", &[(GET, "cluster telemetry")]),
     ("/collections/{name}/debugger", &[(GET, "get debug state"), (PUT, "update debug state")]),
     ("/collections/{name}/shards/{shard}/snapshot/partial/create", &[(POST, "create partial shard snapshot")]),

@@ -65,6 +65,8 @@ pub(super) struct Params {
     /// How fresh a read must be: a number of replicas, or which.
     #[schemars(with = "Option<ConsistencyShape>")]
     consistency: Option<String>,
+    /// Whether a node is removed with what it holds.
+    pub force: Option<bool>,
     /// Whether names are left out.
     pub anonymize: Option<bool>,
     /// How much is told, from 0 on.

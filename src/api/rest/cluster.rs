@@ -1,5 +1,7 @@
 //! Shard keys, and where a collection's shards are (PROTOCOL section 18, CLIENTS sections 1.1 and 3.6).
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -11,11 +13,16 @@ use super::shapes::{Key, KeyOut};
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::api::status::ApiError;
 use crate::model::collection::ShardKey;
-use crate::service::NewShardKey;
+use crate::service::{ClusterReport, NewShardKey, NodeReport, ReplicaState, SiteState};
 
-/// There are no peers to speak of: clients know this answer from a server that runs alone.
+/// A server that runs alone says so: clients know that answer.
 pub(super) async fn status(call: Call<()>) -> Envelope<ClusterStatus> {
-    answer(call.started, ClusterStatus::Disabled)
+    let own = call.rest.service.node_id();
+    let status = match call.rest.service.cluster_report() {
+        Some(report) => ClusterStatus::Enabled(EnabledCluster::new(own, report)),
+        None => ClusterStatus::Disabled,
+    };
+    answer(call.started, status)
 }
 
 /// How this node belongs to a cluster.
@@ -23,6 +30,100 @@ pub(super) async fn status(call: Call<()>) -> Envelope<ClusterStatus> {
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(super) enum ClusterStatus {
     Disabled,
+    Enabled(EnabledCluster),
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct EnabledCluster {
+    peer_id: u64,
+    peers: BTreeMap<String, PeerInfo>,
+    raft_info: RaftInfo,
+    consensus_thread_status: ConsensusStatus,
+    message_send_failures: BTreeMap<String, Value>,
+}
+
+/// A node. Beside the protocol's `uri`: its zone, whether it may hold replicas, how many it should hold and lead.
+#[derive(Serialize, JsonSchema)]
+struct PeerInfo {
+    uri: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+    state: PeerState,
+    replicas: usize,
+    leads: usize,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum PeerState {
+    Up,
+    Draining,
+    Away,
+    Lost,
+}
+
+/// The group that decides on collections and the places of shards.
+#[derive(Serialize, JsonSchema)]
+struct RaftInfo {
+    term: u64,
+    commit: u64,
+    pending_operations: u64,
+    leader: Option<u64>,
+    role: RaftRole,
+    is_voter: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+enum RaftRole {
+    Leader,
+    Follower,
+    Learner,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "consensus_thread_status", rename_all = "snake_case")]
+enum ConsensusStatus {
+    Working { last_update: String },
+    StoppedWithErr { err: String },
+}
+
+impl EnabledCluster {
+    fn new(own: u64, report: ClusterReport) -> EnabledCluster {
+        let peer = |node: NodeReport| {
+            let state = match node.state {
+                SiteState::Up => PeerState::Up,
+                SiteState::Draining => PeerState::Draining,
+                SiteState::Away => PeerState::Away,
+                SiteState::Lost => PeerState::Lost,
+            };
+            let uri = format!("http://{}/", node.address);
+            let info = PeerInfo { uri, zone: node.zone, state, replicas: node.replica_count, leads: node.led_count };
+            (node.id.to_string(), info)
+        };
+        let role = match (report.is_voter, report.leader == Some(own)) {
+            (_, true) => RaftRole::Leader,
+            (true, false) => RaftRole::Follower,
+            (false, false) => RaftRole::Learner,
+        };
+        let consensus_thread_status = match report.leader {
+            Some(_) => ConsensusStatus::Working { last_update: jiff::Timestamp::now().to_string() },
+            None => ConsensusStatus::StoppedWithErr { err: "no leader is known".to_owned() },
+        };
+        EnabledCluster {
+            peer_id: own,
+            peers: report.nodes.into_iter().map(peer).collect(),
+            raft_info: RaftInfo {
+                term: report.term,
+                commit: report.commit,
+                pending_operations: report.pending,
+                leader: report.leader,
+                role,
+                is_voter: report.is_voter,
+            },
+            consensus_thread_status,
+            message_send_failures: BTreeMap::new(),
+        }
+    }
 }
 
 /// Where a collection's shards are.
@@ -35,44 +136,101 @@ pub(super) struct CollectionClusterInfo {
     shard_transfers: Vec<ShardTransfer>,
 }
 
+/// A replica on the asked node. Beside what the protocol says: who leads the shard, and up to where it has its log.
 #[derive(Serialize, JsonSchema)]
 struct LocalShard {
     shard_id: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     shard_key: Option<KeyOut>,
     points_count: u64,
-    state: ShardState,
+    state: ReplicaStateOut,
+    leader: Option<u64>,
+    applied_index: u64,
 }
 
-#[derive(Serialize, JsonSchema)]
-enum ShardState {
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[schemars(rename = "ReplicaState")]
+enum ReplicaStateOut {
     Active,
+    Dead,
+    Partial,
+    Initializing,
 }
 
-/// There is none: a node runs alone.
-#[derive(Serialize, JsonSchema)]
-enum RemoteShard {}
+impl ReplicaStateOut {
+    /// One that is about to go still counts.
+    fn new(state: ReplicaState) -> ReplicaStateOut {
+        match state {
+            ReplicaState::Active | ReplicaState::Leaving => ReplicaStateOut::Active,
+            ReplicaState::Partial => ReplicaStateOut::Partial,
+            ReplicaState::Initializing => ReplicaStateOut::Initializing,
+            ReplicaState::Dead => ReplicaStateOut::Dead,
+        }
+    }
+}
 
-/// There is none: a node runs alone.
+/// A replica on another node.
 #[derive(Serialize, JsonSchema)]
-enum ShardTransfer {}
+struct RemoteShard {
+    shard_id: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard_key: Option<KeyOut>,
+    peer_id: u64,
+    state: ReplicaStateOut,
+}
+
+/// A replica that is being filled. With `sync`, another one stays; else one goes for it.
+#[derive(Serialize, JsonSchema)]
+struct ShardTransfer {
+    shard_id: u64,
+    from: u64,
+    to: u64,
+    sync: bool,
+    method: TransferMethod,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum TransferMethod {
+    /// The state if the log does not reach back far enough, then the log.
+    WalDelta,
+}
 
 pub(super) async fn collection_cluster(call: Call<String>) -> Envelope<CollectionClusterInfo> {
-    let service = &call.rest.service;
-    let report = service.collection_report(&call.path).await?;
-    let local = report.shards.into_iter().map(|shard| LocalShard {
-        shard_id: shard.id,
-        shard_key: shard.key.map(KeyOut),
-        points_count: shard.point_count,
-        state: ShardState::Active,
-    });
-    let info = CollectionClusterInfo {
-        peer_id: service.node_id(),
-        shard_count: report.shard_count,
-        local_shards: local.collect(),
+    let own = call.rest.service.node_id();
+    let layouts = call.rest.service.shard_layouts(&call.path)?;
+    let mut info = CollectionClusterInfo {
+        peer_id: own,
+        shard_count: layouts.len(),
+        local_shards: Vec::new(),
         remote_shards: Vec::new(),
         shard_transfers: Vec::new(),
     };
+    for layout in layouts {
+        let transfers = layout.transfers().into_iter().map(|transfer| ShardTransfer {
+            shard_id: layout.number,
+            from: transfer.from,
+            to: transfer.to,
+            sync: transfer.keeps_source,
+            method: TransferMethod::WalDelta,
+        });
+        info.shard_transfers.extend(transfers);
+        for replica in &layout.replicas {
+            let (shard_id, shard_key) = (layout.number, layout.key.clone().map(KeyOut));
+            let state = ReplicaStateOut::new(replica.state);
+            match layout.local.as_ref().filter(|_| replica.node == own) {
+                Some(local) => info.local_shards.push(LocalShard {
+                    shard_id,
+                    shard_key,
+                    points_count: local.point_count,
+                    state,
+                    leader: layout.leader,
+                    applied_index: local.applied_index,
+                }),
+                None => info.remote_shards.push(RemoteShard { shard_id, shard_key, peer_id: replica.node, state }),
+            }
+        }
+    }
     answer(call.started, info)
 }
 
@@ -147,38 +305,121 @@ async fn delete(call: &Call<String>, key: ShardKey) -> Envelope<bool> {
     answer(call.started, true)
 }
 
-/// An operation on a collection's shards. Those that move or copy shards need more than one node.
+/// An operation on a collection's shards.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ClusterOperation {
     CreateShardingKey(CreateShardKey),
     DropShardingKey(DeleteShardKey),
-    MoveShard(#[schemars(with = "Value")] IgnoredAny),
-    ReplicateShard(#[schemars(with = "Value")] IgnoredAny),
-    AbortTransfer(#[schemars(with = "Value")] IgnoredAny),
-    DropReplica(#[schemars(with = "Value")] IgnoredAny),
-    RestartTransfer(#[schemars(with = "Value")] IgnoredAny),
+    MoveShard(Transfer),
+    ReplicateShard(Transfer),
+    AbortTransfer(Transfer),
+    DropReplica(Replica),
+    RestartTransfer(Transfer),
     StartResharding(#[schemars(with = "Value")] IgnoredAny),
     FinishResharding(#[schemars(with = "Value")] IgnoredAny),
     AbortResharding(#[schemars(with = "Value")] IgnoredAny),
     ReplicatePoints(#[schemars(with = "Value")] IgnoredAny),
 }
 
+/// A replica's way from one node to another. How it goes there is not for the caller to choose: by the log as far back as that
+/// reaches, by the state otherwise.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Transfer {
+    shard_id: u64,
+    from_peer_id: u64,
+    to_peer_id: u64,
+    to_shard_id: Option<u64>,
+    #[serde(rename = "method")]
+    _method: Option<String>,
+}
+
+impl Transfer {
+    /// Between two nodes, not between two shards.
+    fn ends(&self) -> Result<(u64, u64), ApiError> {
+        match self.to_shard_id.filter(|to| *to != self.shard_id) {
+            None => Ok((self.from_peer_id, self.to_peer_id)),
+            Some(_) => Err(ApiError::unimplemented("to_shard_id")),
+        }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Replica {
+    shard_id: u64,
+    peer_id: u64,
+}
+
 pub(super) async fn update_cluster(BodyCall { call, body }: BodyCall<String, ClusterOperation>) -> Envelope<bool> {
     use ClusterOperation as Op;
     let root = At::Root;
+    let (service, name) = (&call.rest.service, call.path.as_str());
     let what = match body {
         Op::CreateShardingKey(body) => return create(&call, body, root.field("create_sharding_key")).await,
         Op::DropShardingKey(body) => return delete(&call, body.shard_key.0).await,
-        Op::MoveShard(_) => "move_shard",
-        Op::ReplicateShard(_) => "replicate_shard",
-        Op::AbortTransfer(_) => "abort_transfer",
-        Op::DropReplica(_) => "drop_replica",
-        Op::RestartTransfer(_) => "restart_transfer",
+        Op::MoveShard(body) => {
+            service.move_replica(name, body.shard_id, body.ends()?, call.deadline()?).await?;
+            return answer(call.started, true);
+        }
+        Op::ReplicateShard(body) => {
+            let ends = body.ends()?;
+            service.add_replica(name, body.shard_id, ends, call.deadline()?).await?;
+            return answer(call.started, true);
+        }
+        Op::AbortTransfer(body) => {
+            service.abort_transfer(name, body.shard_id, body.ends()?, call.deadline()?).await?;
+            return answer(call.started, true);
+        }
+        // Whoever leads the shard tries again until it is there: all that can be told is whether it is on its way.
+        Op::RestartTransfer(body) => {
+            service.check_transfer(name, body.shard_id, body.ends()?)?;
+            return answer(call.started, true);
+        }
+        Op::DropReplica(body) => {
+            service.drop_replica(name, body.shard_id, body.peer_id, call.deadline()?).await?;
+            return answer(call.started, true);
+        }
         Op::StartResharding(_) => "start_resharding",
         Op::FinishResharding(_) => "finish_resharding",
         Op::AbortResharding(_) => "abort_resharding",
         Op::ReplicatePoints(_) => "replicate_points",
     };
     Err(ApiError::unimplemented(format_args!("update collection cluster: {what}")))
+}
+
+pub(super) async fn remove_peer(call: Call<u64>) -> Envelope<bool> {
+    let is_forced = call.params.force.unwrap_or(false);
+    call.rest.service.remove_node(call.path, is_forced, call.deadline()?).await?;
+    answer(call.started, true)
+}
+
+pub(super) async fn drain_peer(call: Call<u64>) -> Envelope<bool> {
+    call.rest.service.drain_node(call.path, true, call.deadline()?).await?;
+    answer(call.started, true)
+}
+
+pub(super) async fn resume_peer(call: Call<u64>) -> Envelope<bool> {
+    call.rest.service.drain_node(call.path, false, call.deadline()?).await?;
+    answer(call.started, true)
+}
+
+pub(super) async fn recover(call: Call<()>) -> Envelope<bool> {
+    call.rest.service.catch_up(call.deadline()?).await?;
+    answer(call.started, true)
+}
+
+pub(super) async fn rebalance(call: Call<()>) -> Envelope<bool> {
+    call.rest.service.rebalance(call.deadline()?).await?;
+    answer(call.started, true)
+}
+
+/// How many groups this node still leads.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct HandedOver {
+    still_led: usize,
+}
+
+pub(super) async fn hand_over(call: Call<()>) -> Envelope<HandedOver> {
+    let still_led = call.rest.service.hand_over().await?;
+    answer(call.started, HandedOver { still_led })
 }

@@ -423,10 +423,22 @@ fn kept_snapshots(SnapshotPaths { all, one, ids, summaries }: SnapshotPaths) -> 
 
 fn cluster_operations() -> Vec<Operation> {
     const CLUSTER: &str = "/collections/{name}/cluster";
+    const PEER: &str = "/cluster/peer/{id}";
+    const DRAIN: &str = "/cluster/peer/{id}/drain";
+    const RESUME: &str = "/cluster/peer/{id}/resume";
     const SHARDS: &str = "/collections/{name}/shards";
     const DELETE_SHARDS: &str = "/collections/{name}/shards/delete";
     vec![
         Operation::new(GET, "/cluster", "cluster_status", "The cluster's state", cluster::status),
+        Operation::new(POST, "/cluster/recover", "recover_current_peer", "Catch up with the cluster", cluster::recover)
+            .query(TIMED),
+        Operation::new(DELETE, PEER, "remove_peer", "Remove a node for good", cluster::remove_peer)
+            .query(&["force", "timeout"]),
+        Operation::new(POST, DRAIN, "drain_peer", "Move a node's replicas elsewhere", cluster::drain_peer).query(TIMED),
+        Operation::new(POST, RESUME, "resume_peer", "Let a node hold replicas again", cluster::resume_peer).query(TIMED),
+        Operation::new(POST, "/cluster/rebalance", "rebalance", "Spread replicas evenly", cluster::rebalance)
+            .query(TIMED),
+        Operation::new(POST, "/cluster/handover", "hand_over", "Let others lead what this node leads", cluster::hand_over),
         Operation::new(GET, CLUSTER, "collection_cluster_info", "Where shards are", cluster::collection_cluster),
         Operation::new(POST, CLUSTER, "update_collection_cluster", "Change shards", cluster::update_cluster)
             .query(TIMED)
