@@ -2,7 +2,7 @@
 # (~/.cache/quiver, or $QUIVER_CACHE), so a second clone is warm.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo stop clean-demo test lint fmt oracle frameworks schemathesis crash fuzz bench bench-query
+.PHONY: help setup build demo stop clean-demo test lint fmt oracle frameworks schemathesis crash cluster-test fuzz bench bench-query
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,10 @@ schemathesis: ## Send random requests made from the OpenAPI document and check e
 crash: ## Kill the server at random moments under load and check what it acknowledged
 	@scripts/setup build python
 	@scripts/crash
+
+cluster-test: ## Kill, cut off, pause and wipe the nodes of a cluster under load and check what it answered (needs root)
+	@scripts/setup build network
+	@scripts/cluster-test
 
 fuzz: ## Look for inputs that break what must hold for any input (10 minutes per target, two at a time)
 	@scripts/setup build

@@ -3,8 +3,8 @@
 //! Invariants:
 //! - Nothing here knows a wire format, a disk format, a clock or a thread.
 //! - A value that needs checking is checked by its constructor, once; later rooms do not re-check.
-//! - Only types that reach the Raft log or the disk derive serde, and they are written with a self-delimiting binary
-//!   format (`postcard`), never as JSON text.
+//! - Only types that reach the Raft log, the disk or another node derive serde, and they are written with a self-delimiting
+//!   binary format (`postcard`), never as JSON text.
 //!
 //! What it deliberately does not do: evaluate filters against stored points (`shard`) and speak JSON or protobuf (`api`).
 

@@ -17,7 +17,7 @@ pub struct Point {
 }
 
 /// A point as a read returns it: only what the selectors asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub id: PointId,
     /// `None` when the selector asked for no payload.

@@ -1,5 +1,7 @@
 //! Reads: the query language (PROTOCOL sections 9 to 17).
 
+use serde::{Deserialize, Serialize};
+
 use super::collection::ShardKeySelector;
 use super::datetime::Timestamp;
 use super::filter::Filter;
@@ -68,7 +70,7 @@ pub enum Ranking {
 }
 
 /// Maximal marginal relevance.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mmr {
     /// 0 to 1; 0 is plain relevance.
     pub diversity: f32,
@@ -101,14 +103,14 @@ pub struct RelevanceFeedback {
     pub c: f32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
     Asc,
     Desc,
 }
 
 /// By the values of a field that has an index with ranges.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OrderBy {
     pub key: Path,
     pub direction: Direction,
@@ -116,7 +118,7 @@ pub struct OrderBy {
     pub start_from: Option<StartFrom>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StartFrom {
     Integer(i64),
     Float(f64),
@@ -124,7 +126,7 @@ pub enum StartFrom {
 }
 
 /// The value a point was ordered by. Datetimes are integer microseconds since the epoch.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OrderValue {
     Integer(i64),
     Float(f64),
@@ -148,7 +150,7 @@ impl OrderValue {
 }
 
 /// How ranked lists become one (PROTOCOL section 12).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Fusion {
     /// `k` is at least 1 (default 2). Weights, if any, one per prefetch: the service checks their number.
     Rrf {
@@ -159,7 +161,7 @@ pub enum Fusion {
 }
 
 /// How a search is run (the protocol's `params`).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SearchOptions {
     /// Beam width. Absent: the index decides (at least `k`).
     pub ef: Option<usize>,
@@ -178,7 +180,7 @@ pub struct SearchOptions {
 }
 
 /// PROTOCOL section 13.2.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum IdfCorpus {
     Global,
     /// Live points that match.
@@ -286,14 +288,14 @@ pub struct FacetRequest {
 }
 
 /// Integers before texts, then by value.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FacetValue {
     Bool(bool),
     Integer(i64),
     Text(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FacetHit {
     pub value: FacetValue,
     pub count: u64,

@@ -1,10 +1,12 @@
 //! What of a point a read returns.
 
+use serde::{Deserialize, Serialize};
+
 use super::payload::Path;
 use super::vector::VectorName;
 
 /// Which part of the payload a read returns (`with_payload`).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum PayloadSelector {
     /// The payload is absent from the answer.
     None,
@@ -17,7 +19,7 @@ pub enum PayloadSelector {
 }
 
 /// Which vectors a read returns (`with_vector`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VectorSelector {
     /// The vectors are absent from the answer.
     None,

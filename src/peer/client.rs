@@ -83,6 +83,7 @@ pub struct PeerClients {
 #[derive(Clone)]
 struct Lines {
     log: Arc<Line>,
+    calls: Arc<Line>,
     bulk: Arc<Line>,
     beats: mpsc::Sender<Beat>,
 }
@@ -187,10 +188,23 @@ impl PeerClients {
             Ok(Arc::new(line))
         };
         let (beats, queue) = mpsc::channel(BEATS_MAX);
-        let new = Lines { log: line()?, bulk: line()?, beats };
+        let new = Lines { log: line()?, calls: line()?, bulk: line()?, beats };
         tokio::spawn(carry_beats(line()?, queue));
         lines.insert(address, new.clone());
         Ok(new)
+    }
+}
+
+impl PeerClients {
+    /// What another node answers to what is no group's affair ([`super::Host`]). Gives up `within` that time; dropping the
+    /// future gives it up there, too.
+    pub async fn call(&self, to: &Peer, body: Vec<u8>, within: Duration) -> Result<Vec<u8>, TransportError> {
+        let (lines, node) = (self.lines(to)?, to.id);
+        let call = pb::Call { body, within_ms: within.as_millis().try_into().unwrap_or(u64::MAX), to: node };
+        let asked = lines.calls.call(|mut client: Client| async move { client.ask(call).await });
+        let late = || TransportError::NoAnswer { node, why: format!("not within {} ms", within.as_millis()) };
+        let answer = timeout(within, asked).await.map_err(|_| late())?;
+        from_answer(node, answer.map(tonic::Response::into_inner))
     }
 }
 

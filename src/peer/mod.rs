@@ -18,7 +18,7 @@ mod tests;
 mod transfer;
 
 pub use client::{AddressBook, JoinError, PeerClients, PeerSettings, cluster_of, join};
-pub use server::{Doorkeeper, Newcomer, PeerServeError, Welcome, serve, serve_waiting};
+pub use server::{Doorkeeper, Host, Newcomer, PeerServeError, Welcome, serve, serve_waiting};
 
 use tonic::service::Interceptor;
 use tonic::{Request, Status};

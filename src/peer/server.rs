@@ -85,6 +85,12 @@ fn gate(
     InterceptedService::new(GateServer::new(GateRpc { doorkeeper }), checked)
 }
 
+/// Answers what is no group's affair.
+pub trait Host: Send + Sync + 'static {
+    /// The answer, as long as the caller waits; dropping the future gives it up. An error says that nothing was done.
+    fn answer(&self, body: Vec<u8>, within: Duration) -> BoxFuture<'_, Result<Vec<u8>, String>>;
+}
+
 /// A node that wants to belong to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Newcomer {
@@ -110,7 +116,7 @@ pub struct Welcome {
 /// Not cancel safe: dropping the future cuts the calls under way.
 pub async fn serve<C>(
     connections: impl Stream<Item = io::Result<C>>,
-    node: Arc<Node>,
+    (node, host): (Arc<Node>, Arc<dyn Host>),
     doorkeeper: Arc<dyn Doorkeeper>,
     credentials: Credentials,
     stop: impl Future<Output = ()>,
@@ -118,7 +124,7 @@ pub async fn serve<C>(
 where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    let rpc = PeerRpc { node, inbox: Arc::default() };
+    let rpc = PeerRpc { node, host, inbox: Arc::default() };
     let server =
         PeerServer::new(rpc).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
     let key = credentials.key.clone();
@@ -177,6 +183,7 @@ impl Gate for GateRpc {
 
 struct PeerRpc {
     node: Arc<Node>,
+    host: Arc<dyn Host>,
     inbox: Arc<Inbox>,
 }
 
@@ -213,6 +220,16 @@ fn answered(outcome: Result<Vec<u8>, AnswerError>) -> pb::Answer {
 #[tonic::async_trait]
 impl Peer for PeerRpc {
     type PutAllStream = Pin<Box<dyn Stream<Item = Result<pb::PlacedAnswer, Status>> + Send>>;
+
+    async fn ask(&self, request: Request<pb::Call>) -> Result<Response<pb::Answer>, Status> {
+        let pb::Call { body, within_ms, to } = request.into_inner();
+        let answer = match check_addressee(&self.node, to) {
+            Ok(()) => self.host.answer(body, Duration::from_millis(within_ms)).await,
+            Err(why) => Err(why),
+        };
+        let outcome = answer.map_or_else(Outcome::Refused, Outcome::Body);
+        Ok(Response::new(pb::Answer { outcome: Some(outcome) }))
+    }
 
     async fn put(&self, request: Request<pb::Question>) -> Result<Response<pb::Answer>, Status> {
         // A task of its own: what has begun is ended, also when the caller stops waiting.

@@ -51,6 +51,15 @@ impl Doorkeeper for Door {
     }
 }
 
+/// Answers with what it was asked.
+struct Echo;
+
+impl Host for Echo {
+    fn answer(&self, body: Vec<u8>, _within: Duration) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        Box::pin(std::future::ready(Ok(body)))
+    }
+}
+
 fn connections(listener: TcpListener) -> impl futures::Stream<Item = std::io::Result<TcpStream>> {
     futures::stream::unfold(listener, |listener| async move {
         let accepted = listener.accept().await.map(|(stream, _)| stream);
@@ -65,7 +74,8 @@ async fn start(book: &Arc<AddressBook>, settings: Settings, founds: bool) -> Mem
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let stop = std::future::pending();
-    let serving = serve(connections(listener), Arc::clone(&node), Arc::new(Door), credentials(), stop);
+    let parts = (Arc::clone(&node), Arc::new(Echo) as Arc<dyn Host>);
+    let serving = serve(connections(listener), parts, Arc::new(Door), credentials(), stop);
     let serving = tokio::spawn(async move { serving.await.unwrap() });
     let ledger = Arc::new(Ledger::default());
     let group = match founds {

@@ -25,13 +25,13 @@ use crate::model::ShardId;
 use crate::storage::{LogDb, StorageError};
 
 /// How long a call waits for a leader: longer than two elections that go badly.
-const LEADER_WAIT_MAX: Duration = Duration::from_secs(10);
+pub(super) const LEADER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often it looks again, at least.
-const LEADER_LOOK: Duration = Duration::from_millis(50);
+pub(super) const LEADER_LOOK: Duration = Duration::from_millis(50);
 /// How long the leader may take for a command. Who waits less drops the call.
-const PROPOSE_MAX: Duration = Duration::from_secs(60);
+pub(super) const PROPOSE_MAX: Duration = Duration::from_secs(60);
 /// How long a round of heartbeats, or an answer to a small question, may take.
-const ROUND_MAX: Duration = Duration::from_secs(2);
+pub(super) const ROUND_MAX: Duration = Duration::from_secs(2);
 /// How long a replica may be behind the leader before a read is refused there.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 
@@ -257,6 +257,21 @@ impl Group {
             heard: heard.filter_map(|(id, at)| Some((*id, at.as_ref()?.elapsed()))).collect(),
             next_voters: joint.split_first().and_then(|(_, rest)| rest.last()).cloned(),
         }
+    }
+
+    /// Whether this node counts: it has a vote. The state of one that has none may be anything.
+    pub fn is_voter(&self) -> bool {
+        if self.is_alone() {
+            return true;
+        }
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().voter_ids().any(|id| id == self.node_id)
+    }
+
+    /// The last entry that has been applied here; 0 if there is none.
+    pub fn applied_index(&self) -> u64 {
+        self.raft.metrics().borrow_watched().last_applied.map_or(0, |log_id| log_id.index)
     }
 
     pub(super) fn is_stopped(&self) -> bool {

@@ -22,6 +22,7 @@
 //! group are.
 
 mod applier;
+mod distant;
 mod encoding;
 mod flusher;
 #[cfg(any(test, fuzzing))]
@@ -34,6 +35,7 @@ mod shard_machine;
 mod transport;
 mod wire;
 
+pub use distant::{DistantGroup, LeaderHint};
 pub use group::{Group, GroupMembers, GroupStatus};
 pub use node::{AnswerError, Node, Settings, StartError, node_id};
 pub use transport::{Ask, Message, Peer, Transport, TransportError};

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::StateMachine;
+use super::distant::{DistantGroup, LeaderHint};
 use super::applier::{Applier, Progress, SnapshotData};
 use super::encoding::{NodeId, Snapshot, SnapshotMeta, Types, decode_position};
 use super::flusher::Flusher;
@@ -277,6 +278,11 @@ impl Node {
         }
         self.state.lock().groups.insert(shard, running);
         Ok(group)
+    }
+
+    /// The group of `shard` on other nodes, which are asked in this order while none is known to lead.
+    pub fn distant_group(&self, shard: ShardId, members: Vec<Peer>, leader: LeaderHint) -> DistantGroup {
+        DistantGroup::new(shard, self.transport.clone(), members, leader)
     }
 
     /// Answers what another node asks of a group here.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-use super::collections::{View, now};
+use super::collections::now;
+use super::seat::View;
 use super::strict::missing_index;
 use super::{Error, Service};
 use crate::model::datetime::Timestamp;
@@ -49,7 +50,7 @@ impl Service {
     pub(super) fn note_filter(&self, view: &View, filter: Option<&Filter>) {
         let indexes = &view.collection.config.field_indexes;
         let Some((key, kinds)) = filter.and_then(|filter| missing_index(indexes, filter)) else { return };
-        let points: u64 = view.shards.iter().map(|running| running.shard().point_count()).sum();
+        let points: u64 = view.here().map(|running| running.shard().point_count()).sum();
         if points < POINTS_MIN {
             return;
         }

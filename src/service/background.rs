@@ -198,8 +198,10 @@ fn publish_figures(shards: &Shards, meta: &Meta, reported: &mut std::collections
     let state = meta.state();
     let mut current = std::collections::BTreeSet::new();
     for collection in state.collections() {
-        let Ok(running) = shards.of(collection) else { continue };
-        let statuses: Vec<_> = running.iter().map(|shard| shard.shard().status()).collect();
+        // What this node holds of it.
+        let table = shards.table();
+        let running = collection.shards.iter().filter_map(|shard| table.running.get(shard));
+        let statuses: Vec<_> = running.map(|shard| shard.shard().status()).collect();
         set_figures(
             &collection.name,
             statuses.iter().map(|status| status.point_count).sum(),

@@ -20,10 +20,11 @@ use uuid::Uuid;
 use super::leading::{Leading, propose, view};
 use super::shards::Shards;
 use super::topology::TopologyHandle;
-use super::OpenError;
+use super::{OpenError, Service};
+use super::distant::Desk;
 use crate::cluster::{LayoutCommand, META_GROUP, Meta, MetaCommand, NodeId};
 use crate::peer::{self, AddressBook, Credentials, Doorkeeper, Newcomer, PeerClients, PeerSettings, Welcome};
-use crate::raft::{Change, Group, Node, Transport};
+use crate::raft::{Change, Group, Node};
 use crate::storage::LogDb;
 
 /// Name of the cluster's name in `raftdb`.
@@ -63,6 +64,8 @@ pub struct ClusterSettings {
 pub(super) struct Passport {
     credentials: Credentials,
     book: Arc<AddressBook>,
+    /// This node's way to the others.
+    pub(super) clients: Arc<PeerClients>,
     /// The cluster's groups take it in; it begins none.
     pub(super) is_newcomer: bool,
 }
@@ -99,14 +102,11 @@ impl Passport {
         }
         logs.sync()?;
         let credentials = Credentials { cluster: name, key: settings.key.clone() };
-        Ok(Passport { credentials, book, is_newcomer })
+        let settings = PeerSettings { credentials: credentials.clone(), snapshot_bytes_per_s: SNAPSHOT_BYTES_PER_S };
+        let clients = Arc::new(PeerClients::new(settings, Arc::clone(&book)));
+        Ok(Passport { credentials, book, clients, is_newcomer })
     }
 
-    pub(super) fn transport(&self) -> Arc<dyn Transport> {
-        let settings =
-            PeerSettings { credentials: self.credentials.clone(), snapshot_bytes_per_s: SNAPSHOT_BYTES_PER_S };
-        Arc::new(PeerClients::new(settings, Arc::clone(&self.book)))
-    }
 }
 
 fn new_name() -> String {
@@ -188,6 +188,7 @@ pub(super) struct Membership {
     meta: Arc<Meta>,
     meta_group: Group,
     passport: Option<Passport>,
+    desk: Arc<Desk>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -220,14 +221,16 @@ impl Membership {
             meta: Arc::clone(meta),
             meta_group: meta_group.clone(),
             passport,
+            desk: Arc::default(),
             tasks: Mutex::default(),
         });
         if let (Some(listener), Some(passport)) = (listener, &membership.passport) {
             let name = passport.credentials.cluster.clone();
             let door = Arc::new(Door { name, meta: Arc::clone(meta), meta_group: meta_group.clone() });
             let stop = std::future::pending();
+            let desk = Arc::clone(&membership.desk) as _;
             let serving =
-                peer::serve(connections(listener), Arc::clone(node), door, passport.credentials.clone(), stop);
+                peer::serve(connections(listener), (Arc::clone(node), desk), door, passport.credentials.clone(), stop);
             membership.spawn(async move {
                 if let Err(error) = serving.await {
                     tracing::error!(%error, "this node does not answer the others any more");
@@ -304,6 +307,16 @@ impl Membership {
             }
         }
         Ok(())
+    }
+
+    /// This node's way to the others, if there can be any.
+    pub(super) fn clients(&self) -> Option<&PeerClients> {
+        self.passport.as_ref().map(|passport| &*passport.clients)
+    }
+
+    /// Begins to answer what others ask the service.
+    pub(super) fn open_desk(&self, service: &Service) {
+        self.desk.open(service);
     }
 
     /// Whether this node belongs to a cluster that others can join.

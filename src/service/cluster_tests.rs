@@ -17,7 +17,7 @@ struct Member {
     address: String,
 }
 
-async fn open(folder: &TempDir, address: Option<&str>, bootstrap: Option<&str>) -> (Service, String) {
+pub(super) async fn open(folder: &TempDir, address: Option<&str>, bootstrap: Option<&str>) -> (Service, String) {
     let listener = TcpListener::bind(address.unwrap_or("127.0.0.1:0")).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let cluster = ClusterSettings {
@@ -100,6 +100,42 @@ async fn three_nodes_serve_one_collection_and_do_without_any_one_of_them() {
     }
 }
 
+/// Every kind of read is compared in the tests of queries; this is about where shards are.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_node_answers_for_all_shards_and_takes_any_write() {
+    let members = three().await;
+    let spread = CollectionConfig { replication_factor: 1, ..config(4, &[("", 2, Metric::Dot)]) };
+    members[0].service.create_collection(name_of("c"), spread, None).await.unwrap();
+    let layouts = members[0].service.shard_layouts("c").unwrap();
+    let holders: std::collections::BTreeSet<u64> = layouts.iter().map(|layout| layout.replicas[0].node).collect();
+    assert_eq!(holders.len(), 3, "the shards are on all nodes");
+    for id in 0..60 {
+        members[id as usize % 3].upsert(id).await;
+        assert!(members[(id as usize + 1) % 3].has(id).await, "{id}");
+    }
+    for member in &members {
+        let report = member.service.collection_report("c").await.unwrap();
+        assert_eq!((member.count().await, report.point_count, report.status), (60, 60, CollectionStatus::Green));
+        member.service.memory_usage("c", None).await.unwrap();
+    }
+    // A shard whose only node is away has no answer, and the others still have one for what they hold.
+    let gone = members[2].service.node_id();
+    members[2].service.shutdown().await.unwrap();
+    let owner = |id: u64| layouts[crate::cluster::shard_of(PointId::Num(id), 4)].replicas[0].node;
+    let options = ReadOptions { deadline: Some(Instant::now() + Duration::from_secs(3)), ..READ };
+    let count = members[0].service.count("c", None, options).await;
+    assert!(matches!(count, Err(Error::Unavailable { .. } | Error::Timeout { .. })), "{count:?}");
+    let late = WriteOptions { wait: true, deadline: Some(Instant::now() + Duration::from_secs(3)) };
+    let kept = (0..60).find(|id| owner(*id) != gone).unwrap();
+    let lost = (0..60).find(|id| owner(*id) == gone).unwrap();
+    let write = |id: u64, options| members[0].service.write("c", upsert(vec![point(id, &[1.0, 1.0])]), options);
+    assert_eq!(write(kept, WAIT).await.unwrap().status, WriteStatus::Completed);
+    assert_eq!(write(lost, late).await.unwrap().status, WriteStatus::WaitTimeout);
+    for member in &members[..2] {
+        member.service.shutdown().await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_of_the_list_of_collections_are_seen_on_every_node_at_once() {
     let members = three().await;
@@ -130,9 +166,10 @@ async fn a_running_node_becomes_a_cluster_while_it_is_written_to() {
     let second = Member::start(Some(&first.address)).await;
     writer.await.unwrap();
     assert_eq!(first.count().await, 300);
-    // Its shard has one replica, which stays where it is. The other node says that it cannot tell.
-    let elsewhere = second.service.count("c", None, READ).await;
-    assert!(matches!(elsewhere, Err(Error::Unimplemented { .. } | Error::Unavailable { .. })), "{elsewhere:?}");
+    // Its shard has one replica, which stays where it is: the other node asks there.
+    assert_eq!(second.count().await, 300);
+    second.upsert(300).await;
+    assert!(first.has(300).await);
     let ids =
         |member: &Member| member.service.running.meta.state().layout().nodes().keys().copied().collect::<Vec<_>>();
     assert_eq!((ids(&first).len(), ids(&first)), (2, ids(&second)));

@@ -4,29 +4,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use super::errors::{from_propose, from_refusal};
 use super::leading::place;
-use super::shards::{NotRunning, RunningShard};
-use super::{Alias, CollectionReport, CollectionStatus, Error, FieldReport, MemoryUsage, Service, ShardReport, before};
+use super::scatter::{ReadKind, ShardRead};
+use super::seat::View;
+use super::shards::NotRunning;
+use super::{
+    Alias, CollectionReport, CollectionStatus, Consistency, Error, FieldReport, MemoryUsage, ReadOptions, Service,
+    ShardReport, before,
+};
 use crate::cluster::{Collection, MetaChange, MetaCommand, outcome_from_reply};
 use crate::index::{Stop, UNCODED_DIM_MAX};
 use crate::model::collection::{
     AliasAction, CollectionConfigDiff, CollectionName, Datatype, HnswConfigDiff, VectorParams, WalConfigDiff, defaults,
 };
 use crate::model::datetime::Timestamp;
-use crate::model::field_index::FieldIndexSchema;
-use crate::model::{CollectionConfig, Metric, Path};
+use crate::model::field_index::{FieldIndexKind, FieldIndexSchema};
+use crate::model::{CollectionConfig, Metric, Path, VectorName};
+use crate::shard::{ReadError, Shard, ShardStatus};
 
-/// Shards of one collection: each is a group with a log and indexes of its own, on this one node.
+/// Shards of one collection: each is a group with a log and indexes of its own.
 pub(super) const SHARDS_PER_COLLECTION_MAX: u32 = 256;
-
-/// A collection with its shards, as one call sees it from beginning to end.
-#[derive(Clone)]
-pub(super) struct View {
-    pub(super) collection: Arc<Collection>,
-    /// All of them, or those of some shard keys; in the collection's order.
-    pub(super) shards: Arc<[Arc<RunningShard>]>,
-}
 
 impl Service {
     /// Creates a collection; it is usable when this returns. `Error::CollectionExists` when the name is taken.
@@ -50,13 +50,13 @@ impl Service {
             let Some(collection) = created.filter(|collection| collection.created_index == created_index) else {
                 return Ok(());
             };
-            self.settle().await?;
-            let Err(NotRunning::Failed(error)) = self.running.shards.of(&collection) else { return Ok(()) };
+            self.settle_everywhere().await?;
+            let Err(NotRunning::Failed(error)) = self.seats(&collection) else { return Ok(()) };
             // A collection that could not be opened is not left behind to fail every call.
             let undo =
                 MetaCommand::DeleteCollection { name: collection.name.clone(), created_index: Some(created_index) };
             self.change_meta(&undo).await?;
-            self.settle().await?;
+            self.settle_everywhere().await?;
             Err(error)
         })
         .await
@@ -76,7 +76,7 @@ impl Service {
             if changes_limits && let Ok(collection) = self.collection(name) {
                 self.running.rate_limits.forget(collection.created_index);
             }
-            self.settle().await
+            self.settle_everywhere().await
         })
         .await
     }
@@ -90,7 +90,7 @@ impl Service {
             }
             let command = MetaCommand::DeleteCollection { name: name.to_owned(), created_index: None };
             let (_, change) = self.change_meta(&command).await?;
-            self.settle().await?;
+            self.settle_everywhere().await?;
             Ok(change == MetaChange::Deleted(true))
         })
         .await
@@ -110,11 +110,14 @@ impl Service {
 
     /// The collection's configuration and figures.
     pub async fn collection_report(&self, name: &str) -> Result<CollectionReport, Error> {
-        let (collection, shards) = match self.view(name).await {
-            Ok(view) => (view.collection, view.shards),
+        let (collection, figures) = match self.view(name).await {
+            Ok(view) => {
+                let figures = self.ask_all(&view, Figures, NOW).await.unwrap_or_default();
+                (view.collection, figures)
+            }
             Err(Error::CollectionNotFound { name }) => return Err(Error::CollectionNotFound { name }),
             // A collection whose shard failed is reported, not hidden.
-            Err(_) => (self.collection(name)?, Arc::from([])),
+            Err(_) => (self.collection(name)?, Vec::new()),
         };
         let mut report = CollectionReport {
             name: collection.name.clone(),
@@ -123,28 +126,29 @@ impl Service {
             indexed_vector_count: 0,
             tail_vector_count: 0,
             shard_count: collection.shards.len(),
-            shards: Vec::with_capacity(shards.len()),
-            fields: fields(&collection.config, &shards),
+            shards: Vec::with_capacity(figures.len()),
+            fields: fields(&collection.config, &figures),
             created_at: collection.created_at,
             warnings: warnings(&collection.config),
             config: collection.config.clone(),
         };
-        for running in shards.iter() {
-            let status = running.shard().status();
+        // With custom sharding there may be none yet.
+        let is_whole = figures.len() == collection.shards.len();
+        for (shard, figures) in collection.shards.iter().zip(figures) {
+            let status = figures.status;
             report.point_count += status.point_count;
             report.indexed_vector_count += status.indexed_vector_count;
             report.tail_vector_count += status.tail_vector_count;
             report.shards.push(ShardReport {
-                id: collection.shard_number(running.id),
-                key: running.place.key.clone(),
+                id: collection.shard_number(*shard),
+                key: collection.place(*shard).and_then(|place| place.key),
                 point_count: status.point_count,
                 applied_index: status.applied_index,
                 indexed_vector_count: status.indexed_vector_count,
                 tail_vector_count: status.tail_vector_count,
             });
         }
-        // With custom sharding there may be none yet.
-        if shards.len() == collection.shards.len() {
+        if is_whole {
             report.status = traffic_light(&collection.config, report.tail_vector_count);
         }
         Ok(report)
@@ -154,18 +158,15 @@ impl Service {
     pub async fn memory_usage(&self, name: &str, deadline: Option<Instant>) -> Result<MemoryUsage, Error> {
         let _inside = self.running.gate.enter()?;
         let view = before(deadline, "waiting for the collection", self.view(name)).await?;
-        let jobs = view.shards.iter().map(|running| {
-            let running = Arc::clone(running);
-            move |_: &Stop| Ok((running.shard().vector_memory(), running.shard().field_bytes()))
-        });
-        let parts = self.running.pool.run_all("measuring memory", deadline, jobs.collect()).await?;
+        let options = ReadOptions { deadline, ..NOW };
+        let parts = self.ask_all(&view, MemoryRead, options).await?;
         let mut usage = MemoryUsage::default();
-        for (vectors, fields) in parts {
-            for (name, memory) in vectors {
-                *usage.vectors.entry(name.clone()).or_default() += memory.vector_bytes;
-                *usage.graphs.entry(name).or_default() += memory.code_bytes + memory.link_bytes;
+        for part in parts {
+            for (name, vector_bytes, graph_bytes) in part.vectors {
+                *usage.vectors.entry(name.clone()).or_default() += vector_bytes;
+                *usage.graphs.entry(name).or_default() += graph_bytes;
             }
-            for (path, bytes) in fields {
+            for (path, bytes) in part.fields {
                 *usage.fields.entry(path).or_default() += bytes;
             }
         }
@@ -176,7 +177,9 @@ impl Service {
     pub async fn update_aliases(&self, actions: Vec<AliasAction>, deadline: Option<Instant>) -> Result<(), Error> {
         let _inside = self.running.gate.enter()?;
         before(deadline, "updating aliases", async {
-            self.change_meta(&MetaCommand::UpdateAliases { actions }).await.map(|_| ())
+            self.change_meta(&MetaCommand::UpdateAliases { actions }).await?;
+            self.tell_others().await;
+            Ok(())
         })
         .await
     }
@@ -205,21 +208,12 @@ impl Service {
     pub(super) async fn view(&self, name: &str) -> Result<View, Error> {
         for is_settled in [false, true] {
             let collection = self.collection_now(name).await?;
-            match self.running.shards.of(&collection) {
+            match self.seats(&collection) {
                 Ok(shards) => return Ok(View { collection, shards }),
                 Err(NotRunning::Failed(error)) => return Err(error),
                 Err(NotRunning::NotStarted) if is_settled => break,
                 Err(NotRunning::NotStarted) => self.settle().await?,
             }
-        }
-        let state = self.running.meta.state();
-        let layout = state.layout();
-        // A shard that has no place yet is nowhere.
-        let is_elsewhere = |shard| !layout.replicas(shard).is_empty() && !layout.keeps(shard, self.running.node_id);
-        if state.collection(name).is_some_and(|known| known.shards.iter().copied().any(is_elsewhere)) {
-            return Err(Error::Unimplemented {
-                what: "a collection whose shards are not all on the asked node".to_owned(),
-            });
         }
         Err(Error::Unavailable { why: format!("collection {name} is being created or deleted") })
     }
@@ -241,6 +235,13 @@ impl Service {
         self.running.topology.settle().await
     }
 
+    /// As [`Service::settle`], on every node that can be reached: who was answered finds the change wherever it asks next.
+    pub(super) async fn settle_everywhere(&self) -> Result<(), Error> {
+        self.settle().await?;
+        self.tell_others().await;
+        Ok(())
+    }
+
     /// Whether the collection of `view` is there no more.
     pub(super) fn is_gone(&self, view: &View) -> bool {
         let state = self.running.meta.state();
@@ -259,18 +260,63 @@ impl Service {
 }
 
 /// The field indexes that were asked for, with what the shards' indexes hold.
-fn fields(config: &CollectionConfig, shards: &[Arc<RunningShard>]) -> BTreeMap<Path, FieldReport> {
+fn fields(config: &CollectionConfig, shards: &[ShardFigures]) -> BTreeMap<Path, FieldReport> {
     let report = |schema: &FieldIndexSchema| FieldReport { schema: schema.clone(), point_count: 0 };
     let mut reports: BTreeMap<Path, FieldReport> =
         config.field_indexes.iter().map(|(path, schema)| (path.clone(), report(schema))).collect();
-    for running in shards {
-        for (path, status) in running.shard().fields() {
-            if let Some(report) = reports.get_mut(&path).filter(|report| report.schema.kind == status.kind) {
-                report.point_count += status.point_count;
-            }
+    for (path, kind, point_count) in shards.iter().flat_map(|figures| &figures.fields) {
+        if let Some(report) = reports.get_mut(path).filter(|report| report.schema.kind == *kind) {
+            report.point_count += point_count;
         }
     }
     reports
+}
+
+/// As whoever is asked has it.
+const NOW: ReadOptions = ReadOptions { consistency: Consistency::Any, deadline: None, timeout_s: None };
+
+/// What a shard holds, in figures.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Figures;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ShardFigures {
+    status: ShardStatus,
+    fields: Vec<(Path, FieldIndexKind, u64)>,
+}
+
+impl ShardRead for Figures {
+    const WHAT: &'static str = "counting";
+    const KIND: ReadKind = ReadKind::Figures;
+    type Part = ShardFigures;
+
+    fn part(&self, shard: &Shard, _stop: &Stop) -> Result<ShardFigures, ReadError> {
+        let fields = shard.fields().into_iter().map(|(path, status)| (path, status.kind, status.point_count));
+        Ok(ShardFigures { status: shard.status(), fields: fields.collect() })
+    }
+}
+
+/// What of a shard takes memory.
+#[derive(Serialize, Deserialize)]
+pub(super) struct MemoryRead;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ShardMemory {
+    /// Bytes of each vector's values, and of what finds them.
+    vectors: Vec<(VectorName, u64, u64)>,
+    fields: Vec<(Path, u64)>,
+}
+
+impl ShardRead for MemoryRead {
+    const WHAT: &'static str = "measuring memory";
+    const KIND: ReadKind = ReadKind::Memory;
+    type Part = ShardMemory;
+
+    fn part(&self, shard: &Shard, _stop: &Stop) -> Result<ShardMemory, ReadError> {
+        let vectors = shard.vector_memory().into_iter();
+        let vectors = vectors.map(|(name, memory)| (name, memory.vector_bytes, memory.code_bytes + memory.link_bytes));
+        Ok(ShardMemory { vectors: vectors.collect(), fields: shard.field_bytes().into_iter().collect() })
+    }
 }
 
 /// By this node's clock.
@@ -334,10 +380,10 @@ fn warnings(config: &CollectionConfig) -> Vec<String> {
     let every_write = "every write is synced before it is acknowledged";
     warn(optimizers.flush_interval_sec.is_some(), "optimizers_config.flush_interval_sec", every_write);
     warn(config.wal != WalConfigDiff::default(), "wal_config", "the Raft log is the write-ahead log");
-    warn(config.replication_factor > 1, "replication_factor", "there is one node");
     warn(config.write_consistency_factor > 1, "write_consistency_factor", "a majority acknowledges every write");
-    warn(config.read_fan_out_factor.is_some(), "read_fan_out_factor", "there is one node");
-    warn(config.read_fan_out_delay_ms.is_some(), "read_fan_out_delay_ms", "there is one node");
+    let asked_anew = "a replica that does not answer soon is not waited for";
+    warn(config.read_fan_out_factor.is_some(), "read_fan_out_factor", asked_anew);
+    warn(config.read_fan_out_delay_ms.is_some(), "read_fan_out_delay_ms", asked_anew);
     let cached = "payloads are read from disk through a cache of fixed size";
     warn(config.payload_memory.is_some(), "payload.memory", cached);
     warn(config.id_tracker_memory.is_some(), "id_tracker.memory", "ids are kept in memory");

@@ -7,13 +7,14 @@
 //! - Reads that cost CPU run on the search pool, index work on index threads, never on the async workers.
 //! - No lock is held across an await.
 //!
-//! What it deliberately does not do: speak a protocol, and choose which replica to ask (there is one node so far).
+//! What it deliberately does not do: speak a protocol.
 
 mod advice;
 mod background;
 mod checks;
 mod cluster;
 mod collections;
+mod distant;
 mod error;
 mod errors;
 mod fields;
@@ -25,7 +26,9 @@ mod nodes;
 mod pool;
 mod query;
 mod read;
+mod scatter;
 mod scope;
+mod seat;
 mod settings;
 mod shard_keys;
 mod shards;
@@ -65,9 +68,11 @@ use crate::cluster::{META_GROUP, Meta};
 use crate::model::collection::ShardKey;
 use crate::model::datetime::Timestamp;
 use crate::model::field_index::FieldIndexSchema;
-use crate::model::{CollectionConfig, Path, PointId, Record, VectorName};
-use crate::raft::{self, Group, Node};
+use crate::model::{CollectionConfig, Path, PointId, Record, ShardId, VectorName};
+use crate::raft::{self, Group, LeaderHint, Node};
 use crate::storage::{DbSettings, LogDb, PointDb};
+use parking_lot::Mutex;
+
 use advice::Advice;
 use background::Background;
 use cluster::{Membership, Passport};
@@ -252,6 +257,9 @@ struct Running {
     meta_group: Group,
     /// This node's, unique on the cluster and kept over restarts.
     node_id: u64,
+    node: Arc<Node>,
+    /// By shard on other nodes. Held for moments only.
+    leader_hints: Mutex<BTreeMap<ShardId, LeaderHint>>,
     shards: Arc<Shards>,
     pool: SearchPool,
     background: Arc<Background>,
@@ -299,7 +307,7 @@ impl Service {
         };
         let node = Arc::new(match &cluster {
             None => Node::new(Arc::clone(&logs), GROUP_SETTINGS),
-            Some((_, passport)) => Node::connected(Arc::clone(&logs), GROUP_SETTINGS, passport.transport()),
+            Some((_, passport)) => Node::connected(Arc::clone(&logs), GROUP_SETTINGS, Arc::clone(&passport.clients) as _),
         });
         let meta = Arc::new(Meta::open(points.shard(META_GROUP))?);
         let meta_group = match cluster.as_ref().is_some_and(|(_, passport)| passport.is_newcomer) {
@@ -315,7 +323,7 @@ impl Service {
         let background = Arc::new(background);
         let topology = TopologyHandle::start(Topology {
             runtime: tokio::runtime::Handle::current(),
-            node,
+            node: Arc::clone(&node),
             node_id,
             meta_group: meta_group.clone(),
             logs,
@@ -334,6 +342,8 @@ impl Service {
             meta,
             meta_group,
             node_id,
+            node,
+            leader_hints: Mutex::default(),
             shards,
             pool,
             background,
@@ -347,6 +357,7 @@ impl Service {
             _lock: lock,
         };
         let service = Service { running: Arc::new(running) };
+        service.running.membership.open_desk(&service);
         service.settle().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
         service.running.membership.follow(&service.running.shards, &service.running.topology);
         service.sweep_recoveries().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;

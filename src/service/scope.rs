@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::Error;
-use super::collections::View;
-use super::shards::RunningShard;
-use crate::model::PointId;
+use super::seat::{Seat, View};
 use crate::model::collection::{ShardKey, ShardKeySelector};
 
 /// A collection's name or alias, and for each request of the call the shard keys it is meant for.
@@ -63,7 +61,7 @@ impl View {
     pub(super) fn read_by(&self, selector: Option<&ShardKeySelector>) -> Result<View, Error> {
         let Some(selector) = selector else { return Ok(self.clone()) };
         let keys = self.keys_of(selector)?;
-        Ok(self.only(|running| running.place.key.as_ref().is_some_and(|key| keys.contains(&key))))
+        Ok(self.only(|seat| seat.place().key.as_ref().is_some_and(|key| keys.contains(&key))))
     }
 
     /// The shards a write goes to, key by key: it is applied to the shards of each alone. Without custom sharding they
@@ -72,17 +70,11 @@ impl View {
         match selector {
             Some(selector) => {
                 let keys = self.keys_of(selector)?;
-                Ok(keys.into_iter().map(|key| self.only(|running| running.place.key.as_ref() == Some(key))).collect())
+                Ok(keys.into_iter().map(|key| self.only(|seat| seat.place().key.as_ref() == Some(key))).collect())
             }
             None if self.collection.is_custom_sharded() => Err(Error::ShardKeyNeeded),
             None => Ok(vec![self.clone()]),
         }
-    }
-
-    /// The shards that would hold `id`: one, or with custom sharding one of each key.
-    pub(super) fn owners(&self, id: PointId) -> impl Iterator<Item = &Arc<RunningShard>> {
-        let hash_slot = id.hash_slot();
-        self.shards.iter().filter(move |running| running.owns(hash_slot))
     }
 
     /// Each once; all exist.
@@ -106,8 +98,8 @@ impl View {
         Ok(keys)
     }
 
-    fn only(&self, is_meant: impl Fn(&RunningShard) -> bool) -> View {
-        let shards = self.shards.iter().filter(|running| is_meant(running)).cloned().collect();
+    fn only(&self, is_meant: impl Fn(&Seat) -> bool) -> View {
+        let shards = self.shards.iter().filter(|seat| is_meant(seat)).cloned().collect();
         View { collection: Arc::clone(&self.collection), shards }
     }
 }

@@ -67,7 +67,7 @@ impl Service {
     ) -> Result<(), Error> {
         before(deadline, what, async {
             self.change_meta(&command).await?;
-            self.settle().await
+            self.settle_everywhere().await
         })
         .await
     }

@@ -9,7 +9,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
 
 use super::Error;
-use crate::cluster::{Collection, ShardPlace, shard_of_slot};
+use crate::cluster::ShardPlace;
 use crate::model::ShardId;
 use crate::raft::Group;
 use crate::shard::{Replica, Shard};
@@ -51,11 +51,6 @@ impl RunningShard {
     /// The shard as it is now.
     pub(super) fn shard(&self) -> Arc<Shard> {
         self.replica.shard()
-    }
-
-    /// Whether ids of this hash slot are kept here.
-    pub(super) fn owns(&self, hash_slot: u64) -> bool {
-        shard_of_slot(hash_slot, self.place.range_count) == self.place.range
     }
 
     /// Grows with everything that may have made index work.
@@ -137,6 +132,7 @@ pub(super) struct ShardTable {
 #[derive(Default)]
 pub(super) struct Shards {
     table: ArcSwap<ShardTable>,
+    settled_index: AtomicU64,
 }
 
 /// A shard of a collection does not run.
@@ -155,17 +151,12 @@ impl Shards {
         self.table.store(Arc::new(table));
     }
 
-    /// The shards of `collection`, in its order.
-    pub(super) fn of(&self, collection: &Collection) -> Result<Arc<[Arc<RunningShard>]>, NotRunning> {
-        let table = self.table.load();
-        collection
-            .shards
-            .iter()
-            .map(|id| match (table.running.get(id), table.failed.get(id)) {
-                (Some(shard), _) => Ok(Arc::clone(shard)),
-                (None, Some(error)) => Err(NotRunning::Failed(error.clone())),
-                (None, None) => Err(NotRunning::NotStarted),
-            })
-            .collect()
+    /// The index of the `meta` group's state that was followed last.
+    pub(super) fn settled_index(&self) -> u64 {
+        self.settled_index.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_settled_index(&self, index: u64) {
+        self.settled_index.fetch_max(index, Ordering::AcqRel);
     }
 }

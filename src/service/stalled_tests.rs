@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use super::Service;
+use super::seat::Seat;
 use crate::index::Stop;
 
 /// How long a thread may take to get to its job.
@@ -42,10 +43,10 @@ impl Service {
     /// Keeps every shard of the collection from applying changes.
     pub(crate) fn stall_changes(&self, collection: &str) -> Stalled {
         let collection = self.collection(collection).unwrap();
-        let Ok(shards) = self.running.shards.of(&collection) else { panic!("its shards do not run") };
+        let Ok(shards) = self.seats(&collection) else { panic!("its shards do not run") };
         let (started, starts) = channel();
         let mut release = Vec::new();
-        for running in shards.iter() {
+        for running in shards.iter().filter_map(Seat::here) {
             let (sender, released) = channel();
             release.push(sender);
             let (shard, started) = (running.shard(), started.clone());

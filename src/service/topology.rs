@@ -116,6 +116,7 @@ impl Topology {
     }
 
     fn settle(&self) {
+        let index = self.meta_group.applied_index();
         let state = self.meta.state();
         let all = || state.collections().flat_map(|one| one.shards.iter().map(move |id| (*id, Arc::clone(one))));
         let layout = state.layout();
@@ -126,6 +127,7 @@ impl Topology {
         let wanted = all().filter(|(id, _)| layout.keeps(*id, self.node_id)).collect();
         self.start_missing(&wanted);
         self.reconfigure(&wanted);
+        self.shards.set_settled_index(index);
     }
 
     fn remove_orphans(&self, kept: &BTreeSet<ShardId>) {

@@ -1,13 +1,20 @@
 //! Vectors added to a collection that has points, and taken from it (PROTOCOL section 18).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::collections::View;
+use serde::{Deserialize, Serialize};
+
+use super::scatter::{ReadKind, ShardRead};
+use super::seat::View;
 use super::shards::RunningShard;
-use super::{Error, Service, WriteAck, WriteOptions, WriteStatus, before};
+use super::{Consistency, Error, ReadOptions, Service, WriteAck, WriteOptions, WriteStatus, before};
 use crate::cluster::MetaCommand;
+use crate::index::Stop;
 use crate::model::VectorName;
 use crate::model::collection::NewVector;
+use crate::model::vector::Incarnation;
+use crate::shard::{ReadError, Shard};
 
 /// Between two looks at a shard whose vectors' bytes are being removed, while nothing progresses.
 const WAIT_STEP: Duration = Duration::from_millis(200);
@@ -51,10 +58,10 @@ impl Service {
         }
         let removed = async {
             let view = self.view(collection).await?;
-            for shard in view.shards.iter() {
+            for shard in view.here() {
                 self.wait_for_removal(&view, shard).await?;
             }
-            Ok(())
+            self.wait_for_distant_removal(&view).await
         };
         match before(options.deadline, "removing a vector", removed).await {
             Ok(()) => Ok(WriteAck { operation_id, status: WriteStatus::Completed }),
@@ -73,7 +80,7 @@ impl Service {
     ) -> Result<u64, Error> {
         before(options.deadline, what, async {
             let (index, _) = self.change_meta(command).await?;
-            self.settle().await?;
+            self.settle_everywhere().await?;
             Ok(index)
         })
         .await
@@ -82,8 +89,7 @@ impl Service {
     /// Waits until the shard holds no bytes of dropped vectors.
     async fn wait_for_removal(&self, view: &View, shard: &RunningShard) -> Result<(), Error> {
         if shard.shard().lacks_drops(&view.collection.config.dropped_vectors) {
-            let why = "the vector is gone, but its data could not be removed yet: see the server's log".to_owned();
-            return Err(Error::Unavailable { why });
+            return Err(not_removed());
         }
         loop {
             let progressed = shard.progressed();
@@ -101,6 +107,53 @@ impl Service {
             // Looked at again after a while, lest a shutdown be waited for.
             let _ = tokio::time::timeout(WAIT_STEP, progressed).await;
         }
+    }
+
+    /// As [`Service::wait_for_removal`], for the shards on other nodes.
+    async fn wait_for_distant_removal(&self, view: &View) -> Result<(), Error> {
+        let options = ReadOptions { consistency: Consistency::Any, deadline: None, timeout_s: None };
+        while view.here().count() < view.shards.len() && !self.is_gone(view) {
+            let dropped = view.collection.config.dropped_vectors.clone();
+            match self.ask_all(view, DroppedLeft { dropped }, options).await?.into_iter().max() {
+                None | Some(Left::Nothing) => break,
+                Some(Left::Bytes) => tokio::time::sleep(WAIT_STEP).await,
+                Some(Left::Untold) => return Err(not_removed()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn not_removed() -> Error {
+    let why = "the vector is gone, but its data could not be removed yet: see the server's log".to_owned();
+    Error::Unavailable { why }
+}
+
+/// What is left of dropped vectors in a shard.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DroppedLeft {
+    dropped: BTreeMap<VectorName, Incarnation>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Left {
+    Nothing,
+    Bytes,
+    /// Its log does not know that they were dropped.
+    Untold,
+}
+
+impl ShardRead for DroppedLeft {
+    const WHAT: &'static str = "removing a vector";
+    const KIND: ReadKind = ReadKind::Dropped;
+    type Part = Left;
+
+    fn part(&self, shard: &Shard, _stop: &Stop) -> Result<Left, ReadError> {
+        Ok(match (shard.lacks_drops(&self.dropped), shard.has_dropped_bytes()) {
+            (true, _) => Left::Untold,
+            (false, true) => Left::Bytes,
+            (false, false) => Left::Nothing,
+        })
     }
 }
 

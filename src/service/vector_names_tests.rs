@@ -73,14 +73,14 @@ impl Fixture {
     /// No shard stores bytes of dropped vectors.
     async fn is_swept(&self) -> bool {
         let view = self.service.view("c").await.unwrap();
-        view.shards.iter().all(|running| {
+        view.here().all(|running| {
             let config = &view.collection.config;
             !running.shard().lacks_drops(&config.dropped_vectors) && !running.shard().has_dropped_bytes()
         })
     }
 
     async fn validate(&self) {
-        for running in self.service.view("c").await.unwrap().shards.iter() {
+        for running in self.service.view("c").await.unwrap().here() {
             running.shard().validate().unwrap();
         }
     }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::checks::WritePlan;
-use super::collections::View;
 use super::errors::from_propose;
+use super::seat::{Seat, View};
 use super::shards::RunningShard;
 use super::{Error, Scope, Service, WriteAck, WriteOptions, WriteStatus, before};
 use crate::model::{PointId, PointOp};
@@ -91,7 +91,8 @@ impl Service {
         let commands = std::mem::take(&mut plan.commands);
         let apply = async {
             for place in commands.keys() {
-                if let Some(shard) = view.shards.get(*place) {
+                // Whoever leads the shard waits for its own.
+                if let Some(shard) = view.shards.get(*place).and_then(Seat::here) {
                     self.wait_for_index(shard, options.deadline).await?;
                 }
             }
@@ -132,12 +133,12 @@ impl Service {
     /// Proposes `commands` in order; the last one's log index and all ids that were missing.
     pub(super) async fn propose(
         &self,
-        shard: &RunningShard,
+        shard: &Seat,
         commands: Vec<Vec<u8>>,
     ) -> Result<(u64, Vec<PointId>), Error> {
         let (mut index, mut missing) = (0, Vec::new());
         for command in commands {
-            let result = shard.group.propose(command).await;
+            let result = shard.propose(command).await;
             let outcome = if result.is_ok() { "applied" } else { "failed" };
             metrics::counter!("quiver_proposals_total", "outcome" => outcome).increment(1);
             let proposed = result.map_err(from_propose)?;

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
 
 use crate::index::{CheckpointError, IndexMemory, Scratch, Slots};
 use crate::model::field_index::FieldIndexKind;
@@ -71,7 +72,7 @@ pub struct ShardSettings {
 }
 
 /// Figures of a shard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardStatus {
     pub point_count: u64,
     /// Vectors in the graphs.

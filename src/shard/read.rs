@@ -6,6 +6,8 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::column::Column;
 use super::plan::bitmap_of;
 use super::{Place, Shard};
@@ -60,7 +62,7 @@ pub struct Nearest<'a> {
 }
 
 /// One point found.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hit {
     pub id: PointId,
     pub version: PointVersion,

@@ -6,6 +6,8 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use super::column::Column;
 use super::filter::CompiledFilter;
 use super::read::{Found, Hit, ReadError, keep_best};
@@ -15,7 +17,7 @@ use crate::index::{Cost, Pin, Stop};
 use crate::model::{Condition, Filter, Metric, Payload, PointId, PointVersion, Slot, Vector};
 
 /// How a point is scored by its vector. Similarities are those of PROTOCOL section 3.1.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Scoring {
     /// The similarity itself.
     Nearest(Vector),

@@ -24,24 +24,13 @@ KEY_S_MAX = 30.0
 UNNOTICED = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """`why` is `None` if the history is linearizable."""
-
-    why: str | None = None
-
-    @property
-    def is_right(self):
-        return self.why is None
-
-
 def check(ops, key_s_max=KEY_S_MAX):
-    """The verdicts of the keys that are wrong, by key."""
+    """Why keys are wrong, by key; none if all are linearizable."""
     by_key = defaultdict(list)
     for op in ops:
         by_key[op.key].append(op)
-    verdicts = {key: check_key(ops, key_s_max) for key, ops in by_key.items()}
-    return {key: verdict for key, verdict in verdicts.items() if not verdict.is_right}
+    whys = {key: check_key(ops, key_s_max) for key, ops in by_key.items()}
+    return {key: why for key, why in whys.items() if why is not None}
 
 
 @dataclasses.dataclass(slots=True)
@@ -56,17 +45,17 @@ class _Step:
 
 
 def check_key(ops, s_max=KEY_S_MAX):
-    """The verdict on the operations of one key, which is not there at first."""
+    """Why the operations of one key, which is not there at first, are not linearizable; `None` if they are."""
     reads = [op for op in ops if op.kind == READ and op.outcome == OK]
     written = {op.value: op for op in ops if op.kind == WRITE}
     for op in reads:
         source = written.get(op.value)
         if op.value is not None and source is None:
-            return Verdict(f"a value that was never written: {op}")
+            return f"a value that was never written: {op}"
         if source is not None and source.outcome == FAILED:
-            return Verdict(f"the value of a write that failed, {source}: {op}")
+            return f"the value of a write that failed, {source}: {op}"
         if source is not None and op.returned < source.invoked:
-            return Verdict(f"a value from the future, {source}: {op}")
+            return f"a value from the future, {source}: {op}"
     noticed = {}
     for op in reads:
         noticed[op.value] = min(noticed.get(op.value, op.returned), op.returned)
@@ -91,11 +80,11 @@ def _search(steps, spare_deletes, until):
     while pending:
         tried += 1
         if tried % 1000 == 0 and time.monotonic() > until:
-            return Verdict(f"undecided after {tried} configurations")
+            return f"undecided after {tried} configurations"
         low, mask, value, spares = pending.pop()
         low, mask, open_steps, latest = _take_reads(steps, low, mask, value)
         if low == len(steps):
-            return Verdict()
+            return None
         if (low, mask.bit_count()) > (furthest[0], furthest[1].bit_count()):
             furthest = (low, mask, value, spares)
         following = []
@@ -116,7 +105,7 @@ def _search(steps, spare_deletes, until):
             if configuration not in seen:
                 seen.add(configuration)
                 pending.append(configuration)
-    return Verdict(_explain(steps, furthest))
+    return _explain(steps, furthest)
 
 
 def _take_reads(steps, low, mask, value):
@@ -159,7 +148,7 @@ def _explain(steps, furthest):
 
 if __name__ == "__main__":
     wrong = check(load_history(sys.argv[1]))
-    for key, verdict in wrong.items():
-        print(f"key {key}: {verdict.why}")
+    for key, why in wrong.items():
+        print(f"key {key}: {why}")
     print(f"{len(wrong)} keys are wrong" if wrong else "linearizable")
     sys.exit(bool(wrong))

@@ -9,6 +9,7 @@ import http.client
 import itertools
 import json
 import random
+import select
 import threading
 import time
 
@@ -61,6 +62,10 @@ class Wire:
     def send(self, host, method, path, body, timeout):
         """Status and text; status `None` if there was no answer, 0 if the request was certainly not sent."""
         connection = self.connections.get(host)
+        if connection and select.select([connection.sock], [], [], 0)[0]:
+            # Closed by the other side while it was idle; clients that pool connections look, too.
+            self.drop(host)
+            connection = None
         if connection is None:
             connection = http.client.HTTPConnection(host, HTTP_PORT, timeout=timeout)
             try:

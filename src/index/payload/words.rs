@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
 
 use super::dictionary::{Dictionary, Posting, union};
 
@@ -29,7 +30,7 @@ pub(super) struct Words {
 }
 
 /// How many points there are to score against, and how often each token occurs among them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WordStats {
     /// Points with at least one token.
     pub document_count: u64,

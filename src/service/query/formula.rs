@@ -1,5 +1,6 @@
 //! Formulas, evaluated for one candidate at a time (PROTOCOL section 14). Pure.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::datetime::Timestamp;
@@ -22,7 +23,7 @@ pub(crate) struct Candidate<'a> {
 }
 
 /// Why a formula has no value for a candidate.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 pub enum FormulaError {
     /// Neither the payload nor the defaults have it.
     #[error("No value found for {variable} in the payload nor the formula defaults")]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::reads::{DressRead, LevelRead};
+use super::reads::{CorpusCounts, DressRead, LevelRead};
 use super::resolve::{Core, Level, Resolved, check_name, idf, weighted};
 use super::run::{Dress, is_unscaled};
 use crate::distance::{score_from_distance, sparse_dot};
@@ -23,12 +23,13 @@ use crate::model::vector::normalize_rows;
 use crate::model::{
     Condition, Filter, Metric, Path, PayloadSelector, PointId, Record, ScoredPoint, Vector, VectorSelector,
 };
-use crate::service::collections::View;
+use crate::service::errors::from_read;
 use crate::service::merge::{Page, ScoredHit};
-use crate::service::read::{Scattered, fetch, fetch_hits};
-use crate::service::shards::RunningShard;
+use crate::service::read::RecordsRead;
+use crate::service::scatter::{Fetch, Found, Nothing, Scattered};
+use crate::service::seat::View;
 use crate::service::{Error, ReadOptions, Scope, Service};
-use crate::shard::{ReadError, Shard, similarity};
+use crate::shard::{ReadError, similarity};
 
 /// Candidates of each prefetch of a grouped query: its own limit would leave most groups empty.
 const PREFETCH_CANDIDATES_MIN: usize = 10_000;
@@ -40,6 +41,9 @@ const GROWTH: usize = 4;
 const MMR_HITS_MAX: usize = 1_000;
 /// Points whose payload is in memory at once.
 const KEYS_POINTS_MAX: usize = 1_024;
+
+/// What a matrix's comparing is called.
+const MATRIX: &str = "computing a distance matrix";
 
 /// A group with its hits, best first.
 type Members = (GroupId, Vec<ScoredHit>);
@@ -146,11 +150,15 @@ impl Service {
         take: usize,
         grouping: &Grouping,
         options: ReadOptions,
-    ) -> Result<Found, Error> {
+    ) -> Result<Keys, Error> {
         let hits = self.run_level(view, level, Page { offset: 0, limit: take }, options).await?;
         let count = hits.len();
-        let hits = self.gather_one(view, KeysRead { hits, path: grouping.path.clone() }, options).await?;
-        Ok(Found { hits, count })
+        let mut keyed = Vec::new();
+        for chunk in hits.chunks(KEYS_POINTS_MAX) {
+            let read = KeysRead { hits: chunk.to_vec(), path: grouping.path.clone() };
+            keyed.extend(self.gather_one(view, read, options).await?);
+        }
+        Ok(Keys { hits: keyed, count })
     }
 
     async fn look_up_groups(
@@ -164,8 +172,8 @@ impl Service {
         let mut ids: Vec<PointId> = groups.iter().filter_map(|(id, _)| point_of(id)).collect();
         ids.sort_unstable();
         ids.dedup();
-        let dress = Dress { with_payload: lookup.with_payload, with_vectors: lookup.with_vectors };
-        let records = self.gather_one(view, RecordsRead { ids, dress }, options).await?;
+        let (with_payload, with_vectors) = (lookup.with_payload, lookup.with_vectors);
+        let records = self.gather_one(view, RecordsRead { ids, with_payload, with_vectors }, options).await?;
         Ok(records.into_iter().map(|record| (record.id, record)).collect())
     }
 
@@ -204,7 +212,41 @@ impl Service {
         let sparse = view.collection.config.sparse_vector(&using);
         let has_idf = sparse.is_some_and(|params| params.modifier == Some(Modifier::Idf));
         let is_unscaled = is_unscaled(&view, &using);
-        self.gather_one(&view, MatrixRead { ids, using, metric, has_idf, is_unscaled, limit }, options).await
+        let with_vectors = VectorSelector::Names(vec![using.clone()]);
+        let read = RecordsRead { ids, with_payload: PayloadSelector::None, with_vectors };
+        let records = self.gather_one(&view, read, options).await?;
+        let mut points: Vec<(PointId, Vector)> =
+            records.into_iter().filter_map(|record| Some((record.id, record.vectors?.remove(&using)?))).collect();
+        if is_unscaled {
+            points.iter_mut().for_each(|(_, vector)| normalize_rows(vector));
+        }
+        let weights = match has_idf {
+            true => Some(self.idf_weights(&view, &points, using, options).await?),
+            false => None,
+        };
+        let job = move |stop: &Stop| {
+            compared(&points, metric, weights.as_ref(), limit, stop).map_err(|error| from_read(error, MATRIX))
+        };
+        self.running.pool.run(MATRIX, options.deadline, job).await
+    }
+
+    /// The IDF weights of all indices of `points`, over the whole collection.
+    async fn idf_weights(
+        &self,
+        view: &View,
+        points: &[(PointId, Vector)],
+        using: String,
+        options: ReadOptions,
+    ) -> Result<HashMap<u32, f32>, Error> {
+        let sparse = points.iter().filter_map(|(_, vector)| match vector {
+            Vector::Sparse(sparse) => Some(sparse),
+            _ => None,
+        });
+        let indices: BTreeSet<u32> = sparse.flat_map(|sparse| sparse.indices().iter().copied()).collect();
+        let indices: Vec<u32> = indices.into_iter().collect();
+        let read = CorpusCounts { using, indices: indices.clone(), corpus: None };
+        let (point_count, frequencies) = self.gather_one(view, read, options).await?;
+        Ok(indices.into_iter().zip(frequencies).map(|(index, df)| (index, idf(point_count, df))).collect())
     }
 }
 
@@ -249,7 +291,7 @@ fn in_groups(path: &Path, ids: &[GroupId]) -> Filter {
     Filter { must: vec![Condition::Filter(Box::new(inside))], ..Filter::default() }
 }
 
-struct Found {
+struct Keys {
     hits: Keyed,
     /// Hits the query had, also those in no group.
     count: usize,
@@ -340,48 +382,35 @@ struct KeysRead {
 
 impl Scattered for KeysRead {
     const WHAT: &'static str = "grouping";
-    type Part = ();
+    type Asked = Nothing;
+    type Merged = ();
     type Whole = Keyed;
 
-    fn part(&self, _shard: &Shard, _stop: &Stop) -> Result<(), ReadError> {
-        Ok(())
+    fn asked(_read: &Arc<Self>) -> Option<Arc<Nothing>> {
+        None
     }
 
-    fn whole(&self, shards: &[Arc<RunningShard>], _parts: Vec<()>, stop: &Stop) -> Result<Keyed, ReadError> {
-        let mut keyed = Vec::new();
-        for chunk in self.hits.chunks(KEYS_POINTS_MAX) {
-            let records = fetch_hits(shards, chunk, &PayloadSelector::All, &VectorSelector::None, stop)?;
-            let groups: HashMap<(usize, PointId), Vec<GroupId>> = records
-                .into_iter()
-                .map(|(place, record)| (place, groups_of(&self.path, &record.payload.unwrap_or_default().0)))
-                .collect();
-            for hit in chunk {
-                if let Some(groups) = groups.get(&(hit.place, hit.id)).filter(|groups| !groups.is_empty()) {
-                    keyed.push((*hit, groups.clone()));
-                }
+    fn merged(&self, _parts: Vec<()>) {}
+
+    fn fetch(&self, (): &()) -> Option<Fetch> {
+        Dress { with_payload: PayloadSelector::All, with_vectors: VectorSelector::None }.fetch(&self.hits)
+    }
+
+    fn whole(&self, (): (), found: Found, _stop: &Stop) -> Result<Keyed, ReadError> {
+        // Ordered by a field, a point may come more than once.
+        let mut known: HashMap<(usize, PointId), Vec<GroupId>> = HashMap::new();
+        let groups = |hit: &ScoredHit| {
+            let payload = found.at(hit.place, hit.id)?.payload.as_ref()?;
+            Some(groups_of(&self.path, &payload.0)).filter(|groups| !groups.is_empty())
+        };
+        let keyed = self.hits.iter().filter_map(|hit| {
+            let place = (hit.place, hit.id);
+            if !known.contains_key(&place) {
+                known.insert(place, groups(hit)?);
             }
-        }
-        Ok(keyed)
-    }
-}
-
-/// Records by id; no id occurs twice.
-struct RecordsRead {
-    ids: Vec<PointId>,
-    dress: Dress,
-}
-
-impl Scattered for RecordsRead {
-    const WHAT: &'static str = "looking up groups";
-    type Part = ();
-    type Whole = Vec<Record>;
-
-    fn part(&self, _shard: &Shard, _stop: &Stop) -> Result<(), ReadError> {
-        Ok(())
-    }
-
-    fn whole(&self, shards: &[Arc<RunningShard>], _parts: Vec<()>, stop: &Stop) -> Result<Vec<Record>, ReadError> {
-        fetch(shards, &self.ids, &self.dress.with_payload, &self.dress.with_vectors, stop)
+            Some((*hit, known.get(&place)?.clone()))
+        });
+        Ok(keyed.collect())
     }
 }
 
@@ -394,82 +423,36 @@ fn found_similarity(metric: Metric, a: &Vector, b: &Vector) -> Option<f32> {
     }
 }
 
-/// Compares sampled points with each other.
-struct MatrixRead {
-    /// Ascending.
-    ids: Vec<PointId>,
-    using: String,
+/// Compares points with each other; for each its nearest others, at most `limit`. With `weights`, the vector one searches by
+/// is weighted, as in any search (PROTOCOL section 13.2).
+fn compared(
+    points: &[(PointId, Vector)],
     metric: Metric,
-    /// The vector one searches by is weighted, as in any search (PROTOCOL section 13.2).
-    has_idf: bool,
-    is_unscaled: bool,
+    weights: Option<&HashMap<u32, f32>>,
     limit: usize,
-}
-
-impl MatrixRead {
-    /// The IDF weights of all indices of `points`, over the whole collection.
-    fn idf_weights(
-        &self,
-        shards: &[Arc<RunningShard>],
-        points: &[(PointId, Vector)],
-        stop: &Stop,
-    ) -> Result<HashMap<u32, f32>, ReadError> {
-        let sparse = points.iter().filter_map(|(_, vector)| match vector {
-            Vector::Sparse(sparse) => Some(sparse),
-            _ => None,
-        });
-        let indices: BTreeSet<u32> = sparse.flat_map(|sparse| sparse.indices().iter().copied()).collect();
-        let indices: Vec<u32> = indices.into_iter().collect();
-        let (mut point_count, mut frequencies) = (0, vec![0; indices.len()]);
-        for running in shards {
-            let counts = running.shard().sparse_counts(&self.using, &indices, None, stop)?;
-            point_count += counts.vectors;
-            frequencies.iter_mut().zip(counts.having).for_each(|(sum, count)| *sum += count);
+    stop: &Stop,
+) -> Result<Matrix, ReadError> {
+    let mut rows = Vec::with_capacity(points.len());
+    for (row, (_, a)) in points.iter().enumerate() {
+        if stop.is_raised() {
+            return Err(ReadError::Stopped);
         }
-        Ok(indices.into_iter().zip(frequencies).map(|(index, df)| (index, idf(point_count, df))).collect())
+        let searched_by = match (a, weights) {
+            (Vector::Sparse(sparse), Some(weights)) => &Vector::Sparse(weighted(sparse, weights)),
+            _ => a,
+        };
+        let others = points.iter().enumerate().filter(|(column, _)| *column != row);
+        let mut cells: Vec<(usize, f32)> = others
+            .filter_map(|(column, (_, b))| Some((column, found_similarity(metric, searched_by, b)?)))
+            .collect();
+        // Ties as in a search: the larger id first where larger scores are better.
+        let by_id = |a: usize, b: usize| if metric.is_larger_better() { b.cmp(&a) } else { a.cmp(&b) };
+        cells.sort_by(|a, b| b.1.total_cmp(&a.1).then(by_id(a.0, b.0)));
+        cells.truncate(limit);
+        let shown = cells.into_iter().map(|(column, sim)| (column, score_from_distance(metric, 0.0 - sim)));
+        rows.push(shown.collect());
     }
-}
-
-impl Scattered for MatrixRead {
-    const WHAT: &'static str = "computing a distance matrix";
-    type Part = ();
-    type Whole = Matrix;
-
-    fn part(&self, _shard: &Shard, _stop: &Stop) -> Result<(), ReadError> {
-        Ok(())
-    }
-
-    fn whole(&self, shards: &[Arc<RunningShard>], _parts: Vec<()>, stop: &Stop) -> Result<Matrix, ReadError> {
-        let select = VectorSelector::Names(vec![self.using.clone()]);
-        let records = fetch(shards, &self.ids, &PayloadSelector::None, &select, stop)?;
-        let mut points: Vec<(PointId, Vector)> =
-            records.into_iter().filter_map(|record| Some((record.id, record.vectors?.remove(&self.using)?))).collect();
-        if self.is_unscaled {
-            points.iter_mut().for_each(|(_, vector)| normalize_rows(vector));
-        }
-        let weights = if self.has_idf { self.idf_weights(shards, &points, stop)? } else { HashMap::new() };
-        let mut rows = Vec::with_capacity(points.len());
-        for (row, (_, a)) in points.iter().enumerate() {
-            if stop.is_raised() {
-                return Err(ReadError::Stopped);
-            }
-            let searched_by = match a {
-                Vector::Sparse(sparse) if self.has_idf => &Vector::Sparse(weighted(sparse, &weights)),
-                _ => a,
-            };
-            let others = points.iter().enumerate().filter(|(column, _)| *column != row);
-            let mut cells: Vec<(usize, f32)> = others
-                .filter_map(|(column, (_, b))| Some((column, found_similarity(self.metric, searched_by, b)?)))
-                .collect();
-            // Ties as in a search: the larger id first where larger scores are better.
-            let by_id = |a: usize, b: usize| if self.metric.is_larger_better() { b.cmp(&a) } else { a.cmp(&b) };
-            cells.sort_by(|a, b| b.1.total_cmp(&a.1).then(by_id(a.0, b.0)));
-            cells.truncate(self.limit);
-            let shown = cells.into_iter().map(|(column, sim)| (column, score_from_distance(self.metric, 0.0 - sim)));
-            rows.push(shown.collect());
-        }
-        Ok(Matrix { ids: points.into_iter().map(|(id, _)| id).collect(), rows })
-    }
+    Ok(Matrix { ids: points.iter().map(|(id, _)| *id).collect(), rows })
 }
 
 #[cfg(test)]

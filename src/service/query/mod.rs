@@ -18,7 +18,7 @@ mod tests;
 pub use formula::FormulaError;
 #[cfg(any(test, fuzzing))]
 pub(crate) use formula::{Candidate, evaluate, needs_payload};
-pub(super) use reads::in_order;
+pub(super) use reads::{CorpusCounts, FormulaRead, LevelRead, TextCounts, in_order};
 
 use super::merge::Page;
 use super::{Error, ReadOptions, Scope, Service};

@@ -3,30 +3,51 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::formula::{self, Candidate, FormulaError};
 use super::resolve::{Core, Resolved};
 use crate::index::{CodeUse, Stop};
 use crate::model::formula::Formula;
 use crate::model::query::{Direction, OrderBy, OrderValue, SearchOptions};
-use crate::model::{Filter, Metric, Path, PointId, ScoredPoint, Vector, VectorName};
+use crate::model::{Filter, Metric, Path, PointId, PointVersion, ScoredPoint, Vector, VectorName};
 use crate::service::merge::{Cut, Page, ScoredHit, first_ids, ranked};
-use crate::service::read::Scattered;
-use crate::service::shards::RunningShard;
+use crate::service::scatter::{Fetch, Found, Nothing, ReadKind, Scattered, ShardRead};
 use crate::shard::{Among, Hit, Nearest, Rank, ReadError, Scoring, Shard, TextSearch, TextStats};
 
 use super::run::Dress;
 
 /// One level: the best of the collection, or of some points of it.
-pub(super) struct LevelRead {
+#[derive(Serialize, Deserialize)]
+pub(in crate::service) struct LevelRead {
+    #[serde(serialize_with = "write_shared", deserialize_with = "read_shared")]
     pub(super) core: Arc<Core>,
     /// The points a level with prefetches works on; each once.
+    #[serde(serialize_with = "write_points", deserialize_with = "read_points")]
     pub(super) among: Option<Arc<[PointId]>>,
     /// How many of the best are wanted.
     pub(super) wanted: usize,
 }
 
+fn write_shared<S: Serializer>(core: &Arc<Core>, out: S) -> Result<S::Ok, S::Error> {
+    (**core).serialize(out)
+}
+
+fn read_shared<'de, D: Deserializer<'de>>(input: D) -> Result<Arc<Core>, D::Error> {
+    Core::deserialize(input).map(Arc::new)
+}
+
+fn write_points<S: Serializer>(points: &Option<Arc<[PointId]>>, out: S) -> Result<S::Ok, S::Error> {
+    points.as_deref().serialize(out)
+}
+
+fn read_points<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Arc<[PointId]>>, D::Error> {
+    Ok(Option::<Vec<PointId>>::deserialize(input)?.map(Arc::from))
+}
+
 /// What one shard found.
-pub(super) enum Part {
+#[derive(Serialize, Deserialize)]
+pub(in crate::service) enum Part {
     Ids(Vec<PointId>),
     Hits(Vec<Hit>),
     Ordered(Vec<(OrderValue, PointId)>),
@@ -110,7 +131,7 @@ impl LevelRead {
     }
 
     /// The best of what all shards found; at most as many as wanted.
-    fn merged(&self, parts: Vec<Part>) -> Vec<ScoredHit> {
+    fn best_of(&self, parts: Vec<Part>) -> Vec<ScoredHit> {
         let places = if parts.len() > 1 { places(&parts) } else { HashMap::new() };
         let mut hits = self.best(parts);
         for hit in &mut hits {
@@ -206,52 +227,66 @@ fn sampled(ids: Vec<PointId>, wanted: usize) -> Vec<(u64, PointId)> {
     keyed
 }
 
-impl Scattered for LevelRead {
+impl ShardRead for LevelRead {
     const WHAT: &'static str = "search";
+    const KIND: ReadKind = ReadKind::Level;
     type Part = Part;
-    type Whole = Vec<ScoredHit>;
 
     fn part(&self, shard: &Shard, stop: &Stop) -> Result<Part, ReadError> {
         self.search(shard, stop)
     }
+}
 
-    fn whole(
-        &self,
-        _shards: &[Arc<RunningShard>],
-        parts: Vec<Part>,
-        _stop: &Stop,
-    ) -> Result<Vec<ScoredHit>, ReadError> {
-        Ok(self.merged(parts))
+impl Scattered for LevelRead {
+    const WHAT: &'static str = "search";
+    type Asked = LevelRead;
+    type Merged = Vec<ScoredHit>;
+    type Whole = Vec<ScoredHit>;
+
+    fn asked(read: &Arc<Self>) -> Option<Arc<LevelRead>> {
+        Some(Arc::clone(read))
+    }
+
+    fn merged(&self, parts: Vec<Part>) -> Vec<ScoredHit> {
+        self.best_of(parts)
+    }
+
+    fn whole(&self, hits: Vec<ScoredHit>, _found: Found, _stop: &Stop) -> Result<Vec<ScoredHit>, ReadError> {
+        Ok(hits)
     }
 }
 
 /// A whole query without prefetches: found, cut and dressed in one go.
 pub(super) struct PlainRead {
-    pub(super) level: LevelRead,
+    pub(super) level: Arc<LevelRead>,
     pub(super) page: Page,
     pub(super) dress: Dress,
 }
 
 impl Scattered for PlainRead {
     const WHAT: &'static str = "search";
-    type Part = Part;
+    type Asked = LevelRead;
+    type Merged = Vec<ScoredHit>;
     type Whole = Vec<ScoredPoint>;
+
+    fn asked(read: &Arc<Self>) -> Option<Arc<LevelRead>> {
+        Some(Arc::clone(&read.level))
+    }
 
     fn is_quick(&self, shard: &Shard) -> bool {
         self.dress.is_bare() && self.level.is_quick(shard)
     }
 
-    fn part(&self, shard: &Shard, stop: &Stop) -> Result<Part, ReadError> {
-        self.level.search(shard, stop)
+    fn merged(&self, parts: Vec<Part>) -> Vec<ScoredHit> {
+        self.page.cut(self.level.best_of(parts))
     }
 
-    fn whole(
-        &self,
-        shards: &[Arc<RunningShard>],
-        parts: Vec<Part>,
-        stop: &Stop,
-    ) -> Result<Vec<ScoredPoint>, ReadError> {
-        self.dress.dressed(shards, self.page.cut(self.level.merged(parts)), stop)
+    fn fetch(&self, hits: &Vec<ScoredHit>) -> Option<Fetch> {
+        self.dress.fetch(hits)
+    }
+
+    fn whole(&self, hits: Vec<ScoredHit>, found: Found, _stop: &Stop) -> Result<Vec<ScoredPoint>, ReadError> {
+        Ok(self.dress.dressed(hits, &found))
     }
 }
 
@@ -263,29 +298,45 @@ pub(super) struct DressRead {
 
 impl Scattered for DressRead {
     const WHAT: &'static str = "search";
-    type Part = ();
+    type Asked = Nothing;
+    type Merged = ();
     type Whole = Vec<ScoredPoint>;
 
-    fn part(&self, _shard: &Shard, _stop: &Stop) -> Result<(), ReadError> {
-        Ok(())
+    fn asked(_read: &Arc<Self>) -> Option<Arc<Nothing>> {
+        None
     }
 
-    fn whole(&self, shards: &[Arc<RunningShard>], _parts: Vec<()>, stop: &Stop) -> Result<Vec<ScoredPoint>, ReadError> {
-        self.dress.dressed(shards, self.hits.clone(), stop)
+    fn merged(&self, _parts: Vec<()>) {}
+
+    fn fetch(&self, (): &()) -> Option<Fetch> {
+        self.dress.fetch(&self.hits)
+    }
+
+    fn whole(&self, (): (), found: Found, _stop: &Stop) -> Result<Vec<ScoredPoint>, ReadError> {
+        Ok(self.dress.dressed(self.hits.clone(), &found))
     }
 }
 
 /// A formula over the union of what the prefetches found.
-pub(super) struct FormulaRead {
+#[derive(Serialize, Deserialize)]
+pub(in crate::service) struct FormulaRead {
     pub(super) formula: Formula,
     /// Per candidate: its score in each prefetch.
     pub(super) scores: HashMap<PointId, Vec<Option<f32>>>,
 }
 
-impl Scattered for FormulaRead {
+/// A candidate that has a score.
+#[derive(Serialize, Deserialize)]
+pub(in crate::service) struct Rescored {
+    id: PointId,
+    version: PointVersion,
+    score: f32,
+}
+
+impl ShardRead for FormulaRead {
     const WHAT: &'static str = "rescoring by a formula";
-    type Part = Result<Vec<ScoredHit>, FormulaError>;
-    type Whole = Result<Vec<ScoredHit>, FormulaError>;
+    const KIND: ReadKind = ReadKind::Formula;
+    type Part = Result<Vec<Rescored>, FormulaError>;
 
     fn part(&self, shard: &Shard, stop: &Stop) -> Result<Self::Part, ReadError> {
         let mut ids: Vec<PointId> = self.scores.keys().copied().collect();
@@ -296,90 +347,120 @@ impl Scattered for FormulaRead {
             let scores = self.scores.get(&point.id).map_or(&[][..], Vec::as_slice);
             let candidate = Candidate { scores, payload: point.payload, holds: point.holds };
             match formula::evaluate(&self.formula, &candidate) {
-                Ok(score) => hits.push(ScoredHit { score, version: point.version, ..ScoredHit::by_id(point.id) }),
+                Ok(score) => hits.push(Rescored { id: point.id, version: point.version, score }),
                 Err(error) => failure = Some(error),
             }
             failure.is_none()
         })?;
         Ok(failure.map_or(Ok(hits), Err))
     }
+}
 
-    fn whole(
-        &self,
-        _shards: &[Arc<RunningShard>],
-        parts: Vec<Self::Part>,
-        _stop: &Stop,
-    ) -> Result<Self::Whole, ReadError> {
-        let parts: Result<Vec<Vec<ScoredHit>>, FormulaError> = parts.into_iter().collect();
-        Ok(parts.map(|parts| {
-            let parts = parts.into_iter().enumerate();
-            let mut hits: Vec<ScoredHit> =
-                parts.flat_map(|(place, hits)| hits.into_iter().map(move |hit| ScoredHit { place, ..hit })).collect();
-            hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.id.cmp(&a.id)));
-            let mut seen = HashSet::new();
-            hits.retain(|hit| seen.insert(hit.id));
-            hits
-        }))
+impl Scattered for FormulaRead {
+    const WHAT: &'static str = "rescoring by a formula";
+    type Asked = FormulaRead;
+    type Merged = Result<Vec<ScoredHit>, FormulaError>;
+    type Whole = Result<Vec<ScoredHit>, FormulaError>;
+
+    fn asked(read: &Arc<Self>) -> Option<Arc<FormulaRead>> {
+        Some(Arc::clone(read))
+    }
+
+    fn merged(&self, parts: Vec<Result<Vec<Rescored>, FormulaError>>) -> Self::Merged {
+        let parts: Vec<Vec<Rescored>> = parts.into_iter().collect::<Result<_, FormulaError>>()?;
+        let hit = |place: usize, Rescored { id, version, score }| ScoredHit { score, version, place, ..ScoredHit::by_id(id) };
+        let of_shard = |(place, hits): (usize, Vec<Rescored>)| hits.into_iter().map(move |one| hit(place, one));
+        let mut hits: Vec<ScoredHit> = parts.into_iter().enumerate().flat_map(of_shard).collect();
+        hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.id.cmp(&a.id)));
+        let mut seen = HashSet::new();
+        hits.retain(|hit| seen.insert(hit.id));
+        Ok(hits)
+    }
+
+    fn whole(&self, hits: Self::Merged, _found: Found, _stop: &Stop) -> Result<Self::Whole, ReadError> {
+        Ok(hits)
     }
 }
 
 /// For IDF: points of the corpus that have the vector, and for each index those of them that have it.
-pub(super) struct CorpusCounts {
+#[derive(Serialize, Deserialize)]
+pub(in crate::service) struct CorpusCounts {
     pub(super) using: VectorName,
     pub(super) indices: Vec<u32>,
     /// Absent: all points.
     pub(super) corpus: Option<Filter>,
 }
 
-impl Scattered for CorpusCounts {
+impl ShardRead for CorpusCounts {
     const WHAT: &'static str = "counting a corpus";
+    const KIND: ReadKind = ReadKind::Corpus;
     type Part = (u64, Vec<u64>);
-    type Whole = (u64, Vec<u64>);
 
     fn part(&self, shard: &Shard, stop: &Stop) -> Result<Self::Part, ReadError> {
         let counts = shard.sparse_counts(&self.using, &self.indices, self.corpus.as_ref(), stop)?;
         Ok((counts.vectors, counts.having))
     }
+}
 
-    fn whole(
-        &self,
-        _shards: &[Arc<RunningShard>],
-        parts: Vec<Self::Part>,
-        _stop: &Stop,
-    ) -> Result<Self::Whole, ReadError> {
+impl Scattered for CorpusCounts {
+    const WHAT: &'static str = "counting a corpus";
+    type Asked = CorpusCounts;
+    type Merged = (u64, Vec<u64>);
+    type Whole = (u64, Vec<u64>);
+
+    fn asked(read: &Arc<Self>) -> Option<Arc<CorpusCounts>> {
+        Some(Arc::clone(read))
+    }
+
+    fn merged(&self, parts: Vec<(u64, Vec<u64>)>) -> (u64, Vec<u64>) {
         let mut point_count = 0;
         let mut frequencies = vec![0; self.indices.len()];
         for (points, of_shard) in parts {
             point_count += points;
             frequencies.iter_mut().zip(of_shard).for_each(|(sum, frequency)| *sum += frequency);
         }
-        Ok((point_count, frequencies))
+        (point_count, frequencies)
+    }
+
+    fn whole(&self, counts: (u64, Vec<u64>), _found: Found, _stop: &Stop) -> Result<(u64, Vec<u64>), ReadError> {
+        Ok(counts)
     }
 }
 
 /// For BM25 over a text index.
-pub(super) struct TextCounts {
+#[derive(Serialize, Deserialize)]
+pub(in crate::service) struct TextCounts {
     pub(super) key: Path,
     pub(super) query: String,
 }
 
-impl Scattered for TextCounts {
+impl ShardRead for TextCounts {
     const WHAT: &'static str = "counting a corpus";
+    const KIND: ReadKind = ReadKind::Texts;
     type Part = TextStats;
-    type Whole = TextStats;
 
     fn part(&self, shard: &Shard, _stop: &Stop) -> Result<TextStats, ReadError> {
         shard.text_stats(&self.key, &self.query)
     }
+}
 
-    fn whole(
-        &self,
-        _shards: &[Arc<RunningShard>],
-        parts: Vec<TextStats>,
-        _stop: &Stop,
-    ) -> Result<TextStats, ReadError> {
+impl Scattered for TextCounts {
+    const WHAT: &'static str = "counting a corpus";
+    type Asked = TextCounts;
+    type Merged = TextStats;
+    type Whole = TextStats;
+
+    fn asked(read: &Arc<Self>) -> Option<Arc<TextCounts>> {
+        Some(Arc::clone(read))
+    }
+
+    fn merged(&self, parts: Vec<TextStats>) -> TextStats {
         let mut whole = TextStats::default();
         parts.into_iter().for_each(|part| whole.add(part));
-        Ok(whole)
+        whole
+    }
+
+    fn whole(&self, stats: TextStats, _found: Found, _stop: &Stop) -> Result<TextStats, ReadError> {
+        Ok(stats)
     }
 }

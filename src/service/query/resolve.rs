@@ -4,9 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::Plan;
 use super::reads::{CorpusCounts, TextCounts};
-use crate::index::Stop;
 use crate::model::collection::Modifier;
 use crate::model::formula::Formula;
 use crate::model::query::{
@@ -14,12 +15,12 @@ use crate::model::query::{
     SearchOptions, Target,
 };
 use crate::model::{
-    Filter, Metric, MultiVector, PayloadSelector, PointId, SparseVector, Vector, VectorName, VectorSelector,
+    Filter, Metric, MultiVector, PayloadSelector, PointId, Record, SparseVector, Vector, VectorName, VectorSelector,
 };
 use crate::service::checks::{check_shape, check_vector};
-use crate::service::collections::View;
-use crate::service::errors::from_storage;
 use crate::service::merge::Page;
+use crate::service::read::RecordsRead;
+use crate::service::seat::View;
 use crate::service::{Error, ReadOptions, Service};
 use crate::shard::{Scoring, TextStats};
 
@@ -31,7 +32,7 @@ pub(super) struct Level {
 }
 
 /// A level but for its sources.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Core {
     pub(super) ranking: Resolved,
     /// The vector that is compared.
@@ -46,7 +47,7 @@ pub(super) struct Core {
 }
 
 /// What a level ranks by, without points that would have to be looked up.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Resolved {
     ById,
     Nearest(Vector),
@@ -64,6 +65,13 @@ struct Lookup {
     view: View,
     id: PointId,
     name: VectorName,
+}
+
+impl Lookup {
+    /// Whether both can be read at once.
+    fn is_beside(&self, other: &Lookup) -> bool {
+        self.name == other.name && Arc::ptr_eq(&self.view.shards, &other.view.shards)
+    }
 }
 
 impl Service {
@@ -89,14 +97,39 @@ impl Service {
         let mut lookups = Vec::new();
         let mut excluded = BTreeSet::new();
         self.collect_lookups(view, &root, options, &mut lookups, &mut excluded).await?;
-        let jobs = lookups.into_iter().map(|lookup| move |_: &Stop| lookup.run());
-        let found = self.running.pool.run_all("looking up a query's points", options.deadline, jobs.collect()).await?;
+        let found = self.look_up(lookups, options).await?;
         // A point that is searched by is not an answer, at whatever level it stands (PROTOCOL section 10.3).
         let filter = (!excluded.is_empty()).then(|| Filter::default().excluding(excluded));
         let mut resolving = Resolving { view, found: found.into_iter() };
         let mut level = resolving.level(root, filter)?;
         self.count_corpora(view, &mut level, options).await?;
         Ok(level)
+    }
+
+    /// The vectors, in their order; read together where they are in one place.
+    async fn look_up(&self, lookups: Vec<Lookup>, options: ReadOptions) -> Result<Vec<Vector>, Error> {
+        let mut found: Vec<(usize, HashMap<PointId, Record>)> = Vec::new();
+        for (number, lookup) in lookups.iter().enumerate() {
+            let is_same = |(first, _): &&(usize, _)| lookups.get(*first).is_some_and(|first| first.is_beside(lookup));
+            if found.iter().any(|known| is_same(&known)) {
+                continue;
+            }
+            let ids = lookups.iter().filter(|other| other.is_beside(lookup)).map(|other| other.id).collect();
+            let with_vectors = VectorSelector::Names(vec![lookup.name.clone()]);
+            let read = RecordsRead { ids, with_payload: PayloadSelector::None, with_vectors };
+            let records = self.gather_one(&lookup.view, read, options).await?;
+            found.push((number, records.into_iter().map(|record| (record.id, record)).collect()));
+        }
+        let vector = |lookup: &Lookup| {
+            let (id, name) = (lookup.id, &lookup.name);
+            let is_same = |(first, _): &&(usize, _)| lookups.get(*first).is_some_and(|first| first.is_beside(lookup));
+            let records = found.iter().find(is_same).map(|(_, records)| records);
+            let record = records.and_then(|records| records.get(&id)).ok_or(Error::PointNotFound { id })?;
+            let vectors = record.vectors.as_ref();
+            let missing = || Error::VectorNotFound { id, name: name.clone() };
+            vectors.and_then(|vectors| vectors.get(name)).cloned().ok_or_else(missing)
+        };
+        lookups.iter().map(vector).collect()
     }
 
     /// What is to be looked up, in the order in which [`Resolving`] meets it.
@@ -228,21 +261,6 @@ fn for_each_sparse(ranking: &mut Resolved, change: &mut dyn FnMut(&mut SparseVec
             }
         },
         _ => {}
-    }
-}
-
-impl Lookup {
-    fn run(self) -> Result<Vector, Error> {
-        let Lookup { view, id, name } = self;
-        let missing = || Error::PointNotFound { id };
-        let select = VectorSelector::Names(vec![name.clone()]);
-        let mut held = view.owners(id).map(|running| running.shard().get(&[id], &PayloadSelector::None, &select));
-        let record = held.find_map(|records| match records {
-            Ok(records) => records.into_iter().next().map(Ok),
-            Err(error) => Some(Err(from_storage(error))),
-        });
-        let record = record.ok_or_else(missing)??;
-        record.vectors.unwrap_or_default().remove(&name).ok_or(Error::VectorNotFound { id, name })
     }
 }
 

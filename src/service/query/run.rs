@@ -12,10 +12,9 @@ use crate::index::Stop;
 use crate::model::query::Mmr;
 use crate::model::vector::normalize_rows;
 use crate::model::{PayloadSelector, PointId, Record, ScoredPoint, Vector, VectorParams, VectorSelector};
-use crate::service::collections::View;
 use crate::service::merge::{Page, ScoredHit};
-use crate::service::read::{Scattered, fetch_hits};
-use crate::service::shards::RunningShard;
+use crate::service::scatter::{Fetch, FetchOf, Found, Nothing, Scattered};
+use crate::service::seat::View;
 use crate::service::{Error, ReadOptions, Service};
 use crate::shard::{ReadError, similarity};
 
@@ -32,24 +31,29 @@ impl Dress {
         self.with_payload == PayloadSelector::None && self.with_vectors == VectorSelector::None
     }
 
+    /// What is read of `hits`.
+    pub(in crate::service) fn fetch(&self, hits: &[ScoredHit]) -> Option<Fetch> {
+        let of = || FetchOf::Hits(hits.iter().map(|hit| (hit.place, hit.id)).collect());
+        let (with_payload, with_vectors) = (&self.with_payload, &self.with_vectors);
+        (!self.is_bare()).then(|| Fetch {
+            of: of(),
+            with_payload: with_payload.clone(),
+            with_vectors: with_vectors.clone(),
+        })
+    }
+
     /// Attaches payload and vectors. A point that was deleted since it was found is left out.
-    pub(in crate::service) fn dressed(
-        &self,
-        shards: &[Arc<RunningShard>],
-        hits: Vec<ScoredHit>,
-        stop: &Stop,
-    ) -> Result<Vec<ScoredPoint>, ReadError> {
-        let key = |hit: &ScoredHit| shards.get(hit.place).and_then(|running| running.place.key.clone());
+    pub(in crate::service) fn dressed(&self, hits: Vec<ScoredHit>, found: &Found) -> Vec<ScoredPoint> {
         if self.is_bare() {
-            return Ok(hits.into_iter().map(|hit| ScoredPoint { shard_key: key(&hit), ..hit.bare() }).collect());
+            let bare = |hit: ScoredHit| ScoredPoint { shard_key: found.key(hit.place), ..hit.bare() };
+            return hits.into_iter().map(bare).collect();
         }
-        let records = fetch_hits(shards, &hits, &self.with_payload, &self.with_vectors, stop)?;
         let dressed = hits.into_iter().filter_map(|hit| {
             // Cloned: ordered by a field, a point may be shown more than once.
-            let Record { payload, vectors, shard_key, .. } = records.get(&(hit.place, hit.id))?.clone();
+            let Record { payload, vectors, shard_key, .. } = found.at(hit.place, hit.id)?.clone();
             Some(ScoredPoint { payload, vectors, shard_key, ..hit.bare() })
         });
-        Ok(dressed.collect())
+        dressed.collect()
     }
 }
 
@@ -65,7 +69,7 @@ impl Service {
         // The usual batch is of plain searches: they go to the pool together.
         if plans.iter().all(|plan| plan.root.is_plain()) {
             let reads = plans.into_iter().map(|Plan { root, page, with_payload, with_vectors }| PlainRead {
-                level: LevelRead { core: root.core, among: None, wanted: page.needed() },
+                level: Arc::new(LevelRead { core: root.core, among: None, wanted: page.needed() }),
                 page,
                 dress: Dress { with_payload, with_vectors },
             });
@@ -202,18 +206,24 @@ struct MmrRead {
 
 impl Scattered for MmrRead {
     const WHAT: &'static str = "diversifying";
-    type Part = ();
+    type Asked = Nothing;
+    type Merged = ();
     type Whole = Vec<ScoredHit>;
 
-    fn part(&self, _shard: &crate::shard::Shard, _stop: &Stop) -> Result<(), ReadError> {
-        Ok(())
+    fn asked(_read: &Arc<Self>) -> Option<Arc<Nothing>> {
+        None
     }
 
-    fn whole(&self, shards: &[Arc<RunningShard>], _parts: Vec<()>, stop: &Stop) -> Result<Vec<ScoredHit>, ReadError> {
-        let select = VectorSelector::Names(vec![self.using.clone()]);
-        let mut records = fetch_hits(shards, &self.candidates, &PayloadSelector::None, &select, stop)?;
+    fn merged(&self, _parts: Vec<()>) {}
+
+    fn fetch(&self, (): &()) -> Option<Fetch> {
+        let with_vectors = VectorSelector::Names(vec![self.using.clone()]);
+        Dress { with_payload: PayloadSelector::None, with_vectors }.fetch(&self.candidates)
+    }
+
+    fn whole(&self, (): (), mut found: Found, _stop: &Stop) -> Result<Vec<ScoredHit>, ReadError> {
         let mut vector_of =
-            |hit: &ScoredHit| records.remove(&(hit.place, hit.id))?.vectors.unwrap_or_default().remove(&self.using);
+            |hit: &ScoredHit| found.take_at(hit.place, hit.id)?.vectors.unwrap_or_default().remove(&self.using);
         let mut candidates: Vec<(ScoredHit, Vector)> =
             self.candidates.iter().filter_map(|hit| Some((*hit, vector_of(hit)?))).collect();
         if self.is_unscaled {

@@ -12,7 +12,7 @@ use super::store::ChunkWriter;
 use super::{SnapshotBody, SnapshotDescription, SnapshotError, SnapshotsOf, joined};
 use crate::cluster::Meta;
 use crate::model::collection::CollectionName;
-use crate::service::collections::View;
+use crate::service::seat::View;
 use crate::service::{Consistency, Error, ReadOptions, Service};
 
 /// What a snapshot is made of.
@@ -29,10 +29,11 @@ impl Source {
         let mut writer = Writer::new(out, &self.contents)?;
         for (view, places) in &self.views {
             let collection = &view.collection;
-            let shards = view.shards.iter().map(|running| running.place.clone());
+            let shards = view.shards.iter().map(|seat| seat.place().clone());
             writer.collection(&CollectionHeader::new(&collection.name, collection.config.clone(), shards))?;
             let stored = collection.config.stored_names();
-            for (place, running) in places.iter().filter_map(|place| Some((*place, view.shards.get(*place)?))) {
+            let here = places.iter().filter_map(|place| Some((*place, view.shards.get(*place)?.here()?)));
+            for (place, running) in here {
                 writer.shard(place, &running.shard(), &stored)?;
             }
             // A shard that is gone holds nothing, and says so only afterwards.
@@ -47,7 +48,7 @@ impl Source {
         let state = self.meta.state();
         state.collection(&view.collection.name).is_some_and(|current| {
             current.created_index == view.collection.created_index
-                && view.shards.iter().all(|running| current.shards.contains(&running.id))
+                && view.shards.iter().all(|seat| current.shards.contains(&seat.id()))
         })
     }
 }
@@ -98,7 +99,7 @@ impl Service {
             SnapshotsOf::Shard(name, number) => {
                 let view = self.view(name).await?;
                 let id = view.collection.shard_numbered(*number);
-                let place = view.shards.iter().position(|running| Some(running.id) == id);
+                let place = view.shards.iter().position(|seat| Some(seat.id()) == id);
                 let place = place.ok_or(Error::ShardNotFound { number: *number })?;
                 (Contents::Shard { number: *number }, vec![(view, vec![place])])
             }
@@ -119,7 +120,11 @@ impl Service {
                 (Contents::Node { aliases }, views)
             }
         };
-        for (view, _) in &views {
+        for (view, places) in &views {
+            if places.iter().any(|place| view.shards.get(*place).is_some_and(|seat| seat.here().is_none())) {
+                let what = format!("a snapshot of shards of {} on other nodes", view.collection.name);
+                return Err(Error::Unimplemented { what });
+            }
             let now = ReadOptions { consistency: Consistency::Linearizable, deadline: None, timeout_s: None };
             self.barrier(view, now).await?;
         }

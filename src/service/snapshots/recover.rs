@@ -19,7 +19,8 @@ use crate::model::PointOp;
 use crate::model::collection::{AliasAction, CollectionConfig, CollectionName, ShardKey};
 use crate::model::write::UpsertMode;
 use crate::service::checks::name_for_log;
-use crate::service::collections::{View, now};
+use crate::service::collections::now;
+use crate::service::seat::{Seat, View};
 use crate::service::shards::RunningShard;
 use crate::service::{Error, Service};
 use crate::shard::{decode_plain_upsert, encode_command};
@@ -300,7 +301,7 @@ impl Service {
                 self.change_meta(&MetaCommand::CreateShardKey { collection, key, shard_count: Some(shard_count) })
                     .await?;
             }
-            self.settle().await?;
+            self.settle_everywhere().await?;
             self.view(name.as_str()).await.map(|_| ())
         };
         match created.await {
@@ -331,7 +332,7 @@ impl Service {
                 self.change_meta(&MetaCommand::DeleteCollection { name, created_index: None }).await?;
             }
         }
-        self.settle().await?;
+        self.settle_everywhere().await?;
         outcome
     }
 
@@ -351,7 +352,7 @@ impl Service {
         });
         let mut views = views.into_iter();
         let mut collection: Option<(View, Vec<ShardPlace>)> = None;
-        let mut shard: Option<Arc<RunningShard>> = None;
+        let mut shard: Option<Seat> = None;
         while let Some(item) = items.recv().await {
             match item {
                 Item::Collection(header) => {
@@ -361,14 +362,16 @@ impl Service {
                 Item::Shard(at) => {
                     let (view, places) = collection.as_ref().ok_or_else(changed)?;
                     let place = places.get(at).ok_or_else(changed)?;
-                    let found = view.shards.iter().find(|running| running.place == *place);
-                    shard = Some(Arc::clone(found.ok_or_else(changed)?));
+                    let found = view.shards.iter().find(|seat| seat.place() == place);
+                    shard = Some(found.ok_or_else(changed)?.clone());
                 }
                 Item::Points(command) => {
                     let shard = shard.as_ref().ok_or_else(changed)?;
                     let (view, _) = collection.as_ref().ok_or_else(changed)?;
                     let command = named_for_log(&view.collection.config, command).ok_or_else(changed)?;
-                    self.wait_long_for_index(shard).await?;
+                    if let Some(running) = shard.here() {
+                        self.wait_long_for_index(running).await?;
+                    }
                     self.propose(shard, vec![command]).await?;
                 }
             }
@@ -399,7 +402,7 @@ impl Service {
             self.change_meta(&MetaCommand::DeleteCollection { name: name.clone(), created_index: None }).await?;
         }
         if !left.is_empty() {
-            self.settle().await?;
+            self.settle_everywhere().await?;
         }
         Ok(())
     }

@@ -18,12 +18,13 @@ pub(super) use rate::RateLimits;
 pub use violation::{RateExceeded, RetryLater, Violation};
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use super::collections::View;
-use super::errors::{from_read, from_storage};
-use super::shards::RunningShard;
-use super::{Error, ReadOptions, Service};
+use serde::{Deserialize, Serialize};
+
+use super::read::Count;
+use super::scatter::{ReadKind, ShardRead};
+use super::seat::View;
+use super::{Consistency, Error, ReadOptions, Service};
 use crate::index::Stop;
 use crate::model::collection::{CollectionConfig, Datatype, StrictModeConfig};
 use crate::model::field_index::{FieldIndexKind, FieldIndexSchema};
@@ -35,11 +36,15 @@ use crate::model::query::{
 use crate::model::{
     Condition, Filter, NamedVectors, Path, PayloadSelector, PointOp, PointSelector, Vector, VectorName, VectorSelector,
 };
+use crate::shard::{ReadError, Shard};
 use indexes::{Missing, conditions, missing_in_filter, missing_in_formula};
 use rate::Wanted;
 
 /// Points of a shard that its sizes are estimated from.
 const SAMPLE_POINTS: usize = 256;
+
+/// How what limits need is read.
+const ESTIMATE: ReadOptions = ReadOptions { consistency: Consistency::Any, deadline: None, timeout_s: None };
 
 /// A collection's limits, and the settings they are checked against.
 #[derive(Clone, Copy)]
@@ -49,8 +54,8 @@ struct Strict<'a> {
 }
 
 /// What a collection holds, estimated.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Sizes {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sizes {
     points: u64,
     vector_bytes: u64,
     payload_bytes: u64,
@@ -204,12 +209,7 @@ impl Service {
             .iter()
             .filter_map(|(name, params)| Some((name.clone(), params.datatype?)))
             .collect();
-        let datatypes = Arc::new(datatypes);
-        let jobs = view.shards.iter().map(|running| {
-            let (running, datatypes) = (Arc::clone(running), Arc::clone(&datatypes));
-            move |stop: &Stop| shard_sizes(&running, &datatypes, stop)
-        });
-        let parts = self.running.pool.run_all("estimating sizes", None, jobs.collect()).await?;
+        let parts = self.ask_all(view, SizesRead { datatypes }, ESTIMATE).await?;
         Ok(parts.into_iter().fold(Sizes::default(), |sum, part| Sizes {
             points: sum.points + part.points,
             vector_bytes: sum.vector_bytes + part.vector_bytes,
@@ -219,7 +219,6 @@ impl Service {
 
     /// Points an operation will touch: those it names, or about as many as its filter matches.
     async fn affected_points(&self, view: &View, op: &PointOp) -> Result<u64, Error> {
-        const WHAT: &str = "estimating a write";
         let filter = match op {
             PointOp::Upsert { points, .. } => return Ok(points.len() as u64),
             PointOp::UpdateVectors { points, .. } => return Ok(points.len() as u64),
@@ -229,42 +228,40 @@ impl Service {
                 None => return Ok(0),
             },
         };
-        let points: u64 = view.shards.iter().map(|running| running.shard().status().point_count).sum();
-        if filter.is_empty() {
-            return Ok(points);
-        }
-        if missing_in_filter(&view.collection.config.field_indexes, &filter).is_some() {
-            // Counting would cost as much as the write.
-            return Ok(points / 2);
-        }
-        let shards = Arc::clone(&view.shards);
-        let count = move |stop: &Stop| {
-            let counts = shards.iter().map(|running| running.shard().count(Some(&filter), stop));
-            counts.sum::<Result<u64, _>>().map_err(|error| from_read(error, WHAT))
-        };
-        self.running.pool.run(WHAT, None, count).await
+        let is_indexed = missing_in_filter(&view.collection.config.field_indexes, &filter).is_none();
+        // Counting by a filter without an index would cost as much as the write.
+        let counted = Count { filter: Some(filter.clone()).filter(|_| is_indexed && !filter.is_empty()) };
+        let points = self.gather_one(view, counted, ESTIMATE).await?;
+        Ok(if is_indexed || filter.is_empty() { points } else { points / 2 })
     }
 }
 
-fn shard_sizes(
-    running: &RunningShard,
-    datatypes: &BTreeMap<VectorName, Datatype>,
-    stop: &Stop,
-) -> Result<Sizes, Error> {
-    let points = running.shard().status().point_count;
-    let sample =
-        running.shard().scroll(None, SAMPLE_POINTS, None, stop).map_err(|error| from_read(error, "sampling"))?;
-    let records = running.shard().get(&sample, &PayloadSelector::All, &VectorSelector::All).map_err(from_storage)?;
-    let (mut vector_bytes, mut payload_bytes) = (0, 0);
-    for record in &records {
-        vector_bytes += record.vectors.as_ref().map_or(0, |vectors| bytes_of(vectors, datatypes));
-        payload_bytes += record.payload.as_ref().map_or(0, |payload| payload.to_json().len() as u64);
+/// How large a shard is, estimated from some of its points.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SizesRead {
+    datatypes: BTreeMap<VectorName, Datatype>,
+}
+
+impl ShardRead for SizesRead {
+    const WHAT: &'static str = "estimating sizes";
+    const KIND: ReadKind = ReadKind::Sizes;
+    type Part = Sizes;
+
+    fn part(&self, shard: &Shard, stop: &Stop) -> Result<Sizes, ReadError> {
+        let points = shard.status().point_count;
+        let sample = shard.scroll(None, SAMPLE_POINTS, None, stop)?;
+        let records = shard.get(&sample, &PayloadSelector::All, &VectorSelector::All)?;
+        let (mut vector_bytes, mut payload_bytes) = (0, 0);
+        for record in &records {
+            vector_bytes += record.vectors.as_ref().map_or(0, |vectors| bytes_of(vectors, &self.datatypes));
+            payload_bytes += record.payload.as_ref().map_or(0, |payload| payload.to_json().len() as u64);
+        }
+        let scaled = |bytes: u64| match records.len() as u64 {
+            0 => 0,
+            seen => (u128::from(bytes) * u128::from(points) / u128::from(seen)) as u64,
+        };
+        Ok(Sizes { points, vector_bytes: scaled(vector_bytes), payload_bytes: scaled(payload_bytes) })
     }
-    let scaled = |bytes: u64| match records.len() as u64 {
-        0 => 0,
-        seen => (u128::from(bytes) * u128::from(points) / u128::from(seen)) as u64,
-    };
-    Ok(Sizes { points, vector_bytes: scaled(vector_bytes), payload_bytes: scaled(payload_bytes) })
 }
 
 fn bytes_of(vectors: &NamedVectors, datatypes: &BTreeMap<VectorName, Datatype>) -> u64 {

@@ -22,25 +22,36 @@ use crate::model::{
     CollectionConfig, CollectionName, Condition, Filter, Metric, MultiVector, Payload, PayloadSelector, Point, PointId,
     PointOp, ScoredPoint, SparseVector, Vector, VectorParams, VectorSelector, VectorsConfig,
 };
+use crate::service::cluster_tests::open as open_member;
 use crate::service::tests::settings;
 use crate::service::{Consistency, Error, ReadOptions, Service};
 use crate::shard::encode_command;
 
 const READ: ReadOptions = ReadOptions { consistency: Consistency::Linearizable, deadline: None, timeout_s: None };
-const SHARD_NUMBERS: [u32; 2] = [1, 3];
+/// So many shards are spread over two nodes.
+const ON_TWO_NODES: u32 = 4;
+const SHARD_NUMBERS: [u32; 3] = [1, 3, ON_TWO_NODES];
 
 /// A service with a collection `c`.
 struct Fixture {
     service: Service,
-    _folder: tempfile::TempDir,
+    _other: Option<Service>,
+    _folders: [tempfile::TempDir; 2],
 }
 
 impl Fixture {
     /// `c` holds `points`.
     async fn new(shard_number: u32, points: Vec<Point>) -> Fixture {
-        let folder = tempfile::tempdir().unwrap();
-        let service = Service::open(settings(folder.path())).await.unwrap();
-        let fixture = Fixture { service, _folder: folder };
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let (service, other) = match shard_number {
+            ON_TWO_NODES => {
+                let (first, address) = open_member(&folders[0], None, None).await;
+                let (second, _) = open_member(&folders[1], None, Some(&address)).await;
+                (second, Some(first))
+            }
+            _ => (Service::open(settings(folders[0].path())).await.unwrap(), None),
+        };
+        let fixture = Fixture { service, _other: other, _folders: folders };
         fixture.create("c", shard_number).await;
         fixture.put("c", points).await;
         fixture
@@ -72,11 +83,14 @@ impl Fixture {
         };
         self.service.create_collection(CollectionName::new(name).unwrap(), config, None).await.unwrap();
         let view = self.service.view(name).await.unwrap();
-        for running in view.shards.iter() {
+        for running in view.here() {
             while running.shard().fields().len() < 3 {
                 running.shard().index_work(1);
                 tokio::task::yield_now().await;
             }
+        }
+        for (path, schema) in &view.collection.config.field_indexes {
+            self.service.wait_for_distant_fields(&view, path, &schema.kind).await.unwrap();
         }
     }
 
@@ -88,7 +102,7 @@ impl Fixture {
             }
             let shard = &view.shards[shard_of(point.id, view.shards.len())];
             let op = PointOp::Upsert { points: vec![point], mode: UpsertMode::Upsert, update_filter: None };
-            shard.group.propose(encode_command(&op)).await.unwrap();
+            shard.propose(encode_command(&op)).await.unwrap();
         }
     }
 

@@ -206,7 +206,7 @@ async fn s2_3_bytes_are_compared_by_direction_and_come_back_as_they_were() {
         put(2, [6.0, 8.0]).await;
         assert_eq!((read(2, "b").await, read(2, "rows").await), (dense([6.0, 8.0]), multi([6.0, 8.0])));
         check(&fixture.run(nearest(right()).using("b")).await, &[(3, 1.0), (2, 0.6), (1, 0.6)]);
-        for running in fixture.service.view("c").await.unwrap().shards.iter() {
+        for running in fixture.service.view("c").await.unwrap().here() {
             running.shard().validate().unwrap();
         }
     }

@@ -1,11 +1,17 @@
-"""Tests of the network: what each fault lets through, between all nodes and for the clients. Needs root."""
+"""Tests of the faults themselves: what a cut lets through, what a power cut leaves, what a process sees of a clock. Needs root."""
 
 import itertools
+import os
+import pathlib
 import socket
+import subprocess
+import sys
+import tempfile
 import time
 import unittest
 
 from network import CLIENTS, Network, address
+from node import Clock, Disk
 
 PORT = 7000
 ARRIVAL_S = 0.05
@@ -80,6 +86,53 @@ class Reach(unittest.TestCase):
         while wanted > 0:
             wanted -= len(two.recv(65536))
         self.assertGreater(time.monotonic() - began, 0.5)
+
+
+class Machine(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+    def test_a_power_cut_leaves_what_was_synced(self):
+        disk = Disk(self.folder / "image", self.folder / "disk")
+        self.addCleanup(disk.close)
+        with open(self.folder / "disk/file", "wb", buffering=0) as file:
+            file.write(b"synced")
+            os.fsync(file)
+            folder = os.open(self.folder / "disk", os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
+            file.write(b" and not synced")
+            (self.folder / "disk/other").write_bytes(b"not synced")
+            disk.cut_power()
+            with self.assertRaises(OSError):
+                file.write(b"after")
+                os.fsync(file)
+        disk.unmount()
+        disk.mount()
+        self.assertEqual((self.folder / "disk/file").read_bytes(), b"synced")
+        self.assertFalse((self.folder / "disk/other").exists())
+
+    def test_clocks_jump_and_drift_and_the_steady_one_never_goes_back(self):
+        clock = Clock(self.folder / "clock")
+        environment = os.environ | {"LD_PRELOAD": str(Clock.build(self.folder)), "QUIVER_TEST_CLOCK": str(clock.path)}
+        program = "import time\nwhile input(): print(time.time(), time.monotonic(), flush=True)"
+        options = {"env": environment, "text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        child = self.enterContext(subprocess.Popen([sys.executable, "-c", program], **options))
+
+        def ahead():
+            print("now", file=child.stdin, flush=True)
+            wall, steady = map(float, child.stdout.readline().split())
+            return round(wall - time.time(), 1), round(steady - time.monotonic(), 1)
+
+        self.assertEqual(ahead(), (0, 0))
+        clock.set(wall_s=-600)
+        self.assertEqual(ahead(), (-600, 0))
+        clock.set(wall_s=0, steady_jump_s=20, rate_ppm=500_000)
+        time.sleep(1)
+        self.assertEqual(ahead(), (0.5, 20.5))
+        clock.set(wall_s=0)
+        self.assertEqual(ahead(), (0, 20.5))
+        print(file=child.stdin, flush=True)
 
 
 if __name__ == "__main__":
