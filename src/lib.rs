@@ -13,5 +13,6 @@ pub mod service;
 pub mod api;
 pub mod server;
 pub mod bench;
+pub mod admin;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -1,6 +1,7 @@
 //! The `quiver` program: parse, run, exit code.
 
 use clap::{Parser, Subcommand};
+use quiver::admin;
 use quiver::bench;
 use quiver::server::config::{self, Flags};
 use quiver::server::{self, Failure};
@@ -17,6 +18,8 @@ struct Cli {
 enum Command {
     /// Run the server
     Serve(Flags),
+    /// Look at a cluster and change it
+    Cluster(admin::Flags),
     /// Measure any server that speaks the protocol
     Bench(Box<bench::Flags>),
 }
@@ -24,6 +27,7 @@ enum Command {
 fn main() {
     match Cli::parse().command {
         Command::Serve(flags) => end(serve(&flags), Failure::exit_code),
+        Command::Cluster(flags) => end(admin::run(&flags, &mut std::io::stdout()), admin::Failure::exit_code),
         Command::Bench(flags) => end(bench::run(&flags, &mut std::io::stdout()), bench::Failure::exit_code),
     }
 }

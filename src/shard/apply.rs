@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::command::{Command, TextIndexes, decode};
 use super::dropped::{DROPPED_ENTRY, Dropped};
@@ -466,12 +466,30 @@ impl Edit<'_> {
             batch.put_entry(DROPPED_ENTRY, &self.dropped.encode());
         }
         batch.set_position(position);
+        let changing = (!follow.is_empty()).then(|| Changing::begin(&shard.change_clock));
         shard.store.commit(batch)?;
         shard.follow(follow)?;
+        drop(changing);
         if self.has_drops {
             shard.adopt_drops(self.dropped);
         }
         Ok(())
+    }
+}
+
+/// Store and memory differ while this lives.
+struct Changing<'a>(&'a AtomicU64);
+
+impl Changing<'_> {
+    fn begin(clock: &AtomicU64) -> Changing<'_> {
+        clock.fetch_add(1, Ordering::AcqRel);
+        Changing(clock)
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
     }
 }
 

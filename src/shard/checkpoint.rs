@@ -157,6 +157,7 @@ impl Shard {
             field_builder: Mutex::new(()),
             ids: RwLock::new(ids),
             applied_index: AtomicU64::new(applied_index),
+            change_clock: AtomicU64::new(0),
             field_changes: AtomicU64::new(payloads_read),
             replaced: Replaced::default(),
             scratch: Mutex::default(),

@@ -112,6 +112,8 @@ pub struct Shard {
     field_builder: Mutex<()>,
     ids: RwLock<HashMap<PointId, Place>>,
     applied_index: AtomicU64,
+    /// Odd while a batch is written and the memory follows it: then one point may be new in the store and old in memory.
+    change_clock: AtomicU64,
     /// Changed points that the field indexes' files of the newest checkpoint lack.
     field_changes: AtomicU64,
     replaced: Replaced,

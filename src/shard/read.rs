@@ -3,8 +3,9 @@
 //! A filter is evaluated to the exact set of matching slots first (`plan`); the index then knows how many there are and
 //! chooses its own plan by that.
 
-use std::cmp::Ordering;
+use std::cmp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{Ordering, fence};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ use crate::index::{Bitmap, CodeUse, Cost, Pin, SearchParams, SparseCounts, Stop,
 use crate::model::vector::split_stored_name;
 use crate::model::{
     Condition, Filter, Metric, NamedVectors, Path, Payload, PayloadSelector, PointId, PointVersion, Record, Slot,
-    Vector, VectorSelector,
+    Vector, VectorName, VectorSelector,
 };
 use crate::storage::StorageError;
 
@@ -85,9 +86,35 @@ const SPARES_MAX: usize = 1024;
 /// With more ids to leave out than this, they are part of the filter's bitmap rather than of `k`.
 const EXCLUDED_IDS_MAX: usize = 256;
 
+fn is_chosen(select: &VectorSelector, name: &str) -> bool {
+    match select {
+        VectorSelector::None => false,
+        VectorSelector::All => true,
+        VectorSelector::Names(names) => names.iter().any(|chosen| chosen == name),
+    }
+}
+
 impl Shard {
-    /// The points of `ids` that exist, in that order.
+    /// The points of `ids` that exist, in that order; each as it was at one moment.
     pub fn get(
+        &self,
+        ids: &[PointId],
+        with_payload: &PayloadSelector,
+        with_vectors: &VectorSelector,
+    ) -> Result<Vec<Record>, StorageError> {
+        let before = self.change_clock.load(Ordering::Acquire);
+        let records = self.get_fast(ids, with_payload, with_vectors)?;
+        // What was read before this must not be read after it.
+        fence(Ordering::Acquire);
+        let is_still = before.is_multiple_of(2) && self.change_clock.load(Ordering::Relaxed) == before;
+        if is_still || *with_vectors == VectorSelector::None {
+            return Ok(records);
+        }
+        self.get_stored(ids, with_payload, with_vectors)
+    }
+
+    /// Payloads from the store, vectors from memory: of one moment if nothing has changed meanwhile.
+    fn get_fast(
         &self,
         ids: &[PointId],
         with_payload: &PayloadSelector,
@@ -98,38 +125,57 @@ impl Shard {
             let known = self.ids.read();
             ids.iter().filter_map(|id| known.get(id).map(|place| (*id, place.slot))).collect()
         };
-        let payloads: Vec<Option<Payload>> = match with_payload {
-            PayloadSelector::None => vec![None; places.len()],
+        let payloads: Vec<Option<Option<Payload>>> = match with_payload {
+            PayloadSelector::None => vec![Some(None); places.len()],
             _ => {
                 let present: Vec<PointId> = places.iter().map(|(id, _)| *id).collect();
                 let stored = self.store.payloads(&present)?;
-                stored.into_iter().map(|payload| with_payload.select(payload.unwrap_or_default())).collect()
+                stored.into_iter().map(|payload| payload.map(|payload| with_payload.select(payload))).collect()
             }
         };
-        let records = places.into_iter().zip(payloads);
-        Ok(records
-            .map(|((id, slot), payload)| Record {
-                id,
-                payload,
-                vectors: self.select_vectors(&pin, slot, with_vectors),
-                order_value: None,
-                shard_key: None,
-            })
-            .collect())
+        // A point without a payload in the store has been deleted meanwhile.
+        let there = places.into_iter().zip(payloads).filter_map(|(place, payload)| Some((place, payload?)));
+        let record = |((id, slot), payload)| Record {
+            id,
+            payload,
+            vectors: self.select_vectors(&pin, slot, with_vectors),
+            order_value: None,
+            shard_key: None,
+        };
+        Ok(there.map(record).collect())
+    }
+
+    /// All from the store at one moment.
+    fn get_stored(
+        &self,
+        ids: &[PointId],
+        with_payload: &PayloadSelector,
+        with_vectors: &VectorSelector,
+    ) -> Result<Vec<Record>, StorageError> {
+        let columns: BTreeSet<VectorName> = self.columns.read().keys().cloned().collect();
+        let view = self.store.view();
+        let mut records = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some((payload, stored)) = view.point(id)? else { continue };
+            let shown = stored.into_iter().filter(|(stored, _)| columns.contains(stored));
+            let named = shown.map(|(stored, vector)| (split_stored_name(&stored).0.to_owned(), vector));
+            let vectors = match with_vectors {
+                VectorSelector::None => None,
+                select => Some(named.filter(|(name, _)| is_chosen(select, name)).collect()),
+            };
+            let payload = with_payload.select(payload);
+            records.push(Record { id: *id, payload, vectors, order_value: None, shard_key: None });
+        }
+        Ok(records)
     }
 
     fn select_vectors(&self, pin: &Pin<'_>, slot: Slot, select: &VectorSelector) -> Option<NamedVectors> {
-        let is_chosen = |name: &str| match select {
-            VectorSelector::None => false,
-            VectorSelector::All => true,
-            VectorSelector::Names(names) => names.iter().any(|chosen| chosen == name),
-        };
         if *select == VectorSelector::None {
             return None;
         }
         let columns = self.columns.read();
         let named = columns.iter().map(|(stored, column)| (split_stored_name(stored).0, column));
-        let chosen = named.filter(|(name, _)| is_chosen(name));
+        let chosen = named.filter(|(name, _)| is_chosen(select, name));
         Some(chosen.filter_map(|(name, column)| Some((name.to_owned(), column.vector(pin, slot)?))).collect())
     }
 
@@ -318,7 +364,7 @@ pub(super) fn keep_best(hits: &mut Vec<Hit>, k: usize, metric: Metric) {
     sort_hits(hits, metric);
 }
 
-fn in_order(metric: Metric, a: &Hit, b: &Hit) -> Ordering {
+fn in_order(metric: Metric, a: &Hit, b: &Hit) -> cmp::Ordering {
     let by_id = if metric.is_larger_better() { b.id.cmp(&a.id) } else { a.id.cmp(&b.id) };
     a.distance.total_cmp(&b.distance).then(by_id)
 }

@@ -447,3 +447,54 @@ fn random_commands_agree_with_the_obvious_implementation() {
         check_against_reference(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed), 120);
     }
 }
+
+/// Every read finds a point as one command left it, whatever is written meanwhile.
+#[test]
+fn a_point_is_read_as_it_was_at_one_moment() {
+    const WRITES: u64 = 4_000;
+    let folder = tempfile::tempdir().unwrap();
+    let db = PointDb::open(folder.path(), &DB).unwrap();
+    let shard = Shard::open(db.shard(ShardId(1)), settings(folder.path(), false)).unwrap();
+    let id = PointId::Num(7);
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let read = || {
+        let mut seen = 0;
+        let records = shard.get(&[id], &PayloadSelector::All, &VectorSelector::All).unwrap();
+        for record in records {
+            let n = record.payload.as_ref().unwrap().0.get("n").map(|n| n.as_u64().unwrap());
+            let vector = record.vectors.as_ref().unwrap().get("").and_then(Vector::as_dense).map(|values| values[0]);
+            assert_eq!((n.map(|n| n as f32), n.is_some()), (vector, true), "{record:?}");
+            seen = n.unwrap();
+        }
+        seen
+    };
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut last = 0;
+                    while !is_done.load(Ordering::Acquire) {
+                        last = last.max(read());
+                    }
+                    last
+                })
+            })
+            .collect();
+        for n in 1..=WRITES {
+            let op = match n % 5 {
+                0 => PointOp::Delete { select: PointSelector::Ids(vec![id]) },
+                _ => {
+                    let vectors = [(String::new(), Vector::Dense(vec![n as f32; DIM]))].into();
+                    let points = vec![Point { id, vectors, payload: payload(json!({"n": n})) }];
+                    PointOp::Upsert { points, mode: UpsertMode::Upsert, update_filter: None }
+                }
+            };
+            let command = encode_command(&op);
+            shard.apply(&[Entry { index: n, command: Some(&command) }], &n.to_le_bytes()).unwrap();
+        }
+        is_done.store(true, Ordering::Release);
+        for reader in readers {
+            assert!(reader.join().unwrap() > 0, "a reader saw nothing");
+        }
+    });
+}

@@ -680,6 +680,22 @@ impl ReadView<'_> {
         self.scan(VECTORS, None, decode_vector)
     }
 
+    /// The payload and all vectors of a point; `None` if there is no such point.
+    pub fn point(&self, id: &PointId) -> Result<Option<(Payload, NamedVectors)>, StorageError> {
+        let rocks = &self.store.store.rocks;
+        let key = keys::point(self.store.prefix, id);
+        let stored = self.snapshot.get_cf(rocks.family(PAYLOADS), &key).map_err(|error| rocks.error(&error))?;
+        // Every point has one.
+        let Some(stored) = stored else { return Ok(None) };
+        let payload = self.store.store.decode(PAYLOADS, &key, &stored, payload_from_stored)?;
+        let (start, end) = keys::vectors_range(self.store.prefix, id);
+        let mut raw = self.snapshot.raw_iterator_cf_opt(rocks.family(VECTORS), bounds(start, end));
+        raw.seek_to_first();
+        let scan = Scan { raw, rocks, family: VECTORS, decode: decode_vector, is_done: false, of: PhantomData };
+        let vectors = scan.map(|item| item.map(|(_, name, vector)| (name, vector))).collect::<Result<_, _>>()?;
+        Ok(Some((payload, vectors)))
+    }
+
     /// The position this view stands at.
     pub fn position(&self) -> Result<Option<Vec<u8>>, StorageError> {
         let rocks = &self.store.store.rocks;

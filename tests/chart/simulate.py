@@ -45,7 +45,7 @@ VALUES = {
 #: Pods that may be made in one drill.
 PODS_MAX = 24
 SHARDS, REPLICAS, WRITERS, KEYS = 3, 3, 4, 400
-SETTLE_S, PLACED_S, CALL_S = 120, 120, 10
+SETTLE_S, PLACED_S, CALL_S, WRITE_S = 60, 60, 10, 3
 #: Longest time in which a client of its own gets no write through while one pod is stopped in order, and otherwise.
 GAP_ORDERLY_S, GAP_S = 5.0, 20.0
 #: What says for certain that nothing was done.
@@ -81,8 +81,8 @@ def call(address, method, path, body=None, timeout=CALL_S):
 
 
 class Load:
-    """Writers, each with ids of its own and one request at a time. `acknowledged` is the last serial of each id that was,
-    `unknown` those whose outcome nobody told."""
+    """Writers, each with ids of its own and one request at a time. `acknowledged` is the last serial of each id that
+    was, `unknown` those whose outcome nobody told."""
 
     def __init__(self, endpoints):
         self.endpoints = endpoints
@@ -113,7 +113,7 @@ class Load:
             try:
                 if not hosts:
                     raise CallError(503, "no pod is ready")
-                call(rng.choice(hosts), "PUT", f"/collections/{COLLECTION}/points?wait=true", body)
+                call(rng.choice(hosts), "PUT", f"/collections/{COLLECTION}/points?wait=true", body, WRITE_S)
             except CallError as error:
                 self.counts[str(error.status)] += 1
                 self.said[error.status] = str(error)

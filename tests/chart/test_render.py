@@ -305,7 +305,9 @@ def test_probes(checked):
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 120
 
 
-@pytest.mark.parametrize("drain, given, wanted", [(None, None, 90), (0, None, 60), (300, None, 360), (30, 90, 90), (30, 400, 400)])
+@pytest.mark.parametrize(
+    "drain, given, wanted", [(None, None, 90), (0, None, 60), (300, None, 360), (30, 90, 90), (30, 400, 400)]
+)
 def test_a_pod_may_stop_in_peace(checked, drain, given, wanted):
     values = {"terminationGracePeriodSeconds": given}
     if drain is not None:

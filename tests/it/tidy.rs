@@ -10,9 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`; a room uses itself and the ones before it.
-const ROOMS: [&str; 13] = [
+const ROOMS: [&str; 14] = [
     "model", "distance", "text", "index", "storage", "shard", "raft", "peer", "cluster", "service", "api", "server",
-    "bench",
+    "bench", "admin",
 ];
 
 /// The rooms that are pure: same input, same output, on the caller's thread.
@@ -34,8 +34,8 @@ const IMPURE: [(&str, &str); 10] = [
 
 /// Every dependency and the rooms that may name it; `main` is main.rs.
 const CRATES: &[(&str, &[&str])] = &[
-    ("serde", &["model", "shard", "raft", "cluster", "service", "api", "server", "bench"]),
-    ("serde_json", &["model", "index", "shard", "service", "api", "bench"]),
+    ("serde", &["model", "shard", "raft", "cluster", "service", "api", "server", "bench", "admin"]),
+    ("serde_json", &["model", "index", "shard", "service", "api", "bench", "admin"]),
     ("uuid", &["model", "index", "storage", "shard", "peer", "cluster", "service", "api", "server"]),
     ("jiff", &["model", "api"]),
     ("geo", &["model", "shard"]),
@@ -48,7 +48,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("parking_lot", &["index", "storage", "shard", "raft", "peer", "cluster", "service", "server"]),
     (
         "thiserror",
-        &["model", "text", "index", "storage", "shard", "raft", "peer", "cluster", "service", "api", "server", "bench"],
+        &["model", "text", "index", "storage", "shard", "raft", "peer", "cluster", "service", "api", "server", "bench", "admin"],
     ),
     ("roaring", &["index", "shard"]),
     ("half", &["model", "index", "storage", "bench"]),
@@ -69,8 +69,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sha2", &["service"]),
     ("tokio_util", &["service", "api"]),
     ("object_store", &["service"]),
-    ("reqwest", &["service", "bench"]),
-    ("rustls", &["service", "bench"]),
+    ("reqwest", &["service", "bench", "admin"]),
+    ("rustls", &["service", "bench", "admin"]),
     ("axum", &["api", "server", "bench"]),
     ("hyper", &["api", "server"]),
     ("hyper_util", &["api", "server"]),
@@ -87,11 +87,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("metrics_process", &["server"]),
     ("tracing", &["storage", "raft", "peer", "cluster", "service", "api", "server"]),
     ("tracing_subscriber", &["server"]),
-    ("clap", &["server", "bench", "main"]),
+    ("clap", &["server", "bench", "admin", "main"]),
     ("figment", &["server"]),
     ("subtle", &["peer", "api"]),
     ("schemars", &["api"]),
-    ("indicatif", &["bench"]),
+    ("indicatif", &["bench", "admin"]),
     ("hdf5_reader", &["bench"]),
 ];
 
