@@ -7,6 +7,9 @@ use crate::service;
 
 /// The title both transports report; clients compare it.
 pub const TITLE: &str = "qdrant - vector search engine";
+/// Of a read's answer: `shard=index,...`, up to where the logs of the shards it read had been applied.
+pub(super) const APPLIED_INDEX_HEADER: &str = "quiver-applied-index";
+
 /// The protocol version both transports report. Clients 1.18 to 1.20 accept it silently.
 pub const PROTOCOL_VERSION: &str = "1.19.0";
 

@@ -33,8 +33,10 @@ pub enum LayoutCommand {
         address: String,
         zone: Option<String>,
     },
+    /// Refused unless the node is in state `from`, as it was when that was decided.
     SetState {
         id: NodeId,
+        from: SiteState,
         state: SiteState,
     },
     /// A node that is lost or holds nothing is no part of the cluster any more, and never comes back under this number.
@@ -124,9 +126,18 @@ impl Layout {
         self.is_uneven
     }
 
-    /// How many shards have a replica that is about to go.
+    /// How many shards have a replica that is about to go and can: its node is there.
     pub fn moving(&self) -> usize {
-        self.leaving.values().filter(|nodes| !nodes.is_empty()).count()
+        let is_there = |node: &NodeId| {
+            let state = self.nodes.get(node).map(|node| node.site.state);
+            matches!(state, Some(SiteState::Up | SiteState::Draining))
+        };
+        self.leaving.values().filter(|nodes| nodes.iter().any(is_there)).count()
+    }
+
+    /// Whether a node should hold a replica, or a group may still count on it.
+    pub fn is_counted_on(&self, node: NodeId) -> bool {
+        self.replicas.values().any(|nodes| nodes.contains(&node)) || self.leaving.values().any(|nodes| nodes.contains(&node))
     }
 
     /// The replicas of all shards.
@@ -155,8 +166,12 @@ impl Layout {
         match command {
             LayoutCommand::Found { cluster } => _ = self.cluster.get_or_insert(cluster),
             LayoutCommand::Join { id, address, zone } => self.join(id, address, zone)?,
-            LayoutCommand::SetState { id, state } => {
-                self.known(id)?.site.state = state;
+            LayoutCommand::SetState { id, from, state } => {
+                let site = &mut self.known(id)?.site;
+                if site.state != from {
+                    return Err(Refusal::NodeChanged { id });
+                }
+                site.state = state;
                 self.is_uneven |= state == SiteState::Up;
             }
             LayoutCommand::Rest { id } => {
@@ -225,8 +240,11 @@ impl Layout {
     fn forget(&mut self, id: NodeId) -> Result<(), Refusal> {
         let is_lost = self.known(id)?.site.state == SiteState::Lost;
         let held = self.replicas.iter().find(|(_, replicas)| replicas.contains(&id));
-        if let Some((shard, _)) = held.filter(|_| !is_lost) {
-            return Err(Refusal::NodeHoldsShard { id, shard: *shard });
+        let held = held.map(|(shard, _)| *shard);
+        // Its group may still count on it, and on nothing else.
+        let left = self.leaving.iter().find(|(_, nodes)| nodes.contains(&id)).map(|(shard, _)| *shard);
+        if let Some(shard) = held.or(left).filter(|_| !is_lost) {
+            return Err(Refusal::NodeHoldsShard { id, shard });
         }
         self.nodes.remove(&id);
         self.resting.remove(&id);
@@ -247,14 +265,22 @@ impl Layout {
     }
 
     /// Places for those of these shards that have none, each with how many replicas are wanted of it: a plan, for
-    /// [`LayoutCommand::Begin`]. Empty while there is no node.
-    pub fn plan(&self, shards: impl IntoIterator<Item = (ShardId, usize)>) -> Placement {
+    /// [`LayoutCommand::Begin`]. On nodes that answer, if there are any. Empty while there is no node.
+    pub fn plan(
+        &self,
+        shards: impl IntoIterator<Item = (ShardId, usize)>,
+        answers: &dyn Fn(NodeId) -> bool,
+    ) -> Placement {
         let is_new = |(shard, _): &(ShardId, usize)| !self.replicas.contains_key(shard);
         let mut new = shards.into_iter().filter(is_new).peekable();
         if new.peek().is_none() {
             return Placement::new();
         }
-        let sites = self.sites();
+        let mut sites = self.sites();
+        let is_up = |(id, site): (&NodeId, &Site)| site.state == SiteState::Up && answers(*id);
+        if sites.iter().any(is_up) {
+            sites.retain(|id, site| is_up((id, site)));
+        }
         let mut planner = Planner::new(&sites, self.replicas.clone());
         let placed = new.map(|(shard, count)| (shard, planner.place(shard, count.max(1)).to_vec()));
         placed.filter(|(_, nodes)| !nodes.is_empty()).collect()
@@ -280,7 +306,7 @@ mod tests {
     fn follow(layout: &mut Layout, ids: std::ops::Range<u64>, count: usize) {
         let shards: BTreeSet<ShardId> = ids.map(ShardId).collect();
         layout.follow(&shards);
-        let places = layout.plan(shards.iter().map(|shard| (*shard, count)));
+        let places = layout.plan(shards.iter().map(|shard| (*shard, count)), &|_| true);
         layout.apply(LayoutCommand::Begin { places }).unwrap();
     }
 
@@ -350,14 +376,37 @@ mod tests {
             layout.apply(LayoutCommand::Forget { id: 2 }),
             Err(Refusal::NodeHoldsShard { id: 2, shard: ShardId(1) })
         );
-        layout.apply(LayoutCommand::SetState { id: 2, state: SiteState::Lost }).unwrap();
+        layout.apply(LayoutCommand::SetState { id: 2, from: SiteState::Up, state: SiteState::Lost }).unwrap();
         layout.apply(LayoutCommand::Forget { id: 2 }).unwrap();
         assert_eq!(layout.replicas(ShardId(1)), [1, 3]);
         assert_eq!(layout.apply(LayoutCommand::Forget { id: 2 }), Err(Refusal::NodeUnknown { id: 2 }));
         assert_eq!(
-            layout.apply(LayoutCommand::SetState { id: 9, state: SiteState::Up }),
+            layout.apply(LayoutCommand::SetState { id: 9, from: SiteState::Up, state: SiteState::Up }),
             Err(Refusal::NodeUnknown { id: 9 })
         );
+    }
+
+    #[test]
+    fn a_node_whose_groups_still_count_on_it_is_not_forgotten() {
+        let mut layout = three_nodes();
+        follow(&mut layout, 1..2, 1);
+        let from = layout.replicas(ShardId(1)).to_vec();
+        let to = if from == [2] { vec![3] } else { vec![2] };
+        layout.apply(LayoutCommand::Place { shard: ShardId(1), from: from.clone(), to }).unwrap();
+        let forget = || LayoutCommand::Forget { id: from[0] };
+        let held = Err(Refusal::NodeHoldsShard { id: from[0], shard: ShardId(1) });
+        assert_eq!(layout.apply(forget()), held, "it has the only copy");
+        layout.apply(LayoutCommand::Left { shard: ShardId(1), id: from[0] }).unwrap();
+        assert_eq!(layout.apply(forget()), Ok(()));
+    }
+
+    #[test]
+    fn a_state_that_was_decided_on_from_another_one_is_refused() {
+        let mut layout = three_nodes();
+        layout.apply(LayoutCommand::SetState { id: 1, from: SiteState::Up, state: SiteState::Draining }).unwrap();
+        let away = LayoutCommand::SetState { id: 1, from: SiteState::Up, state: SiteState::Away };
+        assert_eq!(layout.apply(away), Err(Refusal::NodeChanged { id: 1 }));
+        assert_eq!(layout.nodes()[&1].site.state, SiteState::Draining);
     }
 
     #[test]
@@ -381,9 +430,9 @@ mod tests {
         assert!(layout.is_uneven());
         layout.apply(LayoutCommand::Even).unwrap();
         assert!(!layout.is_uneven());
-        layout.apply(LayoutCommand::SetState { id: 2, state: SiteState::Away }).unwrap();
+        layout.apply(LayoutCommand::SetState { id: 2, from: SiteState::Up, state: SiteState::Away }).unwrap();
         assert!(!layout.is_uneven());
-        layout.apply(LayoutCommand::SetState { id: 2, state: SiteState::Up }).unwrap();
+        layout.apply(LayoutCommand::SetState { id: 2, from: SiteState::Away, state: SiteState::Up }).unwrap();
         assert!(layout.is_uneven(), "what it held has gone to others meanwhile");
     }
 

@@ -109,20 +109,20 @@ impl<'a> Planner<'a> {
         }
         short.sort_unstable();
         let (mut changed, mut moves) = (Vec::new(), 0);
-        for (up, wanted, shard) in short {
+        for (_, wanted, shard) in short {
             let before = self.placement[&shard].clone();
             let (mut replicas, others): (Vec<NodeId>, Vec<NodeId>) =
                 before.iter().copied().partition(|node| self.held.contains_key(node));
             while replicas.len() < wanted
+                && moves < moves_max
                 && let Some(node) = self.best(&replicas)
             {
                 replicas.push(node);
+                moves += 1;
             }
-            moves += replicas.len() - up;
-            if moves > moves_max {
-                break;
-            }
-            let kept = others.into_iter().filter(|node| state(node) != SiteState::Lost);
+            // Where there was no room, even a node that is lost stays: its place is filled by the next plan.
+            let has_room = moves < moves_max;
+            let kept = others.into_iter().filter(|node| !has_room || state(node) != SiteState::Lost);
             replicas.extend(kept.take(wanted.saturating_sub(replicas.len())));
             if replicas.is_empty() || replicas.iter().collect::<BTreeSet<_>>() == before.iter().collect() {
                 continue;

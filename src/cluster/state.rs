@@ -234,6 +234,10 @@ pub enum Refusal {
         id: NodeId,
         shard: ShardId,
     },
+    /// It is not in the state that it was in when its change was decided on.
+    NodeChanged {
+        id: NodeId,
+    },
     /// The shard's replicas are not where they were when it was planned.
     PlanOutdated {
         shard: ShardId,

@@ -52,6 +52,11 @@ impl CollectionName {
         CollectionName(format!("{RESTORING}{token}"))
     }
 
+    /// Whether `name` is one of [`CollectionName::restoring`] whose token begins so.
+    pub fn is_restoring_by(name: &str, token_start: &str) -> bool {
+        name.strip_prefix(RESTORING).is_some_and(|token| token.starts_with(token_start))
+    }
+
     /// Whether `name` is one of [`CollectionName::restoring`].
     pub fn is_restoring(name: &str) -> bool {
         name.starts_with(RESTORING)

@@ -226,7 +226,7 @@ pub async fn cluster_of(address: &str, key: Option<String>) -> Result<Option<Str
 fn gate(address: &str, key: Option<String>) -> Result<GateClient<InterceptedService<Channel, Shown>>, JoinError> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| failed(address, &error))?;
     let channel = endpoint.connect_timeout(CONNECT_MAX).timeout(JOIN_MAX).connect_lazy();
-    Ok(GateClient::with_interceptor(channel, Shown(Credentials { cluster: String::new(), key })))
+    Ok(GateClient::with_interceptor(channel, Shown(Credentials { cluster: String::new(), key, alt_key: None })))
 }
 
 fn failed(address: &str, error: impl std::fmt::Display) -> JoinError {

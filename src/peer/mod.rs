@@ -45,6 +45,8 @@ pub struct Credentials {
     pub cluster: String,
     /// A key that may do everything, if keys are asked for.
     pub key: Option<String>,
+    /// Another such key, which is taken from others: both are valid while one takes the place of the other.
+    pub alt_key: Option<String>,
 }
 
 impl std::fmt::Debug for Credentials {

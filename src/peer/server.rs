@@ -62,13 +62,13 @@ impl Doorkeeper for Waiting {
 /// connect anew.
 pub async fn serve_waiting<C>(
     connections: impl Stream<Item = io::Result<C>>,
-    key: Option<String>,
+    credentials: Credentials,
     stop: impl Future<Output = ()>,
 ) -> Result<(), PeerServeError>
 where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    let waiting = Server::builder().add_service(gate(Arc::new(Waiting), key));
+    let waiting = Server::builder().add_service(gate(Arc::new(Waiting), credentials));
     waiting.serve_with_incoming_shutdown(connections, stop).await?;
     Ok(())
 }
@@ -76,12 +76,12 @@ where
 /// The service of `Gate` behind the cluster's key.
 fn gate(
     doorkeeper: Arc<dyn Doorkeeper>,
-    key: Option<String>,
+    credentials: Credentials,
 ) -> InterceptedService<
     GateServer<GateRpc>,
     impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone + Send + Sync + 'static,
 > {
-    let checked = move |request: Request<()>| check_key(key.as_deref(), request);
+    let checked = move |request: Request<()>| check_key(&credentials, request);
     InterceptedService::new(GateServer::new(GateRpc { doorkeeper }), checked)
 }
 
@@ -127,10 +127,9 @@ where
     let rpc = PeerRpc { node, host, inbox: Arc::default() };
     let server =
         PeerServer::new(rpc).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let key = credentials.key.clone();
+    let gate = gate(doorkeeper, credentials.clone());
     let checked = move |request: Request<()>| check_cluster(&credentials, request);
     let server = InterceptedService::new(server, checked);
-    let gate = gate(doorkeeper, key);
     Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES)
@@ -147,16 +146,17 @@ fn shown<'a>(request: &'a Request<()>, name: &str) -> Option<&'a [u8]> {
     request.metadata().get(name).map(MetadataValue::as_bytes)
 }
 
-fn check_key(key: Option<&str>, request: Request<()>) -> Result<Request<()>, Status> {
-    let is_right = |key: &str| shown(&request, KEY_HEADER).is_some_and(|shown| shown.ct_eq(key.as_bytes()).into());
-    match key.is_none_or(is_right) {
+fn check_key(credentials: &Credentials, request: Request<()>) -> Result<Request<()>, Status> {
+    let is_right = |key: &String| shown(&request, KEY_HEADER).is_some_and(|shown| shown.ct_eq(key.as_bytes()).into());
+    let keys = || credentials.key.iter().chain(&credentials.alt_key);
+    match keys().next().is_none() || keys().any(is_right) {
         true => Ok(request),
         false => Err(Status::unauthenticated("the cluster's key is asked for")),
     }
 }
 
 fn check_cluster(credentials: &Credentials, request: Request<()>) -> Result<Request<()>, Status> {
-    let request = check_key(credentials.key.as_deref(), request)?;
+    let request = check_key(credentials, request)?;
     if shown(&request, CLUSTER_HEADER) != Some(credentials.cluster.as_bytes()) {
         return Err(Status::failed_precondition("this node is of another cluster"));
     }

@@ -28,7 +28,7 @@ struct Member {
 }
 
 fn credentials() -> Credentials {
-    Credentials { cluster: "tests".to_owned(), key: Some("secret".to_owned()) }
+    Credentials { cluster: "tests".to_owned(), key: Some("secret".to_owned()), alt_key: None }
 }
 
 fn peer_settings() -> PeerSettings {

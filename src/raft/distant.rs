@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -39,57 +40,81 @@ impl DistantGroup {
 
     /// As [`super::Group::propose`].
     pub async fn propose(&self, command: Vec<u8>) -> Result<Proposed, ProposeError> {
-        let command = &command;
-        self.at_leader(|peer| {
-            Box::pin(async move {
-                let answer = self.ask(peer, Ask::Propose, command.clone(), PROPOSE_MAX).await?;
-                wire::decode_proposed(&answer, self.shard).unwrap_or_else(|error| Err(self.unknown(error)))
-            })
-        })
-        .await
+        let until = Instant::now() + LEADER_WAIT_MAX;
+        loop {
+            let leader = match self.known_leader() {
+                Some(leader) => leader,
+                // Whoever does not lead may take long to say so: a question without effect finds out first.
+                None => self.find_leader(until).await?.0,
+            };
+            let proposed = match self.ask(leader, Ask::Propose, command.clone(), PROPOSE_MAX).await {
+                Ok(answer) => wire::decode_proposed(&answer, self.shard).unwrap_or_else(|error| Err(self.unknown(error))),
+                Err(error) => Err(error),
+            };
+            match proposed {
+                // Certainly not taken.
+                Err(ProposeError::NoLeader { .. } | ProposeError::Unavailable { .. }) if Instant::now() < until => {
+                    self.forget(leader);
+                    tokio::time::sleep(LEADER_LOOK).await;
+                }
+                Err(error @ (ProposeError::Unknown { .. } | ProposeError::Unavailable { .. })) => {
+                    self.forget(leader);
+                    return Err(error);
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Up to where a read on any member must have applied the log to see every write acknowledged before the call.
     pub async fn read_index(&self) -> Result<u64, ProposeError> {
-        self.at_leader(|peer| {
-            Box::pin(async move {
-                // A question without effect: whatever went wrong, another may be asked.
-                let answer = self.ask(peer, Ask::ReadIndex, Vec::new(), ROUND_MAX).await.map_err(|_| self.no_leader())?;
-                let index: Answer<u64> = wire::decode(&answer).map_err(|_| self.no_leader())?;
-                index.map_err(|refusal| match refusal.into_error(self.shard) {
-                    ProposeError::Unavailable { .. } => self.no_leader(),
-                    other => other,
-                })
-            })
-        })
-        .await
+        if let Some(leader) = self.known_leader() {
+            match self.index_of(leader).await {
+                Ok(index) => return Ok(index),
+                Err(_) => self.forget(leader),
+            }
+        }
+        Ok(self.find_leader(Instant::now() + LEADER_WAIT_MAX).await?.1)
     }
 
-    /// Asks one after the other until one leads, again and again for a while.
-    async fn at_leader<'a, T>(
-        &'a self,
-        ask: impl Fn(&'a Peer) -> BoxFuture<'a, Result<T, ProposeError>>,
-    ) -> Result<T, ProposeError> {
-        let until = Instant::now() + LEADER_WAIT_MAX;
+    fn known_leader(&self) -> Option<&Peer> {
+        let leader = *self.leader.lock();
+        self.members.iter().find(|peer| Some(peer.id) == leader)
+    }
+
+    fn forget(&self, leader: &Peer) {
+        let mut known = self.leader.lock();
+        if *known == Some(leader.id) {
+            *known = None;
+        }
+    }
+
+    /// Asks all members at once who leads, again and again for a while; with the index a read needs.
+    async fn find_leader(&self, until: Instant) -> Result<(&Peer, u64), ProposeError> {
         loop {
-            let hint = *self.leader.lock();
-            let (first, others): (Vec<&Peer>, Vec<&Peer>) =
-                self.members.iter().partition(|peer| Some(peer.id) == hint);
-            for peer in first.into_iter().chain(others) {
-                match ask(peer).await {
-                    Err(ProposeError::NoLeader { .. }) => {}
-                    outcome => {
-                        *self.leader.lock() = Some(peer.id);
-                        return outcome;
-                    }
+            let mut asked: FuturesUnordered<_> = self.members.iter().map(|peer| self.index_from(peer)).collect();
+            while let Some(answer) = asked.next().await {
+                if let Ok((peer, index)) = answer {
+                    *self.leader.lock() = Some(peer.id);
+                    return Ok((peer, index));
                 }
             }
-            *self.leader.lock() = None;
             if Instant::now() >= until {
                 return Err(self.no_leader());
             }
             tokio::time::sleep(LEADER_LOOK).await;
         }
+    }
+
+    async fn index_from<'a>(&self, peer: &'a Peer) -> Result<(&'a Peer, u64), ProposeError> {
+        Ok((peer, self.index_of(peer).await?))
+    }
+
+    /// What `peer` answers as the leader.
+    async fn index_of(&self, peer: &Peer) -> Result<u64, ProposeError> {
+        let answer = self.ask(peer, Ask::ReadIndex, Vec::new(), ROUND_MAX).await?;
+        let index: Answer<u64> = wire::decode(&answer).map_err(|error| self.unknown(error))?;
+        index.map_err(|refusal| refusal.into_error(self.shard))
     }
 
     async fn ask(&self, to: &Peer, ask: Ask, body: Vec<u8>, within: Duration) -> Result<Vec<u8>, ProposeError> {

@@ -12,6 +12,7 @@ use openraft::impls::BasicNode;
 use openraft::metrics::{RaftMetrics, WaitError};
 use openraft::raft::ReadPolicy;
 use openraft::{ChangeMembers, Instant as _, Raft};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -47,6 +48,10 @@ pub struct Group {
     pub(super) transport: Arc<dyn Transport>,
     /// No other node can lead: this one is the only voter, and only it can change that. Cleared before it does.
     pub(super) is_alone: Arc<AtomicBool>,
+    /// It is not known yet that this node has a vote: what its log says of that may be long past.
+    pub(super) is_joining: Arc<AtomicBool>,
+    /// When this node last heard of a leader that it follows. Held for moments only.
+    pub(super) heard: Arc<Mutex<Option<Instant>>>,
     /// One permit per proposal under way.
     pub(super) queue_entries: Arc<Semaphore>,
     /// One permit per byte of proposals under way.
@@ -198,8 +203,9 @@ impl Group {
         .await
     }
 
-    /// As [`Group::change`] on the leader; [`ProposeError::NoLeader`] elsewhere.
-    pub(super) async fn change_here(&self, change: Change) -> Result<(), ProposeError> {
+    /// As [`Group::change`], if this node leads; [`ProposeError::NoLeader`] otherwise: what was planned from one leader's view
+    /// is not carried out by another.
+    pub async fn change_here(&self, change: Change) -> Result<(), ProposeError> {
         self.check_leads()?;
         // From the moment another node may have a vote, reads must ask.
         self.is_alone.store(false, Ordering::Release);
@@ -259,11 +265,34 @@ impl Group {
         }
     }
 
-    /// Whether this node counts: it has a vote. The state of one that has none may be anything.
-    pub fn is_voter(&self) -> bool {
+    /// Whether this node counts: it has a vote, and the group runs. The state of one that has none may be anything.
+    pub fn counts(&self) -> bool {
         if self.is_alone() {
-            return true;
+            return !self.is_stopped();
         }
+        !self.is_joining.load(Ordering::Acquire) && self.has_vote() && !self.is_stopped()
+    }
+
+    /// How long ago this node knew that it belongs to a majority: it heard of the leader, or leads and heard of the others.
+    /// `None`: it never has.
+    pub fn in_touch(&self) -> Option<Duration> {
+        if self.is_alone() {
+            return Some(Duration::ZERO);
+        }
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        match metrics.state.is_leader() {
+            true => metrics.last_quorum_acked.map(|at| at.elapsed()),
+            false => self.heard.lock().map(|at| at.elapsed()),
+        }
+    }
+
+    pub(super) fn note_heard(&self) {
+        *self.heard.lock() = Some(Instant::now());
+    }
+
+    /// Whether this node has a vote, as far as its log says.
+    pub(super) fn has_vote(&self) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.membership().voter_ids().any(|id| id == self.node_id)
@@ -339,11 +368,11 @@ impl Group {
 
     /// Everything that can refuse a proposal before it exists.
     fn check_writable(&self) -> Result<(), ProposeError> {
+        self.check_leads()?;
         if let Some(failure) = self.flusher.failure() {
             tracing::debug!(shard = %self.shard, error = %failure, "refusing a proposal after a failed sync");
             return Err(self.unavailable("the log could not be synced; the node must be restarted"));
         }
-        self.check_leads()?;
         self.logs.check_room().map_err(|error| ProposeError::Storage(Arc::new(error)))?;
         if self.progress.is_out_of_disk() {
             let path = self.logs.folder().to_owned();

@@ -71,6 +71,10 @@ pub trait StateMachine: Send + Sync + 'static {
     fn position(&self) -> Result<Option<Position>, StorageError>;
     /// Makes everything applied so far durable (an atomic flush); only then may the log behind it be purged.
     fn flush(&self) -> Result<(), StorageError>;
+    /// Whether writers of other nodes should come back later. Those of this node ask for themselves.
+    fn is_behind(&self) -> bool {
+        false
+    }
     /// Writes the state as it is at one moment into the empty `folder`, as files. Returns its position. May run beside
     /// `apply`.
     fn export(&self, folder: &Path) -> Result<Position, StorageError>;

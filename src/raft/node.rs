@@ -5,17 +5,18 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::impls::BasicNode;
+use openraft::raft::AppendEntriesResponse;
 use openraft::{Config, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-use super::StateMachine;
+use super::{ProposeError, StateMachine};
 use super::distant::{DistantGroup, LeaderHint};
 use super::applier::{Applier, Progress, SnapshotData};
 use super::encoding::{NodeId, Snapshot, SnapshotMeta, Types, decode_position};
@@ -30,6 +31,9 @@ use crate::storage::{LogDb, StorageError};
 
 /// Entries in one append to the log: what one group can put under one sync.
 const APPEND_ENTRIES_MAX: u64 = 1024;
+
+/// How often a node that joins a group asks whether it counts.
+const JOIN_LOOK: Duration = Duration::from_millis(50);
 
 /// How long a founder leaves it to those before it to begin a group, for each of them.
 const FOUND_AFTER: Duration = Duration::from_millis(1_500);
@@ -84,7 +88,10 @@ pub enum StartError {
 enum Start {
     /// With these nodes as its voters, this one among them; as its lone voter if there are none.
     Found(Vec<Peer>),
-    /// Without anything: its leader, on another node, makes this one a member.
+    /// Without anything: another one begins it, or its leader, on another node, makes this one a member.
+    Wait,
+    /// Without anything, and not for the first time perhaps: what the leader sends first may name members that are none any
+    /// more, this node among them.
     Join,
 }
 
@@ -155,6 +162,8 @@ struct Running {
     group: Group,
     machine: Arc<dyn StateMachine>,
     snapshots: JoinHandle<()>,
+    /// Until this node is known to count.
+    joins: Option<JoinHandle<()>>,
     /// Ends when everything that used the group's storage is dropped.
     released: mpsc::Receiver<()>,
 }
@@ -196,7 +205,7 @@ impl Node {
         if rank == 0 {
             return self.open_group(shard, machine, Start::Found(founders)).await;
         }
-        let group = self.open_group(shard, machine, Start::Join).await?;
+        let group = self.open_group(shard, machine, Start::Wait).await?;
         let raft = group.raft.clone();
         tokio::spawn(async move {
             tokio::time::sleep(FOUND_AFTER * u32::try_from(rank).unwrap_or(u32::MAX)).await;
@@ -222,6 +231,10 @@ impl Node {
         let _reserved = Reserved::take(&self.state, shard)?;
         let (node_id, flusher) = self.identity_and_flusher(shard)?;
         let (in_use, released) = mpsc::channel(1);
+        if start == Start::Join && self.is_blank(shard).map_err(StartError::Storage)? {
+            self.mark_joining(shard).map_err(StartError::Storage)?;
+        }
+        let is_joining = self.logs.node_entry(&joining(shard)).map_err(StartError::Storage)?.is_some();
         let progress = Arc::new(Progress::new(self.settings.snapshot_entries, self.settings.snapshot_bytes));
         let applier = Applier::new(machine.clone(), progress.clone(), in_use.clone())
             .map_err(|error| failed(error.to_string()))?;
@@ -232,7 +245,7 @@ impl Node {
                 return Err(StartError::Storage(self.logs.damaged(what)));
             }
             // With other voters an entry may be applied before it is synced here. They have it, and send it again.
-            if applier.is_lone_voter(node_id) {
+            if applier.is_lone_voter(node_id) && !is_joining {
                 self.logs.check_reaches(shard, applied).map_err(StartError::Storage)?;
             }
         }
@@ -251,7 +264,7 @@ impl Node {
             progress: progress.clone(),
             _in_use: in_use,
         };
-        let config = self.config(shard).map_err(failed)?;
+        let config = self.config(shard, is_joining).map_err(failed)?;
         let raft =
             Raft::new(node_id, config, peers, log_store, applier).await.map_err(|error| failed(error.to_string()))?;
         let is_alone = Arc::new(AtomicBool::new(false));
@@ -264,13 +277,16 @@ impl Node {
             progress: progress.clone(),
             transport: self.transport.clone(),
             is_alone: is_alone.clone(),
+            is_joining: Arc::new(AtomicBool::new(is_joining)),
+            heard: Arc::default(),
             queue_entries: Arc::new(Semaphore::new(self.settings.queue_entries_max)),
             queue_bytes: Arc::new(Semaphore::new(self.settings.queue_bytes_max)),
         };
         let snapshots = tokio::spawn(trigger_snapshots(group.clone(), self.settings.log_kept_bytes));
-        let running = Running { group: group.clone(), machine, snapshots, released };
-        match begin(&raft, node_id, start, self.settings.start_timeout).await {
-            Ok(is_lone_voter) => is_alone.store(is_lone_voter, std::sync::atomic::Ordering::Release),
+        let joins = is_joining.then(|| tokio::spawn(join(group.clone())));
+        let running = Running { group: group.clone(), machine, snapshots, joins, released };
+        match begin(&raft, node_id, start, is_joining, self.settings.start_timeout).await {
+            Ok(is_lone_voter) => is_alone.store(is_lone_voter, Ordering::Release),
             Err(what) => {
                 running.stop().await;
                 return Err(failed(what));
@@ -278,6 +294,16 @@ impl Node {
         }
         self.state.lock().groups.insert(shard, running);
         Ok(group)
+    }
+
+    /// Whether this node has nothing of the group.
+    fn is_blank(&self, shard: ShardId) -> Result<bool, StorageError> {
+        Ok(self.logs.bounds(shard).indexes.is_empty() && self.logs.vote(shard)?.is_none())
+    }
+
+    fn mark_joining(&self, shard: ShardId) -> Result<(), StorageError> {
+        self.logs.put_node_entry(&joining(shard), &[])?;
+        self.logs.sync()
     }
 
     /// The group of `shard` on other nodes, which are asked in this order while none is known to lead.
@@ -292,7 +318,11 @@ impl Node {
         let raft = &group.raft;
         let answer = match ask {
             Ask::Append | Ask::Beat => {
-                wire::encode(&running(shard, raft.append_entries(wire::decode_append(&body)?).await)?)
+                let response = running(shard, raft.append_entries(wire::decode_append(&body)?).await)?;
+                if matches!(response, AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)) {
+                    group.note_heard();
+                }
+                wire::encode(&response)
             }
             Ask::Vote => wire::encode(&running(shard, raft.vote(wire::decode(&body)?).await)?),
             Ask::PreVote => wire::encode(&running(shard, raft.pre_vote(wire::decode(&body)?).await)?),
@@ -301,7 +331,10 @@ impl Node {
                 let told = raft.handle_transfer_leader(request).await;
                 wire::encode(&told.map_err(|_| AnswerError::Stopped { shard })?)
             }
-            Ask::Propose => wire::encode_proposed(group.propose_here(body).await),
+            Ask::Propose => wire::encode_proposed(match self.is_behind(shard) {
+                true => Err(ProposeError::QueueFull { shard }),
+                false => group.propose_here(body).await,
+            }),
             Ask::ReadIndex => wire::encode(&group.read_index().await.map_err(wire::Refusal::from)),
             Ask::Change => {
                 let change = wire::decode::<Change>(&body)?;
@@ -310,6 +343,12 @@ impl Node {
             }
         };
         Ok(answer?)
+    }
+
+    /// Whether the group's state machine asks writers to wait.
+    fn is_behind(&self, shard: ShardId) -> bool {
+        let machine = self.state.lock().groups.get(&shard).map(|running| running.machine.clone());
+        machine.is_some_and(|machine| machine.is_behind())
     }
 
     /// Where the files of a snapshot for the group of `shard`, which must run here, are received.
@@ -350,7 +389,11 @@ impl Node {
             running.stop().await;
         }
         let logs = self.logs.clone();
-        run_blocking(&self.logs, move || logs.remove(shard)).await
+        let remove = move || {
+            logs.remove(shard)?;
+            logs.remove_node_entry(&joining(shard))
+        };
+        run_blocking(&self.logs, remove).await
     }
 
     /// Stops every group and flushes its state machine. Returns the first error, after having tried them all.
@@ -391,8 +434,9 @@ impl Node {
         Ok((self.id_of(&mut state)?, flusher))
     }
 
-    fn config(&self, shard: ShardId) -> Result<Arc<Config>, String> {
+    fn config(&self, shard: ShardId, is_joining: bool) -> Result<Arc<Config>, String> {
         let config = Config {
+            enable_elect: !is_joining,
             cluster_name: format!("shard {shard}"),
             heartbeat_interval: 150,
             heartbeat_min_interval: Some(0),
@@ -422,6 +466,7 @@ impl Running {
     async fn stop(mut self) {
         self.group.progress.stop();
         self.snapshots.abort();
+        self.joins.iter().for_each(JoinHandle::abort);
         if let Err(error) = self.group.raft.shutdown().await {
             tracing::error!(shard = %self.group.shard, %error, "the group's task failed while stopping");
         }
@@ -432,6 +477,32 @@ impl Running {
 /// What the group answered, unless it has stopped.
 fn running<T>(shard: ShardId, outcome: Result<T, openraft::error::RaftError<Types>>) -> Result<T, AnswerError> {
     outcome.map_err(|_| AnswerError::Stopped { shard })
+}
+
+/// Name in `raftdb` of the mark of a group that this node joins.
+fn joining(shard: ShardId) -> String {
+    format!("joining {shard}")
+}
+
+/// Lets this node stand for election once it is known to have a vote: whatever its log says until then may be long past. A
+/// node that was a group's only member, left, and comes back would elect itself when it reads of its first membership.
+async fn join(group: Group) {
+    loop {
+        tokio::time::sleep(JOIN_LOOK).await;
+        // The leader's word, and all that was committed when it gave it.
+        let is_current = group.read_barrier().await.is_ok() && group.has_vote();
+        if group.is_stopped() {
+            return;
+        }
+        if is_current {
+            break;
+        }
+    }
+    if let Err(error) = group.logs.remove_node_entry(&joining(group.shard)) {
+        tracing::warn!(shard = %group.shard, %error, "it is not noted that this node counts; the next start asks again");
+    }
+    group.is_joining.store(false, Ordering::Release);
+    group.raft.runtime_config().elect(true);
 }
 
 /// Asks for a snapshot each time enough was applied, and for the log behind it to be purged. Ends with the group.
@@ -477,10 +548,17 @@ fn members(founders: Vec<Peer>) -> BTreeMap<NodeId, BasicNode> {
 }
 
 /// Gets the group going. Whether this node is its lone voter; then it leads and has recovered.
-async fn begin(raft: &Raft<Types, Applier>, node_id: NodeId, start: Start, timeout: Duration) -> Result<bool, String> {
+async fn begin(
+    raft: &Raft<Types, Applier>,
+    node_id: NodeId,
+    start: Start,
+    is_joining: bool,
+    timeout: Duration,
+) -> Result<bool, String> {
     let is_initialized = raft.is_initialized().await.map_err(|error| error.to_string())?;
     let is_lone_voter = match (is_initialized, start) {
-        (false, Start::Join) => false,
+        (false, Start::Wait | Start::Join) => false,
+        (true, _) if is_joining => false,
         (false, Start::Found(founders)) => {
             let mut members = members(founders);
             members.entry(node_id).or_default();

@@ -22,6 +22,10 @@ impl StateMachine for Replica {
         self.shard().flush()
     }
 
+    fn is_behind(&self) -> bool {
+        Replica::is_behind(self)
+    }
+
     fn export(&self, folder: &Path) -> Result<Position, StorageError> {
         let nowhere =
             || StorageError::Failed { path: PathBuf::from("kvdb"), what: "an empty shard is not sent".to_owned() };

@@ -552,6 +552,10 @@ fn check_cluster(config: &Config) -> Result<(), (&'static str, String)> {
         let why = "it is needed: service.host does not say at which address the others find this node";
         return Err(("cluster.uri", why.to_owned()));
     }
+    if service.has_keys() && service.api_key.is_none() {
+        let why = "it is needed: nodes show it to each other, and without it anyone could join them";
+        return Err(("service.api_key", why.to_owned()));
+    }
     let port = cluster.p2p.port;
     if port != 0 && (port == service.http_port || port == service.grpc_port) {
         return Err(("cluster.p2p.port", format!("port {port} is that of REST or gRPC already")));
@@ -855,6 +859,11 @@ mod tests {
         refused("enabled: true, bootstrap: ['http://a:1', b]", "bootstrap");
         refused("uri: 'http://a:1'", "enabled");
         refused("enabled: true, p2p: {port: 6333}", "p2p.port");
+        check_error(
+            "",
+            "QUIVER__CLUSTER__ENABLED=true QUIVER__SERVICE__READ_ONLY_API_KEY=x",
+            "setting `service.api_key` in ",
+        );
         check_error("", "QUIVER__CLUSTER__ENABLED=true QUIVER__SERVICE__HOST=0.0.0.0", "setting `cluster.uri` in ");
         let env = "QUIVER__CLUSTER__ENABLED=true QUIVER__CLUSTER__BOOTSTRAP=http://[::1]:1,http://b:2/";
         let config = load_from("", env, Flags::default()).unwrap();

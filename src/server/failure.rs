@@ -75,7 +75,7 @@ impl Failure {
             Failure::Bind { .. } => 3,
             Failure::Open(error) => match error {
                 OpenError::Thread(_) | OpenError::Join(_) => 1,
-                OpenError::OwnData => 2,
+                OpenError::OwnData | OpenError::NobodyFounds => 2,
                 OpenError::InUse { .. } => 4,
                 OpenError::Storage(error) | OpenError::Group(StartError::Storage(error)) if is_damage(error) => 5,
                 OpenError::Folder { .. } | OpenError::Storage(_) | OpenError::Group(_) => 6,

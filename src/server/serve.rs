@@ -149,9 +149,10 @@ async fn cluster_settings(config: &Config) -> Result<Option<ClusterSettings>, Fa
     Ok(Some(ClusterSettings {
         listener: Arc::new(listener),
         address,
-        zone: cluster.zone.clone(),
+        zone: cluster.zone.clone().filter(|zone| !zone.is_empty()),
         bootstrap: cluster.bootstrap_addresses(),
         key: service.api_key.clone(),
+        alt_key: service.alt_api_key.clone(),
         replace_after: Duration::from_secs(cluster.replace_after_s),
     }))
 }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::leading::{Leading, propose, view};
 use super::shards::Shards;
 use super::topology::TopologyHandle;
-use super::{OpenError, Service};
+use super::{Error, OpenError, Service};
 use super::distant::Desk;
 use crate::cluster::{LayoutCommand, META_GROUP, Meta, MetaCommand, NodeId};
 use crate::peer::{self, AddressBook, Credentials, Doorkeeper, Newcomer, PeerClients, PeerSettings, Welcome};
@@ -39,6 +39,8 @@ const JOIN_INTERVAL: Duration = Duration::from_millis(500);
 const WAITING_ENDS_MAX: Duration = Duration::from_millis(500);
 /// How long leaders wait at a shutdown for others to lead.
 const HAND_OVER_MAX: Duration = Duration::from_secs(3);
+/// How long what failed waits to be tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Bytes per second of one snapshot on its way.
 const SNAPSHOT_BYTES_PER_S: u64 = 128 << 20;
 
@@ -56,6 +58,8 @@ pub struct ClusterSettings {
     pub bootstrap: Vec<String>,
     /// What nodes show each other.
     pub key: Option<String>,
+    /// Another key that is taken from others, while one takes the place of the other.
+    pub alt_key: Option<String>,
     /// How long a node may be silent before its replicas are replaced elsewhere.
     pub replace_after: Duration,
 }
@@ -101,7 +105,7 @@ impl Passport {
             logs.put_node_entry(LET_IN, &[])?;
         }
         logs.sync()?;
-        let credentials = Credentials { cluster: name, key: settings.key.clone() };
+        let credentials = Credentials { cluster: name, key: settings.key.clone(), alt_key: settings.alt_key.clone() };
         let settings = PeerSettings { credentials: credentials.clone(), snapshot_bytes_per_s: SNAPSHOT_BYTES_PER_S };
         let clients = Arc::new(PeerClients::new(settings, Arc::clone(&book)));
         Ok(Passport { credentials, book, clients, is_newcomer })
@@ -129,7 +133,9 @@ async fn get_in(id: NodeId, settings: &ClusterSettings, may_found: bool) -> Resu
     }
     let (entered, stop) = oneshot::channel::<()>();
     let stop = async { _ = stop.await };
-    let waiting = peer::serve_waiting(connections(Arc::clone(&settings.listener)), settings.key.clone(), stop);
+    let credentials =
+        Credentials { cluster: String::new(), key: settings.key.clone(), alt_key: settings.alt_key.clone() };
+    let waiting = peer::serve_waiting(connections(Arc::clone(&settings.listener)), credentials, stop);
     let mut waiting = std::pin::pin!(waiting);
     let welcome = tokio::select! {
         welcome = ask_around(id, &others, settings, may_found && is_first(settings)) => welcome,
@@ -170,10 +176,15 @@ async fn ask_around(
         if founds && waiting_count == others.len() {
             return Ok(None);
         }
+        let is_late = tokio::time::Instant::now() >= until;
         match refusal {
-            Some(error) if tokio::time::Instant::now() >= until => return Err(OpenError::Join(error)),
+            Some(error) if is_late => return Err(OpenError::Join(error)),
+            None if is_late => return Err(OpenError::NobodyFounds),
             Some(error) => tracing::warn!(%error, "asking again"),
-            None => tracing::info!("waiting for the first node of the list to found the cluster"),
+            None => {
+                let first = settings.bootstrap.first().map_or("", String::as_str);
+                tracing::info!(own = settings.address, first, "waiting for the first node of the list to found the cluster");
+            }
         }
         tokio::time::sleep(JOIN_INTERVAL).await;
     }
@@ -240,6 +251,18 @@ impl Membership {
             membership.spawn(keep_book(meta, book));
         }
         membership.be_known().await?;
+        if !membership.is_known() {
+            let weak = Arc::downgrade(&membership);
+            membership.spawn(async move {
+                while let Some(membership) = weak.upgrade().filter(|membership| !membership.is_known()) {
+                    if let Err(error) = membership.tell_where().await {
+                        tracing::warn!(%error, "the cluster could not be told where this node is; it is tried again");
+                    }
+                    drop(membership);
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                }
+            });
+        }
         Ok(membership)
     }
 
@@ -249,8 +272,19 @@ impl Membership {
 
     /// Lets groups and shards follow the state.
     pub(super) fn follow(self: &Arc<Membership>, shards: &Arc<Shards>, topology: &TopologyHandle) {
-        let (mut changes, topology) = (self.meta.changes(), topology.clone());
-        self.spawn(async move { while changes.changed().await.is_ok() && topology.settle().await.is_ok() {} });
+        let (mut changes, topology, table) = (self.meta.changes(), topology.clone(), Arc::clone(shards));
+        // What was changed while the node was being opened.
+        changes.mark_changed();
+        self.spawn(async move {
+            loop {
+                // What failed is tried again.
+                let wait = if table.table().failed.is_empty() { Duration::MAX } else { RETRY_INTERVAL };
+                let is_over = matches!(tokio::time::timeout(wait, changes.changed()).await, Ok(Err(_)));
+                if is_over || topology.settle().await.is_err() {
+                    return;
+                }
+            }
+        });
         let leading = Arc::new(Leading {
             id: self.id,
             meta: Arc::clone(&self.meta),
@@ -272,41 +306,54 @@ impl Membership {
         }
     }
 
+    /// Whether the cluster knows where this node is, and that it leads again.
+    fn is_known(&self) -> bool {
+        let state = self.meta.state();
+        let own = state.layout().nodes().get(&self.id);
+        if self.passport.is_none() {
+            return own.is_some();
+        }
+        let is_right = own.is_some_and(|own| own.address == self.address && own.site.zone == self.zone);
+        is_right && !state.layout().is_resting(self.id)
+    }
+
     async fn be_known(&self) -> Result<(), OpenError> {
-        let is_known = || {
-            let state = self.meta.state();
-            let own = state.layout().nodes().get(&self.id).cloned();
-            let is_right = own.is_some_and(|own| own.address == self.address && own.site.zone == self.zone);
-            is_right && !state.layout().is_resting(self.id)
-        };
         if self.passport.as_ref().is_some_and(|passport| passport.is_newcomer) {
             let mut changes = self.meta.changes();
-            let taken_in = changes.wait_for(|_| is_known());
+            let taken_in = changes.wait_for(|_| self.is_known());
             return match tokio::time::timeout(TAKEN_IN_MAX, taken_in).await {
                 Ok(Ok(_)) => Ok(()),
                 _ => Err(OpenError::Thread(std::io::Error::other("the cluster does not take this node in"))),
             };
         }
-        if is_known() || (self.passport.is_none() && self.meta.state().layout().nodes().contains_key(&self.id)) {
+        if self.is_known() {
             return Ok(());
         }
+        match self.tell_where().await {
+            // A cluster that has no leader now is told later; whoever knows this node finds it meanwhile.
+            Err(error) if self.meta.state().layout().nodes().contains_key(&self.id) => {
+                tracing::warn!(%error, "the cluster could not be told where this node is");
+                Ok(())
+            }
+            told => told.map_err(|error| OpenError::Thread(std::io::Error::other(error))),
+        }
+    }
+
+    async fn tell_where(&self) -> Result<(), Error> {
         let found = self
             .passport
             .as_ref()
             .map(|passport| LayoutCommand::Found { cluster: passport.credentials.cluster.clone() });
         let join = LayoutCommand::Join { id: self.id, address: self.address.clone(), zone: self.zone.clone() };
         for command in found.into_iter().chain([join]) {
-            let made_known = propose(&self.meta_group, &MetaCommand::Layout(command)).await;
-            match made_known {
-                // A cluster that has no leader now is told by the next start; whoever knows this node finds it meanwhile.
-                Err(error) if self.meta.state().layout().nodes().contains_key(&self.id) => {
-                    tracing::warn!(%error, "the cluster could not be told where this node is");
-                }
-                Err(error) => return Err(OpenError::Thread(std::io::Error::other(error))),
-                Ok(()) => {}
-            }
+            propose(&self.meta_group, &MetaCommand::Layout(command)).await?;
         }
         Ok(())
+    }
+
+    /// Whether there can be no other nodes.
+    pub(super) fn is_alone(&self) -> bool {
+        self.passport.is_none()
     }
 
     /// This node's way to the others, if there can be any.
@@ -335,7 +382,7 @@ impl Membership {
         // Otherwise they would hand it back at once.
         let rest = MetaCommand::Layout(LayoutCommand::Rest { id: self.id });
         match tokio::time::timeout(HAND_OVER_MAX, propose(&self.meta_group, &rest)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the others cannot be told that this node stops"),
             Err(_) => tracing::warn!("the others cannot be told in time that this node stops"),
         }
@@ -343,7 +390,7 @@ impl Membership {
             let seen = view(group, self.id);
             let others = seen.voters.iter().filter(|id| **id != self.id);
             let Some(next) = others.max_by_key(|id| seen.matched.get(id)) else { return };
-            if group.change(Change::Lead(*next)).await.is_ok() {
+            if group.change_here(Change::Lead(*next)).await.is_ok() {
                 while group.status().is_leader {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }

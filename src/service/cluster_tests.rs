@@ -26,6 +26,7 @@ pub(super) async fn open(folder: &TempDir, address: Option<&str>, bootstrap: Opt
         zone: None,
         bootstrap: bootstrap.map(str::to_owned).into_iter().collect(),
         key: Some("secret".to_owned()),
+        alt_key: None,
         replace_after: Duration::from_secs(300),
     };
     (Service::open_in_cluster(settings(folder.path()), cluster).await.unwrap(), address)
@@ -106,7 +107,7 @@ async fn any_node_answers_for_all_shards_and_takes_any_write() {
     let members = three().await;
     let spread = CollectionConfig { replication_factor: 1, ..config(4, &[("", 2, Metric::Dot)]) };
     members[0].service.create_collection(name_of("c"), spread, None).await.unwrap();
-    let layouts = members[0].service.shard_layouts("c").unwrap();
+    let layouts = members[0].service.shard_layouts("c").await.unwrap();
     let holders: std::collections::BTreeSet<u64> = layouts.iter().map(|layout| layout.replicas[0].node).collect();
     assert_eq!(holders.len(), 3, "the shards are on all nodes");
     for id in 0..60 {
@@ -190,7 +191,7 @@ async fn who_was_let_in_and_knows_nothing_yet_begins_nothing() {
         let bootstrap = bootstrap.into_iter().collect();
         let replace_after = Duration::from_secs(300);
         let (listener, key) = (Arc::new(listener), Some("secret".to_owned()));
-        ClusterSettings { listener, address, zone: None, bootstrap, key, replace_after }
+        ClusterSettings { listener, address, zone: None, bootstrap, key, alt_key: None, replace_after }
     };
     let asks = newcomer(Some(first.address.clone())).await;
     assert!(Passport::get(&logs, 77, &asks).await.unwrap().is_newcomer);

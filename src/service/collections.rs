@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::errors::{from_propose, from_refusal};
-use super::leading::place;
+use super::errors::from_propose;
+use super::leading::{place, propose};
 use super::scatter::{ReadKind, ShardRead};
 use super::seat::View;
 use super::shards::NotRunning;
@@ -15,7 +15,7 @@ use super::{
     Alias, CollectionReport, CollectionStatus, Consistency, Error, FieldReport, MemoryUsage, ReadOptions, Service,
     ShardReport, before,
 };
-use crate::cluster::{Collection, MetaChange, MetaCommand, outcome_from_reply};
+use crate::cluster::{Collection, MetaChange, MetaCommand};
 use crate::index::{Stop, UNCODED_DIM_MAX};
 use crate::model::collection::{
     AliasAction, CollectionConfigDiff, CollectionName, Datatype, HnswConfigDiff, VectorParams, WalConfigDiff, defaults,
@@ -27,6 +27,12 @@ use crate::shard::{ReadError, Shard, ShardStatus};
 
 /// Shards of one collection: each is a group with a log and indexes of its own.
 pub(super) const SHARDS_PER_COLLECTION_MAX: u32 = 256;
+
+/// A node that has heard of the others within this time knows every change that was answered: who changes something waits as
+/// long for those that do not answer.
+pub(super) const IN_TOUCH_MAX: Duration = Duration::from_secs(1);
+/// How long new shards wait for the leader of the `meta` group to place them.
+const PLACED_MAX: Duration = Duration::from_secs(1);
 
 impl Service {
     /// Creates a collection; it is usable when this returns. `Error::CollectionExists` when the name is taken.
@@ -218,21 +224,45 @@ impl Service {
         Err(Error::Unavailable { why: format!("collection {name} is being created or deleted") })
     }
 
-    /// The collection of this name or alias, also if another node has just created it.
-    async fn collection_now(&self, name: &str) -> Result<Arc<Collection>, Error> {
+    /// The collection of this name or alias as of now, whichever node changed it last. A node that is in touch with the
+    /// others has been told of every change before that was answered ([`Service::tell_others`]); any other asks.
+    pub(super) async fn collection_now(&self, name: &str) -> Result<Arc<Collection>, Error> {
+        let is_told = self.running.meta_group.in_touch().is_some_and(|ago| ago < IN_TOUCH_MAX);
         match self.collection(name) {
-            Err(Error::CollectionNotFound { .. }) => {
+            Ok(known) if is_told => Ok(known),
+            _ => {
                 self.running.meta_group.read_barrier().await.map_err(from_propose)?;
                 self.collection(name)
             }
-            known => known,
         }
     }
 
     /// Lets what runs follow what the `meta` group says; shards without places get some first.
     pub(super) async fn settle(&self) -> Result<(), Error> {
-        place(&self.running.meta.state(), &self.running.meta_group).await?;
+        if let Err(error) = self.wait_for_places().await {
+            // The leader of the `meta` group sees to it.
+            tracing::warn!(%error, "new shards have no places yet");
+        }
         self.running.topology.settle().await
+    }
+
+    /// Waits until the leader of the `meta` group, which knows best who is there, has placed all shards; does so itself after
+    /// a while.
+    async fn wait_for_places(&self) -> Result<(), Error> {
+        let (meta, group) = (&self.running.meta, &self.running.meta_group);
+        let is_placed = || {
+            let state = meta.state();
+            let layout = state.layout();
+            state.collections().flat_map(|one| &one.shards).all(|shard| !layout.replicas(*shard).is_empty())
+        };
+        if !self.running.membership.is_alone() {
+            let mut changes = meta.changes();
+            let placed = changes.wait_for(|_| is_placed());
+            if tokio::time::timeout(PLACED_MAX, placed).await.is_ok() {
+                return Ok(());
+            }
+        }
+        place(&meta.state(), group, &|_| true).await.map(|_| ())
     }
 
     /// As [`Service::settle`], on every node that can be reached: who was answered finds the change wherever it asks next.
@@ -251,11 +281,7 @@ impl Service {
 
     /// Proposes `command` and returns its log index and what it did.
     pub(super) async fn change_meta(&self, command: &MetaCommand) -> Result<(u64, MetaChange), Error> {
-        let proposed = self.running.meta_group.propose(command.encode()).await.map_err(from_propose)?;
-        self.running.meta_group.wait_applied(proposed.index).await.map_err(from_propose)?;
-        let outcome = outcome_from_reply(&proposed.reply)
-            .ok_or_else(|| Error::OutcomeUnknown { why: "the meta group's reply is not readable".to_owned() })?;
-        Ok((proposed.index, outcome.map_err(from_refusal)?))
+        propose(&self.running.meta_group, command).await
     }
 }
 

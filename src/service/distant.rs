@@ -7,6 +7,7 @@
 //! - Reads have no effect: one that fails or is late is asked of another replica, too, and the first answer counts.
 //! - No search thread waits for another node.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -16,13 +17,14 @@ use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 
-use super::collections::{Figures, MemoryRead};
+use super::collections::{Figures, IN_TOUCH_MAX, MemoryRead};
 use super::errors::{from_propose, from_read};
 use super::fields::{Facet, FieldBuilt};
 use super::query::{CorpusCounts, FormulaRead, LevelRead, TextCounts};
 use super::read::{Count, ScrollRead};
 use super::scatter::{Get, ReadKind, ShardRead};
 use super::seat::DistantShard;
+use super::shards::RunningShard;
 use super::strict::SizesRead;
 use super::vector_names::DroppedLeft;
 use super::{Error, ReadOptions, Running, Service};
@@ -30,7 +32,8 @@ use crate::cluster::SiteState;
 use crate::index::Stop;
 use crate::model::{Path, ShardId};
 use crate::peer::{Host, PeerClients};
-use crate::raft::Peer;
+use crate::raft::{Group, Peer};
+use crate::shard::Shard;
 
 /// The format that is written and read.
 const FORMAT: u8 = 1;
@@ -40,8 +43,8 @@ const SECOND_AFTER: Duration = Duration::from_millis(500);
 const READ_MAX: Duration = Duration::from_secs(60);
 /// How long a replica may be behind what its caller has to see.
 const BEHIND_MAX: Duration = Duration::from_secs(2);
-/// How long other nodes are waited for to keep up with a change.
-const KEEP_UP_MAX: Duration = Duration::from_secs(1);
+/// How long another node may take to say who belongs to a group.
+const MEMBERS_MAX: Duration = Duration::from_secs(1);
 
 /// What one node asks another.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,6 +61,27 @@ enum Question {
     },
     /// To know the state of the `meta` group so far, and to run what it says.
     KeepUp { meta_index: u64 },
+    /// Who belongs to the shard's group.
+    Members { shard: ShardId },
+}
+
+/// Who belongs to a group, as one of its members knows it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Members {
+    pub(super) leader: Option<u64>,
+    pub(super) voters: BTreeSet<u64>,
+    pub(super) learners: BTreeSet<u64>,
+}
+
+impl Members {
+    pub(super) fn of(group: &Group) -> Members {
+        let members = group.members();
+        Members {
+            leader: members.leader,
+            voters: members.voters.into_keys().collect(),
+            learners: members.learners.into_keys().collect(),
+        }
+    }
 }
 
 /// Why a read has no answer.
@@ -71,7 +95,8 @@ enum Refusal {
     Elsewhere(String),
 }
 
-type Answer = Result<Vec<u8>, Refusal>;
+/// Up to where the replica had applied the log when it had answered, and the answers.
+type Answer = Result<(u64, Vec<u8>), Refusal>;
 
 fn encode(value: &impl Serialize) -> Vec<u8> {
     // Writing to a growing vector cannot fail, and the types have no unserialisable state.
@@ -134,7 +159,12 @@ impl Service {
                 _ => tokio::time::timeout(SECOND_AFTER, waiting.next()).await.unwrap_or(None),
             };
             match answer {
-                Some(Ok(parts)) => return Ok(parts),
+                Some(Ok((_, parts))) if parts.len() != asked.len() => last = "it left some out".to_owned(),
+                Some(Ok((applied, parts))) => {
+                    // Whoever is asked next for this call must not know less.
+                    shard.at_least.fetch_max(applied, Ordering::AcqRel);
+                    return Ok(parts);
+                }
                 Some(Err(Failed::Surely(error))) => return Err(error),
                 Some(Err(Failed::Here(why))) => last = why,
                 None => {}
@@ -159,7 +189,7 @@ impl Service {
         let question = encode(&Question::KeepUp { meta_index: self.running.meta_group.applied_index() });
         let told = others.map(|(id, _)| {
             let (peer, question) = (Peer { id: *id, address: String::new() }, question.clone());
-            async move { clients.call(&peer, question, KEEP_UP_MAX).await }
+            async move { clients.call(&peer, question, IN_TOUCH_MAX).await }
         });
         // Who cannot be reached learns it from the log.
         join_all(told).await;
@@ -182,11 +212,17 @@ impl Service {
                 self.keep_up(meta_index).await.map_err(|error| error.to_string())?;
                 Ok(Vec::new())
             }
+            Question::Members { shard } => {
+                let running = self.running.shards.table().running.get(&shard).cloned();
+                let running = running.filter(|running| running.group.counts());
+                Ok(encode(&Members::of(&running.ok_or("it holds no replica that counts")?.group)))
+            }
             Question::Read { shard, at_least, meta_index, kind, body } => {
                 let answer = async {
                     self.keep_up(meta_index).await?;
-                    self.check_replica(shard, at_least).await?;
-                    self.answer_reads(shard, kind, &body, until).await
+                    let replica = self.replica(shard, at_least).await?;
+                    let parts = self.answer_reads(replica.shard(), kind, &body, until).await?;
+                    Ok::<_, Error>((replica.group.applied_index(), parts))
                 };
                 let answer: Answer = answer.await.map_err(Refusal::from);
                 Ok(encode(&answer))
@@ -194,46 +230,63 @@ impl Service {
         }
     }
 
-    /// Whether the replica here has what the caller must see.
-    async fn check_replica(&self, id: ShardId, at_least: u64) -> Result<(), Error> {
+    /// The replica here, once it has what the caller must see.
+    async fn replica(&self, id: ShardId, at_least: u64) -> Result<Arc<RunningShard>, Error> {
         let unavailable = |why: &str| Error::Unavailable { why: format!("the replica of shard {id} {why}") };
-        let table = self.running.shards.table();
-        let running = table.running.get(&id).filter(|running| running.group.is_voter());
-        let group = &running.ok_or_else(|| unavailable("is not here"))?.group;
-        if group.applied_index() >= at_least {
-            return Ok(());
+        let running = self.running.shards.table().running.get(&id).cloned();
+        let running = running.filter(|running| running.group.counts()).ok_or_else(|| unavailable("is not here"))?;
+        if running.group.applied_index() < at_least {
+            let applied = tokio::time::timeout(BEHIND_MAX, running.group.wait_applied(at_least)).await;
+            applied.map_err(|_| unavailable("is behind"))?.map_err(from_propose)?;
         }
-        match tokio::time::timeout(BEHIND_MAX, group.wait_applied(at_least)).await {
-            Ok(applied) => applied.map_err(from_propose),
-            Err(_) => Err(unavailable("is behind")),
-        }
+        Ok(running)
     }
 
-    async fn answer_reads(&self, id: ShardId, kind: ReadKind, body: &[u8], until: Instant) -> Result<Vec<u8>, Error> {
+    /// Who belongs to a group of other nodes, as the first of them says that answers.
+    pub(super) async fn members_of(&self, shard: ShardId, holders: &[u64]) -> Option<Members> {
+        let clients = self.running.membership.clients()?;
+        let question = encode(&Question::Members { shard });
+        let mut asked: FuturesUnordered<_> = holders
+            .iter()
+            .map(|id| {
+                let question = question.clone();
+                async move { clients.call(&Peer { id: *id, address: String::new() }, question, MEMBERS_MAX).await }
+            })
+            .collect();
+        while let Some(answer) = asked.next().await {
+            if let Some(members) = answer.ok().and_then(|answer| decode::<Members>(&answer).ok()) {
+                return Some(members);
+            }
+        }
+        None
+    }
+
+    async fn answer_reads(&self, shard: Arc<Shard>, kind: ReadKind, body: &[u8], until: Instant) -> Result<Vec<u8>, Error> {
         match kind {
-            ReadKind::Get => self.answer_kind::<Get>(id, body, until).await,
-            ReadKind::Scroll => self.answer_kind::<ScrollRead>(id, body, until).await,
-            ReadKind::Count => self.answer_kind::<Count>(id, body, until).await,
-            ReadKind::Level => self.answer_kind::<LevelRead>(id, body, until).await,
-            ReadKind::Formula => self.answer_kind::<FormulaRead>(id, body, until).await,
-            ReadKind::Corpus => self.answer_kind::<CorpusCounts>(id, body, until).await,
-            ReadKind::Texts => self.answer_kind::<TextCounts>(id, body, until).await,
-            ReadKind::Facet => self.answer_kind::<Facet>(id, body, until).await,
-            ReadKind::Figures => self.answer_kind::<Figures>(id, body, until).await,
-            ReadKind::Memory => self.answer_kind::<MemoryRead>(id, body, until).await,
-            ReadKind::Sizes => self.answer_kind::<SizesRead>(id, body, until).await,
-            ReadKind::FieldBuilt => self.answer_kind::<FieldBuilt>(id, body, until).await,
-            ReadKind::Dropped => self.answer_kind::<DroppedLeft>(id, body, until).await,
+            ReadKind::Get => self.answer_kind::<Get>(shard, body, until).await,
+            ReadKind::Scroll => self.answer_kind::<ScrollRead>(shard, body, until).await,
+            ReadKind::Count => self.answer_kind::<Count>(shard, body, until).await,
+            ReadKind::Level => self.answer_kind::<LevelRead>(shard, body, until).await,
+            ReadKind::Formula => self.answer_kind::<FormulaRead>(shard, body, until).await,
+            ReadKind::Corpus => self.answer_kind::<CorpusCounts>(shard, body, until).await,
+            ReadKind::Texts => self.answer_kind::<TextCounts>(shard, body, until).await,
+            ReadKind::Facet => self.answer_kind::<Facet>(shard, body, until).await,
+            ReadKind::Figures => self.answer_kind::<Figures>(shard, body, until).await,
+            ReadKind::Memory => self.answer_kind::<MemoryRead>(shard, body, until).await,
+            ReadKind::Sizes => self.answer_kind::<SizesRead>(shard, body, until).await,
+            ReadKind::FieldBuilt => self.answer_kind::<FieldBuilt>(shard, body, until).await,
+            ReadKind::Dropped => self.answer_kind::<DroppedLeft>(shard, body, until).await,
         }
     }
 
-    async fn answer_kind<A: ShardRead>(&self, id: ShardId, body: &[u8], until: Instant) -> Result<Vec<u8>, Error> {
+    async fn answer_kind<A: ShardRead>(
+        &self,
+        shard: Arc<Shard>,
+        body: &[u8],
+        until: Instant,
+    ) -> Result<Vec<u8>, Error> {
         let unreadable = |error: postcard::Error| Error::Unavailable { why: format!("a node's question: {error}") };
         let reads: Vec<A> = postcard::from_bytes(body).map_err(unreadable)?;
-        let table = self.running.shards.table();
-        let gone = || Error::Unavailable { why: format!("the replica of shard {id} is not here") };
-        let shard = table.running.get(&id).ok_or_else(gone)?.shard();
-        drop(table);
         let jobs = reads.into_iter().map(|read| {
             let shard = Arc::clone(&shard);
             move |stop: &Stop| read.part(&shard, stop).map_err(|error| from_read(error, A::WHAT))
@@ -248,12 +301,15 @@ async fn ask_one<A: ShardRead>(
     peer: &Peer,
     question: Vec<u8>,
     until: Instant,
-) -> Result<Vec<A::Part>, Failed> {
+) -> Result<(u64, Vec<A::Part>), Failed> {
     let within = until.saturating_duration_since(Instant::now());
     let answer = clients.call(peer, question, within).await.map_err(|error| Failed::Here(error.to_string()))?;
     let answer: Answer = decode(&answer).map_err(Failed::Here)?;
     match answer {
-        Ok(parts) => postcard::from_bytes(&parts).map_err(|error| Failed::Here(error.to_string())),
+        Ok((applied, parts)) => match postcard::from_bytes(&parts) {
+            Ok(parts) => Ok((applied, parts)),
+            Err(error) => Err(Failed::Here(error.to_string())),
+        },
         Err(Refusal::Elsewhere(why)) => Err(Failed::Here(why)),
         Err(Refusal::Timeout) => Err(Failed::Surely(Error::Timeout { what: A::WHAT })),
         Err(Refusal::NoRangeIndex(key)) => Err(Failed::Surely(Error::NoRangeIndex { key })),

@@ -64,6 +64,9 @@ pub(super) fn from_refusal(refusal: Refusal) -> Error {
             Error::Unavailable { why: format!("node {id} was removed from the cluster; start it with an empty volume") }
         }
         Refusal::NodeHoldsShard { id, .. } => Error::NodeHoldsReplicas { id },
+        Refusal::NodeChanged { id } => {
+            Error::Unavailable { why: format!("the state of node {id} was changed meanwhile; try again") }
+        }
         Refusal::PlanOutdated { shard } => {
             Error::Unavailable { why: format!("the replicas of shard {shard} were moved meanwhile; try again") }
         }

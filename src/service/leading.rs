@@ -17,11 +17,11 @@ use tokio::time::MissedTickBehavior;
 use super::shards::{RunningShard, Shards};
 use super::{Error, errors};
 use crate::cluster::{
-    ClusterNode, GroupView, LayoutCommand, Meta, MetaCommand, MetaState, NodeId, Planner, SiteState, Step, next_step,
+    ClusterNode, GroupView, LayoutCommand, Meta, MetaChange, MetaCommand, MetaState, NodeId, Planner, SiteState, Step, next_step,
     outcome_from_reply,
 };
 use crate::model::ShardId;
-use crate::raft::{Change, Group, Peer};
+use crate::raft::{Change, Group, Peer, ProposeError};
 
 /// How many nodes have a vote in the `meta` group; the others follow it.
 const META_VOTERS_MAX: usize = 5;
@@ -31,6 +31,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 const STEP_MAX: Duration = Duration::from_secs(30);
 /// Replicas that come at the same time, on all nodes: each takes a whole state over the network.
 const MOVES_AT_ONCE_MAX: usize = 8;
+/// A node that has not been heard of for this long gets no new shards for now.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// A node that was away is back when it has been heard of within this time.
 const BACK_WITHIN: Duration = Duration::from_secs(3);
 
@@ -48,8 +50,8 @@ pub(super) struct Leading {
 /// What the leader of the `meta` group remembers between two looks.
 #[derive(Default)]
 pub(super) struct Planned {
-    /// Since when this node leads that group.
-    led_since: Option<Instant>,
+    /// Since when this node leads that group, in which term.
+    led_since: Option<(u64, Instant)>,
     /// The state in which there was nothing to plan.
     nothing_in: Option<Arc<MetaState>>,
 }
@@ -143,8 +145,9 @@ impl Leading {
         };
         let shard = group.shard();
         tracing::info!(%shard, ?change, "a group changes");
-        match tokio::time::timeout(STEP_MAX, group.change(change)).await {
-            Ok(Ok(())) => {}
+        match tokio::time::timeout(STEP_MAX, group.change_here(change)).await {
+            // Another one leads by now, and sees for itself.
+            Ok(Ok(()) | Err(ProposeError::NoLeader { .. })) => {}
             Ok(Err(error)) => tracing::warn!(%shard, %error, "a group could not be changed; it is tried again"),
             Err(_) => tracing::warn!(%shard, "a change of a group takes long; it is looked at again"),
         }
@@ -181,7 +184,10 @@ impl Leading {
         if is_old(&self.planned.lock()) {
             return Ok(());
         }
-        if place(&state, &self.meta_group).await? {
+        // New shards do not begin on nodes that do not answer, while there are others.
+        let silent = self.silent();
+        let answers = |id: NodeId| id == self.id || silent(id) < ANSWERS_WITHIN;
+        if place(&state, &self.meta_group, &answers).await? {
             return Ok(());
         }
         let commands = plan(&state);
@@ -197,20 +203,35 @@ impl Leading {
 
     /// Says which nodes have not been heard of for long, and which are back.
     async fn note_presence(&self) -> Result<(), Error> {
-        let led_for = self.planned.lock().led_since.get_or_insert_with(Instant::now).elapsed();
-        let heard = self.meta_group.members().heard;
+        let silent = self.silent();
         let state = self.meta.state();
         for (id, node) in state.layout().nodes().iter().filter(|(id, _)| **id != self.id) {
-            let silent = heard.get(id).copied().unwrap_or(led_for);
-            let now = match node.site.state {
-                SiteState::Up if silent > self.replace_after => SiteState::Away,
-                SiteState::Away if heard.contains_key(id) && silent < BACK_WITHIN => SiteState::Up,
+            let silent = silent(*id);
+            let (from, now) = match node.site.state {
+                SiteState::Up if silent > self.replace_after => (SiteState::Up, SiteState::Away),
+                SiteState::Away if silent < BACK_WITHIN => (SiteState::Away, SiteState::Up),
                 _ => continue,
             };
             tracing::warn!(node = id, silent_s = silent.as_secs(), state = ?now, "a node is seen otherwise");
-            propose(&self.meta_group, &MetaCommand::Layout(LayoutCommand::SetState { id: *id, state: now })).await?;
+            let change = LayoutCommand::SetState { id: *id, from, state: now };
+            propose(&self.meta_group, &MetaCommand::Layout(change)).await?;
         }
         Ok(())
+    }
+
+    /// How long each other node has been silent, as far as this one can know since it leads.
+    fn silent(&self) -> impl Fn(NodeId) -> Duration {
+        let term = self.meta_group.status().term;
+        let mut planned = self.planned.lock();
+        let led_for = match planned.led_since {
+            Some((led, since)) if led == term => since.elapsed(),
+            _ => {
+                planned.led_since = Some((term, Instant::now()));
+                Duration::ZERO
+            }
+        };
+        let heard = self.meta_group.members().heard;
+        move |id| heard.get(&id).copied().unwrap_or(led_for)
     }
 }
 
@@ -225,6 +246,16 @@ fn plan(state: &MetaState) -> Vec<LayoutCommand> {
     let mut planner = Planner::new(&sites, layout.placement().clone());
     let room = MOVES_AT_ONCE_MAX.saturating_sub(layout.moving());
     let mut changed = planner.repair(|shard| factors.get(&shard).copied().unwrap_or(1), room);
+    // A node that another one took the place of, and that nobody counts on any more.
+    let replaced = layout.nodes().iter().filter(|(id, node)| {
+        let is_replaced = node.site.state == SiteState::Lost && node.address.is_empty();
+        is_replaced && !layout.is_counted_on(**id)
+    });
+    if changed.is_empty()
+        && let Some((id, _)) = replaced.into_iter().next()
+    {
+        return vec![LayoutCommand::Forget { id: *id }];
+    }
     // What makes up for a loss goes first; the rest waits until nothing moves.
     if changed.is_empty() && layout.moving() == 0 {
         if layout.is_uneven() {
@@ -246,17 +277,21 @@ fn plan(state: &MetaState) -> Vec<LayoutCommand> {
     changed.into_iter().map(place).collect()
 }
 
-/// Gives shards that have no places some. False: there are none.
-pub(super) async fn place(state: &MetaState, meta_group: &Group) -> Result<bool, Error> {
+/// Gives shards that have no places some, on nodes that answer if there are any. False: there are no such shards.
+pub(super) async fn place(
+    state: &MetaState,
+    meta_group: &Group,
+    answers: &(dyn Fn(NodeId) -> bool + Sync),
+) -> Result<bool, Error> {
     let shards = state.collections().flat_map(|collection| {
         let count = collection.config.replication_factor as usize;
         collection.shards.iter().map(move |shard| (*shard, count))
     });
-    let places = state.layout().plan(shards);
+    let places = state.layout().plan(shards, answers);
     if places.is_empty() {
         return Ok(false);
     }
-    propose(meta_group, &MetaCommand::Layout(LayoutCommand::Begin { places })).await.map(|()| true)
+    propose(meta_group, &MetaCommand::Layout(LayoutCommand::Begin { places })).await.map(|_| true)
 }
 
 /// A group as [`next_step`] takes it.
@@ -272,11 +307,14 @@ pub(super) fn view(group: &Group, leader: NodeId) -> GroupView {
     }
 }
 
-/// Proposes a change of the state, and waits until this node knows of it.
-pub(super) async fn propose(group: &Group, command: &MetaCommand) -> Result<(), Error> {
+/// Proposes a change of the state, and waits until this node knows of it. The change's log index, and what it did.
+pub(super) async fn propose(group: &Group, command: &MetaCommand) -> Result<(u64, MetaChange), Error> {
     let proposed = group.propose(command.encode()).await.map_err(errors::from_propose)?;
-    group.wait_applied(proposed.index).await.map_err(errors::from_propose)?;
     let unreadable = || Error::OutcomeUnknown { why: "the meta group's reply is not readable".to_owned() };
     let outcome = outcome_from_reply(&proposed.reply).ok_or_else(unreadable)?;
-    outcome.map(|_| ()).map_err(errors::from_refusal)
+    let change = outcome.map_err(errors::from_refusal)?;
+    // It is done, whatever this node comes to know of it.
+    let unseen = |error: ProposeError| Error::OutcomeUnknown { why: format!("it is done, but not here yet: {error}") };
+    group.wait_applied(proposed.index).await.map_err(unseen)?;
+    Ok((proposed.index, change))
 }

@@ -29,6 +29,7 @@ mod read;
 mod scatter;
 mod scope;
 mod seat;
+mod seen;
 mod settings;
 mod shard_keys;
 mod shards;
@@ -49,6 +50,7 @@ pub use query::FormulaError;
 #[cfg(any(test, fuzzing))]
 pub(crate) use query::{Candidate, evaluate, needs_payload};
 pub use scope::Scope;
+pub use seen::with_applied_indexes;
 pub use settings::{OpenError, ServiceSettings};
 pub use shard_keys::NewShardKey;
 pub use snapshots::{
@@ -226,8 +228,11 @@ pub struct Alias {
     pub collection: String,
 }
 
-/// How often a node that is behind looks whether it still is.
+/// How often a node that is behind looks whether it still is, and after what time it serves what it has.
 const CATCH_UP_LOOK: Duration = Duration::from_millis(200);
+const CATCH_UP_MAX: Duration = Duration::from_secs(60);
+/// A node that has not heard of the others for this long does not serve well.
+const OUT_OF_TOUCH_MIN: Duration = Duration::from_secs(3);
 
 /// How long a shutdown waits for calls under way.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -332,6 +337,8 @@ impl Service {
             meta: Arc::clone(&meta),
             shards: Arc::clone(&shards),
             background: Arc::clone(&background),
+            tail_vectors_max: settings.tail_vectors_max,
+            tried: Mutex::default(),
         })
         .map_err(OpenError::Thread)?;
         let pool = SearchPool::new(settings.search_threads, settings.search_queue_max).map_err(OpenError::Thread)?;
@@ -360,7 +367,9 @@ impl Service {
         service.running.membership.open_desk(&service);
         service.settle().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
         service.running.membership.follow(&service.running.shards, &service.running.topology);
-        service.sweep_recoveries().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
+        if let Err(error) = service.sweep_recoveries().await {
+            tracing::warn!(%error, "what a recovery that was cut off left behind is still there; the next start removes it");
+        }
         if is_of_cluster {
             service.watch_readiness();
         }
@@ -372,23 +381,30 @@ impl Service {
         self.running.node_id
     }
 
-    /// Whether calls are served well: from when this node has caught up with the others, while it knows who leads the
-    /// cluster, until a shutdown begins.
+    /// Whether calls are served well: from when this node has caught up with the others, while it is in touch with them,
+    /// until a shutdown begins.
     pub fn is_ready(&self) -> bool {
-        let has_leader = || self.running.meta_group.members().leader.is_some();
-        self.running.gate.is_open() && self.running.caught_up.load(Ordering::Acquire) && has_leader()
+        let is_in_touch = || self.running.meta_group.in_touch().is_some_and(|ago| ago < OUT_OF_TOUCH_MIN);
+        self.running.gate.is_open() && self.running.caught_up.load(Ordering::Acquire) && is_in_touch()
     }
 
-    /// Notes when this node has caught up.
+    /// Notes when the replicas that should be here now have caught up. A group that has no majority is not waited for: this
+    /// node cannot help it by staying away.
     fn watch_readiness(&self) {
         let weak = Arc::downgrade(&self.running);
+        let mut left = self.own_shards();
+        let until = Instant::now() + CATCH_UP_MAX;
         tokio::spawn(async move {
             while let Some(running) = weak.upgrade() {
                 let service = Service { running };
                 if !service.running.gate.is_open() {
                     return;
                 }
-                if service.is_caught_up().await {
+                left = service.behind(&left).await;
+                if left.is_empty() || Instant::now() >= until {
+                    for shard in &left {
+                        tracing::warn!(%shard, "ready without this shard: its group has no majority, or is far ahead");
+                    }
                     service.running.caught_up.store(true, Ordering::Release);
                     return;
                 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use super::distant::Members;
+use super::errors::from_propose;
 use super::leading::propose;
 use super::{Error, Service, before};
 use crate::cluster::{Collection, LayoutCommand, MetaCommand, NodeId, SiteState};
@@ -149,19 +151,25 @@ impl Service {
         })
     }
 
-    /// Where the shards of a collection are, in its order.
-    pub fn shard_layouts(&self, collection: &str) -> Result<Vec<ShardLayout>, Error> {
-        let collection = self.collection(collection)?;
-        Ok(collection.shards.iter().map(|shard| self.shard_layout(&collection, *shard)).collect())
+    /// Where the shards of a collection are, in its order. Who belongs to the group of a shard that has no replica here is
+    /// asked of those that hold one.
+    pub async fn shard_layouts(&self, collection: &str) -> Result<Vec<ShardLayout>, Error> {
+        let collection = self.collection_now(collection).await?;
+        let layouts = collection.shards.iter().map(|shard| self.shard_layout(&collection, *shard));
+        Ok(futures::future::join_all(layouts).await)
     }
 
-    fn shard_layout(&self, collection: &Collection, shard: ShardId) -> ShardLayout {
+    async fn shard_layout(&self, collection: &Collection, shard: ShardId) -> ShardLayout {
         let state = self.running.meta.state();
         let layout = state.layout();
         let (wanted, leaving) = (layout.replicas(shard), layout.leaving(shard));
-        let table = self.running.shards.table();
-        let running = table.running.get(&shard);
-        let members = running.map(|running| running.group.members());
+        let running = self.running.shards.table().running.get(&shard).cloned();
+        let holders: Vec<NodeId> = wanted.iter().copied().chain(leaving.iter().copied()).collect();
+        let others: Vec<NodeId> = holders.iter().copied().filter(|node| *node != self.running.node_id).collect();
+        let members = match running.as_ref().filter(|running| running.group.counts()) {
+            Some(running) => Some(Members::of(&running.group)),
+            None => self.members_of(shard, &others).await,
+        };
         let is_gone = |node: &NodeId| {
             let state = layout.nodes().get(node).map(|node| node.site.state);
             matches!(state, None | Some(SiteState::Away | SiteState::Lost))
@@ -170,9 +178,9 @@ impl Service {
             let state = match &members {
                 _ if is_gone(&node) => ReplicaState::Dead,
                 _ if leaving.contains(&node) => ReplicaState::Leaving,
-                Some(members) if members.learners.contains_key(&node) => ReplicaState::Partial,
-                Some(members) if !members.voters.contains_key(&node) => ReplicaState::Initializing,
-                _ => ReplicaState::Active,
+                Some(members) if members.voters.contains(&node) => ReplicaState::Active,
+                Some(members) if members.learners.contains(&node) => ReplicaState::Partial,
+                _ => ReplicaState::Initializing,
             };
             ReplicaReport { node, state }
         };
@@ -180,7 +188,7 @@ impl Service {
         ShardLayout {
             number: collection.shard_number(shard),
             key: collection.place(shard).and_then(|place| place.key),
-            replicas: wanted.iter().copied().chain(leaving.iter().copied()).map(replica).collect(),
+            replicas: holders.into_iter().map(replica).collect(),
             leader: members.as_ref().and_then(|members| members.leader),
             local: local.map(|status| LocalReplica {
                 point_count: status.point_count,
@@ -257,7 +265,7 @@ impl Service {
         (from, to): (NodeId, NodeId),
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
-        self.check_transfer(collection, number, (from, to))?;
+        self.check_transfer(collection, number, (from, to)).await?;
         self.place_shard(collection, number, deadline, |replicas| {
             let mut replicas: Vec<NodeId> = replicas.iter().copied().filter(|node| *node != to).collect();
             if !replicas.contains(&from) {
@@ -269,30 +277,25 @@ impl Service {
     }
 
     /// Whether a replica is on its way there. The group's leader keeps on filling it whatever happens.
-    pub fn check_transfer(
+    pub async fn check_transfer(
         &self,
         collection: &str,
         number: u64,
         (from, to): (NodeId, NodeId),
     ) -> Result<(), Error> {
-        let layouts = self.shard_layouts(collection)?;
+        let layouts = self.shard_layouts(collection).await?;
         let layout = layouts.iter().find(|layout| layout.number == number).ok_or(Error::ShardNotFound { number })?;
         let state = |node: NodeId| layout.replicas.iter().find(|one| one.node == node).map(|one| one.state);
         let is_coming = matches!(state(to), Some(ReplicaState::Partial | ReplicaState::Initializing));
         let is_source = matches!(state(from), Some(ReplicaState::Active | ReplicaState::Leaving));
-        // Who holds no replica knows only that the old one still leaves.
-        let is_moving = state(from) == Some(ReplicaState::Leaving) && state(to).is_some();
-        match (is_coming && is_source) || is_moving {
+        match is_coming && is_source {
             true => Ok(()),
             false => Err(Error::TransferNotFound { number, from, to }),
         }
     }
 
     fn known_node(&self, id: NodeId) -> Result<(), Error> {
-        match self.running.meta.state().layout().nodes().contains_key(&id) {
-            true => Ok(()),
-            false => Err(Error::NodeNotFound { id }),
-        }
+        self.node_state(id).map(|_| ())
     }
 
     async fn place_shard(
@@ -304,6 +307,7 @@ impl Service {
     ) -> Result<(), Error> {
         let _inside = self.running.gate.enter()?;
         before(deadline, "changing a shard's replicas", async {
+            self.know_now().await?;
             let shard = self.collection(collection)?.shard_numbered(number).ok_or(Error::ShardNotFound { number })?;
             let from = self.running.meta.state().layout().replicas(shard).to_vec();
             let to = change(&from)?;
@@ -313,14 +317,33 @@ impl Service {
     }
 
     async fn change_layout(&self, command: LayoutCommand) -> Result<(), Error> {
-        propose(&self.running.meta_group, &MetaCommand::Layout(command)).await
+        propose(&self.running.meta_group, &MetaCommand::Layout(command)).await.map(|_| ())
+    }
+
+    /// Returns once this node knows all that was decided before.
+    async fn know_now(&self) -> Result<(), Error> {
+        self.running.meta_group.read_barrier().await.map_err(from_propose)
+    }
+
+    fn node_state(&self, id: NodeId) -> Result<SiteState, Error> {
+        let state = self.running.meta.state();
+        state.layout().nodes().get(&id).map(|node| node.site.state).ok_or(Error::NodeNotFound { id })
     }
 
     /// Lets a node be drained of its replicas, or hold some again.
     pub async fn drain_node(&self, id: NodeId, drains: bool, deadline: Option<Instant>) -> Result<(), Error> {
         let _inside = self.running.gate.enter()?;
         let state = if drains { SiteState::Draining } else { SiteState::Up };
-        before(deadline, "draining a node", self.change_layout(LayoutCommand::SetState { id, state })).await
+        before(deadline, "draining a node", async {
+            self.know_now().await?;
+            match self.node_state(id)? {
+                from if from == state => Ok(()),
+                // Another one has its place, or what it held is replaced already.
+                SiteState::Lost => Err(Error::NodeNotFound { id }),
+                from => self.change_layout(LayoutCommand::SetState { id, from, state }).await,
+            }
+        })
+        .await
     }
 
     /// Removes a node from the cluster for good. One that holds replicas only if it `is_forced`: what it held is replaced from
@@ -328,12 +351,13 @@ impl Service {
     pub async fn remove_node(&self, id: NodeId, is_forced: bool, deadline: Option<Instant>) -> Result<(), Error> {
         let _inside = self.running.gate.enter()?;
         before(deadline, "removing a node", async {
-            self.known_node(id)?;
+            self.know_now().await?;
+            let from = self.node_state(id)?;
             if id == self.running.node_id {
                 return Err(Error::OwnNode { id });
             }
             if is_forced {
-                self.change_layout(LayoutCommand::SetState { id, state: SiteState::Lost }).await?;
+                self.change_layout(LayoutCommand::SetState { id, from, state: SiteState::Lost }).await?;
             }
             self.change_layout(LayoutCommand::Forget { id }).await
         })
@@ -350,7 +374,7 @@ impl Service {
     pub async fn catch_up(&self, deadline: Option<Instant>) -> Result<(), Error> {
         let _inside = self.running.gate.enter()?;
         before(deadline, "catching up", async {
-            self.running.meta_group.read_barrier().await.map_err(super::errors::from_propose)?;
+            self.know_now().await?;
             self.settle().await
         })
         .await
@@ -362,22 +386,30 @@ impl Service {
         Ok(self.running.membership.hand_over(&self.running.shards).await)
     }
 
-    /// Whether every replica that should be here is, has the members it counts on, and has caught up with them.
-    pub(super) async fn is_caught_up(&self) -> bool {
+    /// The replicas that should be here.
+    pub(super) fn own_shards(&self) -> BTreeSet<ShardId> {
         let state = self.running.meta.state();
-        let layout = state.layout();
-        let own = self.running.node_id;
-        let wanted: BTreeSet<ShardId> =
-            layout.placement().iter().filter(|(_, nodes)| nodes.contains(&own)).map(|(shard, _)| *shard).collect();
+        let (placement, own) = (state.layout().placement(), self.running.node_id);
+        placement.iter().filter(|(_, nodes)| nodes.contains(&own)).map(|(shard, _)| *shard).collect()
+    }
+
+    /// Which of these replicas, that should be here, have not caught up with the others of their groups yet, or are not there
+    /// yet. One that failed to open is reported elsewhere.
+    pub(super) async fn behind(&self, shards: &BTreeSet<ShardId>) -> BTreeSet<ShardId> {
         let table = self.running.shards.table();
-        // One that failed to open is reported elsewhere, and no wait makes it well.
-        let is_missing = |shard: &ShardId| !table.running.contains_key(shard) && !table.failed.contains_key(shard);
-        if wanted.iter().any(is_missing) {
-            return false;
-        }
-        let groups = wanted.iter().filter_map(|shard| table.running.get(shard)).map(|running| &running.group);
-        let groups = groups.chain([&self.running.meta_group]);
-        let barriers = groups.map(|group| group.read_barrier());
-        futures::future::join_all(barriers).await.into_iter().all(|passed| passed.is_ok())
+        let wanted = self.own_shards();
+        let left = shards.iter().copied().filter(|shard| wanted.contains(shard) && !table.failed.contains_key(shard));
+        let looks = left.map(|shard| {
+            let running = table.running.get(&shard).cloned();
+            async move {
+                let is_there = match running {
+                    Some(running) => running.group.read_barrier().await.is_ok() && running.group.counts(),
+                    None => false,
+                };
+                (shard, is_there)
+            }
+        });
+        let looked = futures::future::join_all(looks).await;
+        looked.into_iter().filter(|(_, is_there)| !is_there).map(|(shard, _)| shard).collect()
     }
 }

@@ -11,7 +11,7 @@ use super::merge::first_ids;
 use super::query::in_order;
 use super::scatter::{Fetch, FetchOf, Found, Nothing, ReadKind, Scattered, ShardRead};
 use super::seat::{Seat, View};
-use super::{Consistency, Error, ReadOptions, Scope, ScrollPage, Service, before};
+use super::{Consistency, Error, ReadOptions, Scope, ScrollPage, Service, before, seen};
 use crate::index::Stop;
 use crate::model::query::{OrderBy, OrderValue, ScrollRequest};
 use crate::model::{Filter, PayloadSelector, PointId, Record, VectorSelector};
@@ -75,6 +75,7 @@ impl Service {
     /// Waits until every shard has applied what was acknowledged before this call.
     pub(super) async fn barrier(&self, view: &View, options: ReadOptions) -> Result<(), Error> {
         if options.consistency == Consistency::Any {
+            seen::note(view);
             return Ok(());
         }
         let barriers = view.shards.iter().map(Seat::barrier);
@@ -86,7 +87,9 @@ impl Service {
                 Error::CollectionNotFound { name: view.collection.name.clone() }
             }
             other => other,
-        })
+        })?;
+        seen::note(view);
+        Ok(())
     }
 }
 

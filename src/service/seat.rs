@@ -8,7 +8,10 @@ use super::Service;
 use crate::cluster::{Collection, NodeId, ShardPlace, SiteState, shard_of_slot};
 use crate::model::ShardId;
 use crate::model::collection::ShardKey;
-use crate::raft::{DistantGroup, Peer, ProposeError, Proposed};
+use crate::raft::{DistantGroup, LeaderHint, Peer, ProposeError, Proposed};
+
+/// Shards whose leaders are remembered; some bytes each, and forgotten they cost a question.
+const HINTS_MAX: usize = 65_536;
 
 /// A collection with its shards, as one call sees it from beginning to end.
 #[derive(Clone)]
@@ -115,7 +118,7 @@ impl Service {
         let table = self.running.shards.table();
         let seat = |id: &ShardId| {
             let running = table.running.get(id);
-            if let Some(running) = running.filter(|running| running.group.is_voter()) {
+            if let Some(running) = running.filter(|running| running.group.counts()) {
                 return Ok(Seat::Here(Arc::clone(running)));
             }
             match (self.distant(collection, *id), running, table.failed.get(id)) {
@@ -126,6 +129,14 @@ impl Service {
             }
         };
         collection.shards.iter().map(seat).collect()
+    }
+
+    fn leader_hint(&self, id: ShardId) -> LeaderHint {
+        let mut hints = self.running.leader_hints.lock();
+        if hints.len() > HINTS_MAX && !hints.contains_key(&id) {
+            hints.clear();
+        }
+        Arc::clone(hints.entry(id).or_default())
     }
 
     /// The shard on other nodes, if there are any that hold it: those of this node's zone first, of these any.
@@ -149,7 +160,7 @@ impl Service {
         if replicas.is_empty() {
             return None;
         }
-        let hint = Arc::clone(self.running.leader_hints.lock().entry(id).or_default());
+        let hint = self.leader_hint(id);
         let group = self.running.node.distant_group(id, replicas.clone(), hint);
         Some(DistantShard { id, place: collection.place(id)?, group, replicas, at_least: AtomicU64::new(0) })
     }

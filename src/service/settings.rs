@@ -55,6 +55,12 @@ pub enum OpenError {
     Group(#[from] StartError),
     #[error(transparent)]
     Join(JoinError),
+    /// All nodes of the list wait, and none of them is the first one.
+    #[error(
+        "no node founds the cluster: the first of `cluster.bootstrap` is the one that does, and its `cluster.uri` must be \
+         spelled as in that list"
+    )]
+    NobodyFounds,
     /// A node that has collections of its own cannot become a part of another cluster.
     #[error("this node has data of its own; start it without `bootstrap`, or with an empty storage path")]
     OwnData,

@@ -8,9 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,6 +35,8 @@ const INDEX_FOLDER: &str = "index";
 const OPEN_AT_ONCE_MAX: usize = 4;
 /// For a shard's log to take an entry: everything else the thread is asked for waits meanwhile.
 const TELL_DROPS_MAX: Duration = Duration::from_secs(10);
+/// A shard that could not be started is tried again after this.
+const RETRY_AFTER: Duration = Duration::from_secs(4);
 /// Requests that may wait for the thread; senders beyond wait.
 const REQUESTS_MAX: usize = 1_024;
 
@@ -57,6 +60,9 @@ pub(super) struct Topology {
     pub(super) meta: Arc<Meta>,
     pub(super) shards: Arc<Shards>,
     pub(super) background: Arc<Background>,
+    pub(super) tail_vectors_max: u64,
+    /// When shards were last tried to be started.
+    pub(super) tried: Mutex<BTreeMap<ShardId, Instant>>,
 }
 
 /// Asks the thread; it ends when the last of these is dropped.
@@ -164,8 +170,22 @@ impl Topology {
 
     fn start_missing(&self, wanted: &BTreeMap<ShardId, Arc<Collection>>) {
         let mut table = ShardTable::clone(&self.shards.table());
-        let missing = wanted.iter().filter(|(id, _)| !table.running.contains_key(id));
-        let starts = futures::stream::iter(missing.map(|(id, collection)| self.start(*id, collection)));
+        let mut tried = self.tried.lock();
+        tried.retain(|id, _| wanted.contains_key(id));
+        // What failed just now would only fail again, and keep all others waiting.
+        let is_due = |id: &ShardId| tried.get(id).is_none_or(|at: &Instant| at.elapsed() >= RETRY_AFTER);
+        let is_missing = |id: &ShardId| !table.running.contains_key(id) && (!table.failed.contains_key(id) || is_due(id));
+        let missing: Vec<_> = wanted.iter().filter(|(id, _)| is_missing(id)).collect();
+        tried.extend(missing.iter().map(|(id, _)| (**id, Instant::now())));
+        drop(tried);
+        // As of now: once a founder of a group has left it, the others must not begin it anew.
+        let is_new = |(id, _): &&(&ShardId, &Arc<Collection>)| !self.logs.shards().contains(*id);
+        let known = match missing.iter().any(|one| is_new(&one)) {
+            true => self.runtime.block_on(self.meta_group.read_barrier()).map_err(from_propose),
+            false => Ok(()),
+        };
+        let starts = missing.into_iter().map(|(id, collection)| self.start(*id, collection, &known));
+        let starts = futures::stream::iter(starts);
         let started: Vec<_> = self.runtime.block_on(starts.buffer_unordered(OPEN_AT_ONCE_MAX).collect());
         if started.is_empty() {
             return;
@@ -186,11 +206,22 @@ impl Topology {
         self.background.wake();
     }
 
-    async fn start(&self, id: ShardId, collection: &Collection) -> (ShardId, Result<RunningShard, Error>) {
-        (id, self.try_start(id, collection).await)
+    async fn start(
+        &self,
+        id: ShardId,
+        collection: &Collection,
+        known: &Result<(), Error>,
+    ) -> (ShardId, Result<RunningShard, Error>) {
+        (id, self.try_start(id, collection, known).await)
     }
 
-    async fn try_start(&self, id: ShardId, collection: &Collection) -> Result<RunningShard, Error> {
+    /// `known`: whether this node knows all that the `meta` group has decided.
+    async fn try_start(
+        &self,
+        id: ShardId,
+        collection: &Collection,
+        known: &Result<(), Error>,
+    ) -> Result<RunningShard, Error> {
         let place = collection
             .place(id)
             .ok_or_else(|| Error::Unavailable { why: format!("shard {id} is not one of its collection") })?;
@@ -201,25 +232,29 @@ impl Topology {
         let on_change = Box::new(move || background.upgrade().iter().for_each(|background| background.wake()));
         let opened = tokio::task::spawn_blocking(move || Replica::open(store, settings, on_change)).await;
         let replica = match opened {
-            Ok(replica) => Arc::new(replica.map_err(from_storage)?),
+            Ok(replica) => Arc::new(replica.map_err(from_storage)?.with_tail_max(self.tail_vectors_max)),
             Err(_) => return Err(Error::Unavailable { why: format!("opening shard {id} failed unexpectedly") }),
         };
         for reason in replica.shard().rebuilt() {
             tracing::warn!(shard = id.0, %reason, "a part of the index is built anew");
         }
-        let group = self.open_group(id, Arc::clone(&replica)).await?;
+        let group = self.open_group(id, Arc::clone(&replica), known).await?;
         let running = RunningShard::new(id, place, replica, group);
         tell_drops(&running, collection).await;
         Ok(running)
     }
 
     /// The shard's group: as this node has it, or begun with those it is to begin with, or empty until it is taken in.
-    async fn open_group(&self, id: ShardId, replica: Arc<Replica>) -> Result<Group, Error> {
+    async fn open_group(
+        &self,
+        id: ShardId,
+        replica: Arc<Replica>,
+        known: &Result<(), Error>,
+    ) -> Result<Group, Error> {
         if self.logs.shards().contains(&id) {
             return self.node.start_group(id, replica).await.map_err(from_start);
         }
-        // As of now: once one of them has left, the others must not begin it anew.
-        self.meta_group.read_barrier().await.map_err(from_propose)?;
+        known.clone()?;
         let founders = self.meta.state().layout().founders(id, self.node_id);
         let peers = founders.into_iter().map(|id| Peer { id, address: String::new() }).collect::<Vec<_>>();
         let group = match peers.is_empty() {

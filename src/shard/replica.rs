@@ -25,6 +25,8 @@ pub struct Replica {
     change_count: AtomicU64,
     /// Called after each.
     on_change: Box<dyn Fn() + Send + Sync>,
+    /// Vectors that may wait for the graphs before writers should.
+    tail_max: u64,
 }
 
 impl Replica {
@@ -39,7 +41,18 @@ impl Replica {
         let current = ArcSwap::from_pointee(open(store, &settings)?);
         remove_left(&settings.index_dir, !is_second);
         // What was left undone when the process last ended waits to be done.
-        Ok(Replica { current, settings: Mutex::new(settings), change_count: AtomicU64::new(1), on_change })
+        let (settings, change_count) = (Mutex::new(settings), AtomicU64::new(1));
+        Ok(Replica { current, settings, change_count, on_change, tail_max: u64::MAX })
+    }
+
+    /// With a limit on the vectors that may wait for the graphs before writers should.
+    pub fn with_tail_max(self, tail_max: u64) -> Replica {
+        Replica { tail_max, ..self }
+    }
+
+    /// Whether more vectors wait for the graphs than should.
+    pub fn is_behind(&self) -> bool {
+        self.shard().status().tail_vector_count > self.tail_max
     }
 
     /// The shard as it is now.

@@ -228,6 +228,14 @@ impl LogDb {
         self.sealed(&keys::log_node_entry(name))
     }
 
+    /// Removes a node-level entry; one that is not there is no error.
+    pub fn remove_node_entry(&self, name: &str) -> Result<(), StorageError> {
+        self.check_usable()?;
+        let mut batch = WriteBatch::default();
+        batch.delete_cf(self.rocks.family(META), keys::log_node_entry(name));
+        self.write(batch)
+    }
+
     /// Removes a shard's log, vote and purge mark as one atomic step.
     pub fn remove(&self, shard: ShardId) -> Result<(), StorageError> {
         self.check_usable()?;

@@ -34,9 +34,10 @@ class Image:
 
     @staticmethod
     def of(binary, entrypoint="/usr/local/bin/quiver", folder="/var/lib/quiver"):
-        """The binary with the libraries that it names, as in the Dockerfile's second stage."""
+        """The binary with the libraries that it names, and certificates, as in the Dockerfile's second stage."""
         told = subprocess.check_output(["ldd", binary], text=True)
         mounts = {path: path for path in re.findall(r"(?:=> )?(/\S+) \(0x", told)}
+        mounts |= {path: path for path in ("/etc/ssl/certs", "/usr/share/ca-certificates") if pathlib.Path(path).exists()}
         return Image(entrypoint, folder, mounts | {entrypoint: str(binary)})
 
 
@@ -184,7 +185,7 @@ class Pod:
         if self.terminated_at is None and self.grace > 0:
             command = self.container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command")
             if command and self.hook is None:
-                self.hook = self._exec(command)
+                self.hook = self.execute(command)
             if self.hook is not None and self.hook.poll() is None:
                 if not is_over:
                     return
@@ -327,8 +328,8 @@ class Pod:
     def _expand(self, text):
         return re.sub(r"\$\(([A-Za-z0-9_.-]+)\)", lambda found: self.environment.get(found[1], found[0]), text)
 
-    def _exec(self, command):
-        """A further process in the container, as its user."""
+    def execute(self, command):
+        """Starts a further process in the container, as its user. What it says is in the pod's log."""
         context = self.spec.get("securityContext", {})
         who = [f"--setuid={context.get('runAsUser', 0)}", f"--setgid={context.get('runAsGroup', 0)}"]
         inside = ["nsenter", f"--target={self.pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd", *who]

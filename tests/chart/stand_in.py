@@ -174,6 +174,7 @@ def main():
     cluster = commands.add_parser("cluster", allow_abbrev=False).add_subparsers(required=True)
     hand_over = cluster.add_parser("handover", allow_abbrev=False)
     hand_over.add_argument("--url", required=True)
+    hand_over.add_argument("--timeout", type=int, required=True)
     key = os.environ.get("QUIVER__SERVICE__API_KEY")
     hand_over.set_defaults(run=lambda given: 0 if ask(given.url, "POST", "/handover", key=key) else 1)
     arguments = parser.parse_args()

@@ -314,8 +314,12 @@ def test_a_pod_may_stop_in_peace(checked, drain, given, wanted):
         values["config"] = {"service": {"drain_timeout_s": drain}}
     objects = checked(values)
     assert pod(objects)["spec"]["terminationGracePeriodSeconds"] == wanted
-    command = container(objects)["lifecycle"]["preStop"]["exec"]["command"]
-    assert command == ["/usr/local/bin/quiver", "cluster", "handover", "--url", "http://127.0.0.1:6333"]
+    *command, seconds = container(objects)["lifecycle"]["preStop"]["exec"]["command"]
+    assert command == [
+        "/usr/local/bin/quiver", "cluster", "handover", "--url", "http://127.0.0.1:6333", "--timeout"
+    ]
+    # All of it fits, with time to write out.
+    assert wanted >= int(seconds) + (30 if drain is None else drain) + 30
 
 
 @pytest.mark.parametrize("replicas", [1, 3, 5])

@@ -243,11 +243,12 @@ def test_a_stop_without_the_hook_is_seen(start):
     assert (ending.hook, ending.code) == (None, 9)
 
 
-def test_a_hook_that_needs_a_key_has_it(start):
-    def forget(container):
-        container["lifecycle"]["preStop"]["exec"]["command"][-1] = "http://127.0.0.1:6399"
+def test_a_hook_that_fails_is_seen(start):
+    def lose(container):
+        command = container["lifecycle"]["preStop"]["exec"]["command"]
+        command[command.index("--url") + 1] = "http://127.0.0.1:6399"
 
-    ending = stops(start, forget)
+    ending = stops(start, lose)
     assert (ending.hook, ending.code) == (1, 9)
 
 

@@ -11,6 +11,7 @@ fn install_cryptography() {
 
 mod bench;
 mod clients_rust;
+mod cluster;
 mod full_disk;
 mod grpc;
 mod operations;

@@ -11,7 +11,7 @@ use reqwest::blocking::{Client, Response};
 use serde_json::{Value, json};
 
 /// Longer than anything here takes on a slow machine; reaching it is a failure.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server. Its log lines are JSON; all are kept.
 pub(crate) struct Server {
@@ -77,11 +77,16 @@ impl Server {
         }
     }
 
-    fn url(&self, path: &str) -> String {
+    /// The last event seen with this message.
+    pub(crate) fn event(&self, message: &str) -> Option<&Value> {
+        self.seen.iter().rfind(|event| event["message"] == message)
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.rest)
     }
 
-    fn get(&self, path: &str) -> Response {
+    pub(crate) fn get(&self, path: &str) -> Response {
         client().get(self.url(path)).send().unwrap()
     }
 
@@ -91,13 +96,13 @@ impl Server {
         response.json().unwrap()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.process.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
     /// The exit code; `None` when a signal ended it.
-    fn wait(&mut self) -> Option<i32> {
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         self.process.wait().unwrap().code()
     }
 }
@@ -110,7 +115,7 @@ impl Drop for Server {
 }
 
 /// A new one each time: connections that idle in a pool would be drained, too.
-fn client() -> Client {
+pub(crate) fn client() -> Client {
     crate::install_cryptography();
     Client::builder().timeout(PATIENCE).build().unwrap()
 }

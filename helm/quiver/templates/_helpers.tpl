@@ -2,6 +2,8 @@
 {{- define "quiver.httpPort" -}}6333{{- end -}}
 {{- define "quiver.grpcPort" -}}6334{{- end -}}
 {{- define "quiver.peerPort" -}}6335{{- end -}}
+{{/* Seconds for handing over leadership before a stop. */}}
+{{- define "quiver.handoverTimeout" -}}30{{- end -}}
 {{- define "quiver.binary" -}}/usr/local/bin/quiver{{- end -}}
 {{- define "quiver.dataFolder" -}}/var/lib/quiver{{- end -}}
 {{- define "quiver.snapshotFolder" -}}/var/lib/quiver-snapshots{{- end -}}
@@ -103,10 +105,10 @@ and no pod restarts.
 {{- mergeOverwrite (deepCopy .Values.config) (dict "service" $service "storage" $storage) | toYaml -}}
 {{- end -}}
 
-{{/* 30 seconds for handing over leadership, as many for writing out, and between them the drain. */}}
+{{/* The hand-over, the drain, and 30 seconds for writing out. */}}
 {{- define "quiver.gracePeriod" -}}
 {{- $drain := dig "service" "drain_timeout_s" 30 .Values.config | int -}}
-{{- $needed := add 60 $drain -}}
+{{- $needed := add (include "quiver.handoverTimeout" . | int) $drain 30 -}}
 {{- $given := .Values.terminationGracePeriodSeconds -}}
 {{- if kindIs "invalid" $given -}}
 {{- $needed -}}

@@ -127,7 +127,7 @@ impl Collections for CollectionsRpc {
         request: Request<pb::CollectionClusterInfoRequest>,
     ) -> Result<Response<pb::CollectionClusterInfoResponse>, Status> {
         let call = self.calls.begin()?;
-        let layouts = self.service.shard_layouts(&request.get_ref().collection_name).map_err(failed)?;
+        let layouts = self.service.shard_layouts(&request.get_ref().collection_name).await.map_err(failed)?;
         let answer = config::wire_from_shards(layouts, self.service.node_id());
         Ok(Response::new(pb::CollectionClusterInfoResponse { time: call.elapsed_s(), ..answer }))
     }
@@ -171,7 +171,7 @@ impl Collections for CollectionsRpc {
             // Whoever leads the shard tries again until it is there: all that can be told is whether it is on its way.
             Operation::RestartTransfer(wire) => {
                 let ends = transfer(wire.shard_id, wire.to_shard_id, (wire.from_peer_id, wire.to_peer_id))?;
-                self.service.check_transfer(name, wire.shard_id.into(), ends).map_err(failed)?;
+                self.service.check_transfer(name, wire.shard_id.into(), ends).await.map_err(failed)?;
                 ""
             }
             Operation::DropReplica(wire) => {

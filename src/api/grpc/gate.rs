@@ -13,14 +13,15 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use metrics::{Counter, Histogram, counter, histogram};
 use tonic::body::Body;
-use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::codegen::http::{HeaderMap, HeaderValue, Request, Response};
 use tonic::service::Routes;
 use tonic::{Code, Status};
 
 use super::methods::{METHODS, Method};
 use super::status::grpc_status;
 use crate::api::auth::{self, Keys};
-use crate::api::status::ApiError;
+use crate::api::status::{APPLIED_INDEX_HEADER, ApiError};
+use crate::service::with_applied_indexes;
 
 /// Calls by method and status.
 const RESPONSES: &str = "grpc_responses_total";
@@ -64,8 +65,15 @@ impl Gate {
             Err(error) => refusal(error),
             Ok(()) => {
                 only_gzip_for_gzip(request.headers_mut());
-                match AssertUnwindSafe(tower::Service::call(&mut self.routes, request)).catch_unwind().await {
-                    Ok(Ok(response)) => response,
+                let call = AssertUnwindSafe(tower::Service::call(&mut self.routes, request)).catch_unwind();
+                let (answer, indexes) = with_applied_indexes(call).await;
+                match answer {
+                    Ok(Ok(mut response)) => {
+                        if let Some(value) = indexes.and_then(|indexes| HeaderValue::from_str(&indexes).ok()) {
+                            response.headers_mut().insert(APPLIED_INDEX_HEADER, value);
+                        }
+                        response
+                    }
                     Ok(Err(never)) => match never {},
                     Err(_) => refusal(panicked(endpoint.method.path)),
                 }

@@ -198,7 +198,7 @@ enum TransferMethod {
 
 pub(super) async fn collection_cluster(call: Call<String>) -> Envelope<CollectionClusterInfo> {
     let own = call.rest.service.node_id();
-    let layouts = call.rest.service.shard_layouts(&call.path)?;
+    let layouts = call.rest.service.shard_layouts(&call.path).await?;
     let mut info = CollectionClusterInfo {
         peer_id: own,
         shard_count: layouts.len(),
@@ -372,7 +372,7 @@ pub(super) async fn update_cluster(BodyCall { call, body }: BodyCall<String, Clu
         }
         // Whoever leads the shard tries again until it is there: all that can be told is whether it is on its way.
         Op::RestartTransfer(body) => {
-            service.check_transfer(name, body.shard_id, body.ends()?)?;
+            service.check_transfer(name, body.shard_id, body.ends()?).await?;
             return answer(call.started, true);
         }
         Op::DropReplica(body) => {

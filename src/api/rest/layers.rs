@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tower::Layer;
@@ -20,7 +20,10 @@ use tower_http::decompression::RequestDecompressionLayer;
 
 use super::{Rest, RestSettings};
 use crate::api::auth::{self, Access};
-use crate::api::status::ApiError;
+use crate::api::status::{APPLIED_INDEX_HEADER, ApiError};
+use crate::service::with_applied_indexes;
+
+const APPLIED_INDEX: HeaderName = HeaderName::from_static(APPLIED_INDEX_HEADER);
 
 /// What metrics call the endpoint of a request that matches no route.
 const NO_ENDPOINT: &str = "(none)";
@@ -35,6 +38,7 @@ pub(super) fn around(routes: Router<Rest>, rest: Rest) -> Router {
     let mut routes = routes
         .with_state(rest)
         .layer(middleware::from_fn_with_state(settings, check_key))
+        .layer(middleware::from_fn(tell_applied_indexes))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn(measure))
         .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
@@ -60,6 +64,15 @@ async fn check_key(State(settings): State<Arc<RestSettings>>, request: Request, 
         Ok(()) => next.run(request).await,
         Err(denied) => ApiError::from(denied).into_response(),
     }
+}
+
+/// Says beside a read's answer how much of its shards' logs it saw.
+async fn tell_applied_indexes(request: Request, next: Next) -> Response {
+    let (mut response, indexes) = with_applied_indexes(next.run(request)).await;
+    if let Some(value) = indexes.and_then(|indexes| HeaderValue::from_str(&indexes).ok()) {
+        response.headers_mut().insert(APPLIED_INDEX, value);
+    }
+    response
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

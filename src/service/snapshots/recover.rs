@@ -286,7 +286,7 @@ impl Service {
         config: CollectionConfig,
         places: impl Iterator<Item = ShardPlace>,
     ) -> Result<CollectionName, Error> {
-        let name = CollectionName::restoring(&Uuid::new_v4().simple().to_string());
+        let name = CollectionName::restoring(&format!("{}{}", self.restorer(), Uuid::new_v4().simple()));
         // In the order of the shards, so that they get numbers in that order.
         let mut keys: Vec<(ShardKey, u32)> = Vec::new();
         for place in places {
@@ -390,12 +390,18 @@ impl Service {
         outcome
     }
 
-    /// Sweeps away what recoveries that were cut off left behind.
+    /// How the temporary names of this node begin: recoveries of other nodes may be under way.
+    fn restorer(&self) -> String {
+        format!("{:016x}-", self.running.node_id)
+    }
+
+    /// Sweeps away what recoveries of this node that were cut off left behind.
     pub(in crate::service) async fn sweep_recoveries(&self) -> Result<(), Error> {
         let state = self.running.meta.state();
+        let own = self.restorer();
         let left: Vec<String> = state
             .collections()
-            .filter(|collection| CollectionName::is_restoring(&collection.name))
+            .filter(|collection| CollectionName::is_restoring_by(&collection.name, &own))
             .map(|collection| collection.name.clone())
             .collect();
         for name in &left {
