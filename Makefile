@@ -2,7 +2,7 @@
 # (~/.cache/quiver, or $QUIVER_CACHE), so a second clone is warm.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo stop clean-demo test lint fmt oracle frameworks schemathesis crash cluster-test fuzz bench bench-query
+.PHONY: help setup build demo stop clean-demo test lint fmt oracle frameworks schemathesis crash cluster-test chart fuzz bench bench-query
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -25,7 +25,7 @@ clean-demo: ## Stop the demo's server and delete its data folder
 	@scripts/stop --delete
 
 test: ## Run everything that gates a change
-	@scripts/setup build python node
+	@scripts/setup build python node network
 	@scripts/test
 
 lint: ## Check formatting and lints, change nothing
@@ -54,6 +54,11 @@ crash: ## Kill the server at random moments under load and check what it acknowl
 cluster-test: ## Kill, cut off, pause and wipe the nodes of a cluster under load and check what it answered (needs root)
 	@scripts/setup build network
 	@scripts/cluster-test
+
+chart: ## Check the Helm chart, and run its pods in a simulated Kubernetes under load (needs root)
+	@scripts/setup build python network
+	@scripts/chart-test
+	@scripts/chart-simulate
 
 fuzz: ## Look for inputs that break what must hold for any input (10 minutes per target, two at a time)
 	@scripts/setup build
