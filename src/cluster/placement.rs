@@ -111,8 +111,9 @@ impl<'a> Planner<'a> {
         let (mut changed, mut moves) = (Vec::new(), 0);
         for (_, wanted, shard) in short {
             let before = self.placement[&shard].clone();
-            let (mut replicas, others): (Vec<NodeId>, Vec<NodeId>) =
+            let (mut replicas, mut others): (Vec<NodeId>, Vec<NodeId>) =
                 before.iter().copied().partition(|node| self.held.contains_key(node));
+            others.sort_by_key(|node| state(node) == SiteState::Lost);
             while replicas.len() < wanted
                 && moves < moves_max
                 && let Some(node) = self.best(&replicas)

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use super::{ProposeError, StateMachine};
 use super::distant::{DistantGroup, LeaderHint};
 use super::applier::{Applier, Progress, SnapshotData};
-use super::encoding::{NodeId, Snapshot, SnapshotMeta, Types, decode_position};
+use super::encoding::{LogId, NodeId, Snapshot, SnapshotMeta, Types, decode_position};
 use super::flusher::Flusher;
 use super::group::Group;
 use super::log_store::LogStore;
@@ -31,9 +31,6 @@ use crate::storage::{LogDb, StorageError};
 
 /// Entries in one append to the log: what one group can put under one sync.
 const APPEND_ENTRIES_MAX: u64 = 1024;
-
-/// How often a node that joins a group asks whether it counts.
-const JOIN_LOOK: Duration = Duration::from_millis(50);
 
 /// How long a founder leaves it to those before it to begin a group, for each of them.
 const FOUND_AFTER: Duration = Duration::from_millis(1_500);
@@ -162,8 +159,6 @@ struct Running {
     group: Group,
     machine: Arc<dyn StateMachine>,
     snapshots: JoinHandle<()>,
-    /// Until this node is known to count.
-    joins: Option<JoinHandle<()>>,
     /// Ends when everything that used the group's storage is dropped.
     released: mpsc::Receiver<()>,
 }
@@ -283,8 +278,7 @@ impl Node {
             queue_bytes: Arc::new(Semaphore::new(self.settings.queue_bytes_max)),
         };
         let snapshots = tokio::spawn(trigger_snapshots(group.clone(), self.settings.log_kept_bytes));
-        let joins = is_joining.then(|| tokio::spawn(join(group.clone())));
-        let running = Running { group: group.clone(), machine, snapshots, joins, released };
+        let running = Running { group: group.clone(), machine, snapshots, released };
         match begin(&raft, node_id, start, is_joining, self.settings.start_timeout).await {
             Ok(is_lone_voter) => is_alone.store(is_lone_voter, Ordering::Release),
             Err(what) => {
@@ -318,9 +312,14 @@ impl Node {
         let raft = &group.raft;
         let answer = match ask {
             Ask::Append | Ask::Beat => {
-                let response = running(shard, raft.append_entries(wire::decode_append(&body)?).await)?;
+                let append = wire::decode_append(&body)?;
+                let (term, committed) = (append.vote.leader_id.term, append.leader_commit);
+                let response = running(shard, raft.append_entries(append).await)?;
                 if matches!(response, AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)) {
                     group.note_heard();
+                    if group.is_joining.load(Ordering::Acquire) {
+                        end_joining(&group, term, committed).await;
+                    }
                 }
                 wire::encode(&response)
             }
@@ -466,7 +465,6 @@ impl Running {
     async fn stop(mut self) {
         self.group.progress.stop();
         self.snapshots.abort();
-        self.joins.iter().for_each(JoinHandle::abort);
         if let Err(error) = self.group.raft.shutdown().await {
             tracing::error!(shard = %self.group.shard, %error, "the group's task failed while stopping");
         }
@@ -484,25 +482,29 @@ fn joining(shard: ShardId) -> String {
     format!("joining {shard}")
 }
 
-/// Lets this node stand for election once it is known to have a vote: whatever its log says until then may be long past. A
+/// Lets this node stand for election once it is known to have a vote: whatever its log says before that may be long past. A
 /// node that was a group's only member, left, and comes back would elect itself when it reads of its first membership.
-async fn join(group: Group) {
-    loop {
-        tokio::time::sleep(JOIN_LOOK).await;
-        // The leader's word, and all that was committed when it gave it.
-        let is_current = group.read_barrier().await.is_ok() && group.has_vote();
-        if group.is_stopped() {
-            return;
-        }
-        if is_current {
-            break;
-        }
+///
+/// Known is what the log says once it reaches as far as `committed`, which the leader of `term` had committed when it sent this:
+/// an entry of its own term, before which it may not know what others have committed.
+async fn end_joining(group: &Group, term: u64, committed: Option<LogId>) {
+    let Some(committed) = committed.filter(|committed| committed.leader_id.term == term) else { return };
+    if group.status().last_log_index < Some(committed.index) || !group.has_vote() {
+        return;
     }
-    if let Err(error) = group.logs.remove_node_entry(&joining(group.shard)) {
-        tracing::warn!(shard = %group.shard, %error, "it is not noted that this node counts; the next start asks again");
+    let (logs, entry) = (group.logs.clone(), joining(group.shard));
+    // Durable first: a lone voter that believed after a crash that it still joins would wait for a leader for ever.
+    let removed = run_blocking(&group.logs, move || {
+        logs.remove_node_entry(&entry)?;
+        logs.sync()
+    });
+    match removed.await {
+        Ok(()) => {
+            group.is_joining.store(false, Ordering::Release);
+            group.raft.runtime_config().elect(true);
+        }
+        Err(error) => tracing::warn!(shard = %group.shard, %error, "it cannot be noted that this node counts"),
     }
-    group.is_joining.store(false, Ordering::Release);
-    group.raft.runtime_config().elect(true);
 }
 
 /// Asks for a snapshot each time enough was applied, and for the log behind it to be purged. Ends with the group.

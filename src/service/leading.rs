@@ -318,3 +318,7 @@ pub(super) async fn propose(group: &Group, command: &MetaCommand) -> Result<(u64
     group.wait_applied(proposed.index).await.map_err(unseen)?;
     Ok((proposed.index, change))
 }
+
+#[cfg(test)]
+#[path = "leading_tests.rs"]
+mod tests;
