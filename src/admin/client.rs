@@ -156,7 +156,8 @@ impl Client {
             return Err(Failure::Refused(told.unwrap_or_else(|_| text())));
         }
         let answer: Result<Answer<T>, _> = serde_json::from_slice(&body);
-        let other = |error| Failure::Unreachable { url: self.url.clone(), why: format!("not its kind of answer: {error}") };
+        let other =
+            |error| Failure::Unreachable { url: self.url.clone(), why: format!("not its kind of answer: {error}") };
         answer.map(|answer| answer.result).map_err(other)
     }
 }

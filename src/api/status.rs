@@ -242,9 +242,9 @@ impl From<service::Error> for ApiError {
             E::LastReplica { number } => {
                 ApiError::bad_request(format_args!("Shard {number} must have at least one replica"))
             }
-            E::TransferNotFound { number, from, to } => {
-                ApiError::not_found(format_args!("Shard {number} is not being transferred from peer {from} to peer {to}"))
-            }
+            E::TransferNotFound { number, from, to } => ApiError::not_found(format_args!(
+                "Shard {number} is not being transferred from peer {from} to peer {to}"
+            )),
             E::OwnNode { id } => {
                 ApiError::bad_request(format_args!("Peer {id} cannot remove itself: ask another peer"))
             }

@@ -24,44 +24,21 @@ pub struct ClusterNode {
 #[allow(missing_docs, reason = "the fields name themselves")]
 pub enum LayoutCommand {
     /// Gives the cluster its name, unless it has one.
-    Found {
-        cluster: String,
-    },
+    Found { cluster: String },
     /// A node comes, or tells where it is now. Another one of the same address has lost its data: it is that one's machine.
-    Join {
-        id: NodeId,
-        address: String,
-        zone: Option<String>,
-    },
+    Join { id: NodeId, address: String, zone: Option<String> },
     /// Refused unless the node is in state `from`, as it was when that was decided.
-    SetState {
-        id: NodeId,
-        from: SiteState,
-        state: SiteState,
-    },
+    SetState { id: NodeId, from: SiteState, state: SiteState },
     /// A node that is lost or holds nothing is no part of the cluster any more, and never comes back under this number.
-    Forget {
-        id: NodeId,
-    },
+    Forget { id: NodeId },
     /// New shards get their places. One that has some already keeps them.
-    Begin {
-        places: Placement,
-    },
+    Begin { places: Placement },
     /// A shard's replicas should be elsewhere. Refused unless they are as they were when that was planned.
-    Place {
-        shard: ShardId,
-        from: Vec<NodeId>,
-        to: Vec<NodeId>,
-    },
+    Place { shard: ShardId, from: Vec<NodeId>, to: Vec<NodeId> },
     /// The shard's group has no such member any more.
-    Left {
-        shard: ShardId,
-        id: NodeId,
-    },
+    Left { shard: ShardId, id: NodeId },
     /// A node should lead nothing until it joins again, as it does when it starts.
-    Rest {
-        id: NodeId,
-    },
+    Rest { id: NodeId },
     /// Replicas should be spread anew.
     Uneven,
     /// They are spread evenly.
@@ -137,7 +114,8 @@ impl Layout {
 
     /// Whether a node should hold a replica, or a group may still count on it.
     pub fn is_counted_on(&self, node: NodeId) -> bool {
-        self.replicas.values().any(|nodes| nodes.contains(&node)) || self.leaving.values().any(|nodes| nodes.contains(&node))
+        self.replicas.values().any(|nodes| nodes.contains(&node))
+            || self.leaving.values().any(|nodes| nodes.contains(&node))
     }
 
     /// The replicas of all shards.

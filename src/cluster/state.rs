@@ -26,6 +26,8 @@ pub struct Collection {
     pub shards: Vec<ShardId>,
     /// With custom sharding: the shards of each key, in the order of their ranges of hash slots. They are all there are.
     pub shard_keys: BTreeMap<ShardKey, Vec<ShardId>>,
+    /// Of keys whose shards have another number of replicas than the collection says: how many.
+    pub key_factors: BTreeMap<ShardKey, u32>,
     /// No shard of an earlier collection is at or above it; shards are numbered from here.
     pub first_shard: ShardId,
     /// Of shards that took the place of others: the numbers of those.
@@ -52,6 +54,14 @@ impl Collection {
     /// Whether points are placed by the shard key each write names.
     pub fn is_custom_sharded(&self) -> bool {
         self.config.sharding_method == Some(ShardingMethod::Custom)
+    }
+
+    /// How many replicas a shard should have.
+    pub fn replication_factor(&self, shard: ShardId) -> usize {
+        let own = self.key_factors.iter().find(|(key, _)| {
+            self.shard_keys.get(*key).is_some_and(|shards| shards.contains(&shard))
+        });
+        own.map_or(self.config.replication_factor, |(_, factor)| *factor) as usize
     }
 
     /// The number of a shard of this collection, from 0, as the protocol shows it: never given out twice.
@@ -137,6 +147,10 @@ pub enum MetaCommand {
         key: ShardKey,
         /// Absent: the collection's `shard_number`. At least 1.
         shard_count: Option<u32>,
+        /// Absent: the collection's. At least 1.
+        replication_factor: Option<u32>,
+        /// The nodes that hold its shards at first; empty: any.
+        placement: Vec<NodeId>,
     },
     /// With the points of its shards. `collection` may be an alias.
     DeleteShardKey {
@@ -343,8 +357,8 @@ impl MetaState {
             MetaCommand::DeleteFieldIndex { name, path } => self.change_fields(&name, |fields| {
                 fields.remove(&path);
             }),
-            MetaCommand::CreateShardKey { collection, key, shard_count } => {
-                self.create_shard_key(&collection, key, shard_count)
+            MetaCommand::CreateShardKey { collection, key, shard_count, replication_factor, placement } => {
+                self.create_shard_key(&collection, key, shard_count, replication_factor, &placement)
             }
             MetaCommand::DeleteShardKey { collection, key } => self.delete_shard_key(&collection, key),
             MetaCommand::CreateVector { collection, name, vector } => self.create_vector(&collection, name, vector),
@@ -373,6 +387,7 @@ impl MetaState {
             config,
             shards: Vec::new(),
             shard_keys: BTreeMap::new(),
+            key_factors: BTreeMap::new(),
             first_shard: ShardId(self.next_shard_id),
             taken_numbers: BTreeMap::new(),
             created_index: index,
@@ -393,7 +408,14 @@ impl MetaState {
         shards
     }
 
-    fn create_shard_key(&mut self, name: &str, key: ShardKey, shard_count: Option<u32>) -> MetaOutcome {
+    fn create_shard_key(
+        &mut self,
+        name: &str,
+        key: ShardKey,
+        shard_count: Option<u32>,
+        replication_factor: Option<u32>,
+        placement: &[NodeId],
+    ) -> MetaOutcome {
         let collection = self.custom_sharded(name, &key, false)?;
         if collection.shard_keys.contains_key(&key) {
             return Err(Refusal::ShardKeyExists { key });
@@ -401,7 +423,15 @@ impl MetaState {
         let mut collection = Collection::clone(collection);
         let shards = self.new_shards(shard_count.unwrap_or(collection.config.shard_number));
         collection.shards.extend(&shards);
-        collection.shard_keys.insert(key, shards);
+        let own_factor = replication_factor.filter(|factor| *factor != collection.config.replication_factor);
+        collection.key_factors.extend(own_factor.map(|factor| (key.clone(), factor)));
+        collection.shard_keys.insert(key, shards.clone());
+        if !placement.is_empty() {
+            let factor = replication_factor.unwrap_or(collection.config.replication_factor) as usize;
+            let of_shard = |at: usize| placement.iter().cycle().skip(at).take(factor.min(placement.len())).copied();
+            let places = shards.iter().enumerate().map(|(at, shard)| (*shard, of_shard(at % placement.len()).collect()));
+            Arc::make_mut(&mut self.layout).apply(LayoutCommand::Begin { places: places.collect() })?;
+        }
         self.collections.insert(collection.name.clone(), Arc::new(collection));
         Ok(MetaChange::ShardKeyCreated)
     }
@@ -412,6 +442,7 @@ impl MetaState {
             return Err(Refusal::ShardKeyNotFound { key });
         };
         collection.shards.retain(|shard| !shards.contains(shard));
+        collection.key_factors.remove(&key);
         collection.taken_numbers.retain(|shard, _| !shards.contains(shard));
         self.collections.insert(collection.name.clone(), Arc::new(collection));
         Ok(MetaChange::ShardKeyDeleted)
@@ -758,7 +789,13 @@ mod tests {
     }
 
     fn create_key(collection: &str, key: ShardKey, shard_count: Option<u32>) -> MetaCommand {
-        MetaCommand::CreateShardKey { collection: collection.to_owned(), key, shard_count }
+        MetaCommand::CreateShardKey {
+            collection: collection.to_owned(),
+            key,
+            shard_count,
+            replication_factor: None,
+            placement: Vec::new(),
+        }
     }
 
     fn delete_key(collection: &str, key: ShardKey) -> MetaCommand {

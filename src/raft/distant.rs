@@ -48,7 +48,9 @@ impl DistantGroup {
                 None => self.find_leader(until).await?.0,
             };
             let proposed = match self.ask(leader, Ask::Propose, command.clone(), PROPOSE_MAX).await {
-                Ok(answer) => wire::decode_proposed(&answer, self.shard).unwrap_or_else(|error| Err(self.unknown(error))),
+                Ok(answer) => {
+                    wire::decode_proposed(&answer, self.shard).unwrap_or_else(|error| Err(self.unknown(error)))
+                }
                 Err(error) => Err(error),
             };
             match proposed {

@@ -16,9 +16,8 @@ use tempfile::TempDir;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-use super::{ProposeError, StateMachine};
-use super::distant::{DistantGroup, LeaderHint};
 use super::applier::{Applier, Progress, SnapshotData};
+use super::distant::{DistantGroup, LeaderHint};
 use super::encoding::{LogId, NodeId, Snapshot, SnapshotMeta, Types, decode_position};
 use super::flusher::Flusher;
 use super::group::Group;
@@ -26,6 +25,7 @@ use super::log_store::LogStore;
 use super::peers::Peers;
 use super::transport::{Alone, Ask, Message, Peer, Transport};
 use super::wire::{self, Answer, Change};
+use super::{ProposeError, StateMachine};
 use crate::model::ShardId;
 use crate::storage::{LogDb, StorageError};
 

@@ -18,7 +18,10 @@ use uuid::Uuid;
 use crate::api::auth::Keys;
 use crate::api::grpc::{self, GrpcSettings};
 use crate::api::rest::{self, RestSettings};
-use crate::service::{AllowedHost, ClusterSettings, OpenError, S3Settings, Service, ServiceSettings, SnapshotPlace, StartupRecovery, UrlRules};
+use crate::service::{
+    AllowedHost, ClusterSettings, OpenError, S3Settings, Service, ServiceSettings, SnapshotPlace, StartupRecovery,
+    UrlRules,
+};
 
 use super::config::{Config, Listen, SnapshotsStorage};
 use super::listen::{Listener, serve_rest};

@@ -17,11 +17,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::distant::Desk;
 use super::leading::{Leading, propose, view};
 use super::shards::Shards;
 use super::topology::TopologyHandle;
 use super::{Error, OpenError, Service};
-use super::distant::Desk;
 use crate::cluster::{LayoutCommand, META_GROUP, Meta, MetaCommand, NodeId};
 use crate::peer::{self, AddressBook, Credentials, Doorkeeper, Newcomer, PeerClients, PeerSettings, Welcome};
 use crate::raft::{Change, Group, Node};
@@ -110,7 +110,6 @@ impl Passport {
         let clients = Arc::new(PeerClients::new(settings, Arc::clone(&book)));
         Ok(Passport { credentials, book, clients, is_newcomer })
     }
-
 }
 
 fn new_name() -> String {
@@ -183,7 +182,11 @@ async fn ask_around(
             Some(error) => tracing::warn!(%error, "asking again"),
             None => {
                 let first = settings.bootstrap.first().map_or("", String::as_str);
-                tracing::info!(own = settings.address, first, "waiting for the first node of the list to found the cluster");
+                tracing::info!(
+                    own = settings.address,
+                    first,
+                    "waiting for the first node of the list to found the cluster"
+                );
             }
         }
         tokio::time::sleep(JOIN_INTERVAL).await;

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::cluster::Passport;
 use super::tests::{READ, WAIT, config, name_of, point, settings, upsert};
 use super::*;
-use crate::model::collection::AliasAction;
+use crate::model::collection::{AliasAction, ShardKeySelector, ShardingMethod};
 use crate::model::{Metric, PayloadSelector, PointId, VectorSelector};
 
 struct Member {
@@ -133,6 +133,36 @@ async fn any_node_answers_for_all_shards_and_takes_any_write() {
     assert_eq!(write(kept, WAIT).await.unwrap().status, WriteStatus::Completed);
     assert_eq!(write(lost, late).await.unwrap().status, WriteStatus::WaitTimeout);
     for member in &members[..2] {
+        member.service.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_of_a_key_are_where_its_placement_says() {
+    let members = three().await;
+    let ids: Vec<u64> = members.iter().map(|member| member.service.node_id()).collect();
+    let custom = CollectionConfig {
+        sharding_method: Some(ShardingMethod::Custom),
+        ..config(1, &[("", 2, Metric::Dot)])
+    };
+    members[0].service.create_collection(name_of("c"), custom, None).await.unwrap();
+    let new = |key: &str, placement: &[u64]| NewShardKey {
+        key: ShardKey::Keyword(key.to_owned()),
+        shard_count: Some(2),
+        replication_factor: Some(2),
+        placement: placement.to_vec(),
+    };
+    members[1].service.create_shard_key("c", new("a", &ids[1..]), None).await.unwrap();
+    for layout in members[0].service.shard_layouts("c").await.unwrap() {
+        let holders: std::collections::BTreeSet<u64> = layout.replicas.iter().map(|replica| replica.node).collect();
+        assert_eq!(holders, ids[1..].iter().copied().collect());
+    }
+    let scope = Scope::keyed("c", Some(ShardKeySelector::Keys(vec![ShardKey::Keyword("a".to_owned())])));
+    members[0].service.write(scope, upsert(vec![point(1, &[1.0, 2.0])]), WAIT).await.unwrap();
+    assert!(members[2].has(1).await);
+    let unknown = members[0].service.create_shard_key("c", new("b", &[ids[0], 5]), None).await;
+    assert!(matches!(unknown, Err(Error::UnknownNodes { nodes, .. }) if nodes == [5]));
+    for member in &members {
         member.service.shutdown().await.unwrap();
     }
 }

@@ -183,9 +183,11 @@ impl Service {
         let Some(clients) = self.running.membership.clients() else { return };
         let state = self.running.meta.state();
         let own = self.running.node_id;
-        let others = state.layout().nodes().iter().filter(|(id, node)| {
-            **id != own && matches!(node.site.state, SiteState::Up | SiteState::Draining)
-        });
+        let others = state
+            .layout()
+            .nodes()
+            .iter()
+            .filter(|(id, node)| **id != own && matches!(node.site.state, SiteState::Up | SiteState::Draining));
         let question = encode(&Question::KeepUp { meta_index: self.running.meta_group.applied_index() });
         let told = others.map(|(id, _)| {
             let (peer, question) = (Peer { id: *id, address: String::new() }, question.clone());
@@ -261,7 +263,13 @@ impl Service {
         None
     }
 
-    async fn answer_reads(&self, shard: Arc<Shard>, kind: ReadKind, body: &[u8], until: Instant) -> Result<Vec<u8>, Error> {
+    async fn answer_reads(
+        &self,
+        shard: Arc<Shard>,
+        kind: ReadKind,
+        body: &[u8],
+        until: Instant,
+    ) -> Result<Vec<u8>, Error> {
         match kind {
             ReadKind::Get => self.answer_kind::<Get>(shard, body, until).await,
             ReadKind::Scroll => self.answer_kind::<ScrollRead>(shard, body, until).await,

@@ -17,8 +17,8 @@ use tokio::time::MissedTickBehavior;
 use super::shards::{RunningShard, Shards};
 use super::{Error, errors};
 use crate::cluster::{
-    ClusterNode, GroupView, LayoutCommand, Meta, MetaChange, MetaCommand, MetaState, NodeId, Planner, SiteState, Step, next_step,
-    outcome_from_reply,
+    ClusterNode, GroupView, LayoutCommand, Meta, MetaChange, MetaCommand, MetaState, NodeId, Planner, SiteState, Step,
+    next_step, outcome_from_reply,
 };
 use crate::model::ShardId;
 use crate::raft::{Change, Group, Peer, ProposeError};
@@ -240,7 +240,7 @@ fn plan(state: &MetaState) -> Vec<LayoutCommand> {
     let layout = state.layout();
     let factors: BTreeMap<ShardId, usize> = state
         .collections()
-        .flat_map(|one| one.shards.iter().map(move |shard| (*shard, one.config.replication_factor as usize)))
+        .flat_map(|one| one.shards.iter().map(move |shard| (*shard, one.replication_factor(*shard))))
         .collect();
     let sites = layout.sites();
     let mut planner = Planner::new(&sites, layout.placement().clone());
@@ -284,8 +284,7 @@ pub(super) async fn place(
     answers: &(dyn Fn(NodeId) -> bool + Sync),
 ) -> Result<bool, Error> {
     let shards = state.collections().flat_map(|collection| {
-        let count = collection.config.replication_factor as usize;
-        collection.shards.iter().map(move |shard| (*shard, count))
+        collection.shards.iter().map(move |shard| (*shard, collection.replication_factor(*shard)))
     });
     let places = state.layout().plan(shards, answers);
     if places.is_empty() {

@@ -175,11 +175,14 @@ impl World {
         }
     }
 
-    /// Unless something acknowledged would be lost by that alone: disks fail of minorities only.
+    /// Unless a group would have no majority left: disks fail of minorities only.
     fn lose_a_disk(&mut self) {
         let Some(id) = self.any_node() else { return };
-        let shards: Vec<ShardId> = self.nodes[&id].logs.keys().copied().collect();
-        if shards.iter().all(|shard| self.is_safe(*shard, Some(id))) {
+        let is_survived = |(shard, group): (&ShardId, &SimulatedGroup)| {
+            let left = group.voters.iter().filter(|voter| **voter != id && self.log(**voter, *shard).is_some()).count();
+            !group.voters.contains(&id) || (left > group.voters.len() / 2 && self.is_safe(*shard, Some(id)))
+        };
+        if self.groups.iter().all(is_survived) {
             self.nodes.remove(&id);
             self.gone.insert(id);
             self.join(Some(id));
@@ -393,7 +396,8 @@ impl World {
         for collection in self.state.collections() {
             for shard in &collection.shards {
                 let replicas: BTreeSet<NodeId> = layout.replicas(*shard).iter().copied().collect();
-                let on_up = replicas.iter().filter(|id| layout.nodes().get(id).is_some_and(|node| node.site.state == Up));
+                let on_up =
+                    replicas.iter().filter(|id| layout.nodes().get(id).is_some_and(|node| node.site.state == Up));
                 let least = (collection.config.replication_factor as usize).min(up);
                 let Some(group) = self.groups.get(shard) else { return Err(format!("{shard} has no group")) };
                 if on_up.count() < least || group.voters != replicas || !layout.leaving(*shard).is_empty() {
@@ -447,7 +451,12 @@ fn run(seed: u64) -> String {
         panic!("seed {seed} does not come to rest: {why}; gone: {lost:?}");
     }
     let layout = world.state.layout();
-    format!("{:?} {:?} {:?}", layout.nodes().keys(), layout.placement(), world.state.layout().nodes().values().map(|node| node.site.state == Lost).collect::<Vec<_>>())
+    format!(
+        "{:?} {:?} {:?}",
+        layout.nodes().keys(),
+        layout.placement(),
+        world.state.layout().nodes().values().map(|node| node.site.state == Lost).collect::<Vec<_>>()
+    )
 }
 
 #[test]

@@ -39,13 +39,11 @@ mod topology;
 mod vector_names;
 mod write;
 
+pub use crate::cluster::SiteState;
 pub use advice::UnindexedField;
 pub use cluster::ClusterSettings;
 pub use error::Error;
-pub use crate::cluster::SiteState;
-pub use nodes::{
-    ClusterReport, LocalReplica, NodeReport, ReplicaReport, ReplicaState, ShardLayout, TransferReport,
-};
+pub use nodes::{ClusterReport, LocalReplica, NodeReport, ReplicaReport, ReplicaState, ShardLayout, TransferReport};
 pub use query::FormulaError;
 #[cfg(any(test, fuzzing))]
 pub(crate) use query::{Candidate, evaluate, needs_payload};
@@ -312,7 +310,9 @@ impl Service {
         };
         let node = Arc::new(match &cluster {
             None => Node::new(Arc::clone(&logs), GROUP_SETTINGS),
-            Some((_, passport)) => Node::connected(Arc::clone(&logs), GROUP_SETTINGS, Arc::clone(&passport.clients) as _),
+            Some((_, passport)) => {
+                Node::connected(Arc::clone(&logs), GROUP_SETTINGS, Arc::clone(&passport.clients) as _)
+            }
         });
         let meta = Arc::new(Meta::open(points.shard(META_GROUP))?);
         let meta_group = match cluster.as_ref().is_some_and(|(_, passport)| passport.is_newcomer) {

@@ -190,10 +190,8 @@ impl Service {
             key: collection.place(shard).and_then(|place| place.key),
             replicas: holders.into_iter().map(replica).collect(),
             leader: members.as_ref().and_then(|members| members.leader),
-            local: local.map(|status| LocalReplica {
-                point_count: status.point_count,
-                applied_index: status.applied_index,
-            }),
+            local: local
+                .map(|status| LocalReplica { point_count: status.point_count, applied_index: status.applied_index }),
         }
     }
 
@@ -207,7 +205,8 @@ impl Service {
     ) -> Result<(), Error> {
         self.place_shard(collection, number, deadline, |replicas| {
             self.known_node(to)?;
-            let place = replicas.iter().position(|node| *node == from).ok_or(Error::ReplicaNotFound { number, node: from })?;
+            let place =
+                replicas.iter().position(|node| *node == from).ok_or(Error::ReplicaNotFound { number, node: from })?;
             if replicas.contains(&to) {
                 return Err(Error::ReplicaExists { number, node: to });
             }

@@ -287,9 +287,8 @@ impl Service {
                 Merged::Done(whole) => Ok(whole),
                 Merged::ToFetch(merged, fetch) => {
                     let found = self.fetch(view, fetch, options).await?;
-                    let job = move |stop: &Stop| {
-                        read.whole(merged, found, stop).map_err(|error| from_read(error, R::WHAT))
-                    };
+                    let job =
+                        move |stop: &Stop| read.whole(merged, found, stop).map_err(|error| from_read(error, R::WHAT));
                     pool.run(R::WHAT, options.deadline, job).await
                 }
             }

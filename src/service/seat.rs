@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::shards::{NotRunning, RunningShard};
 use super::Service;
+use super::shards::{NotRunning, RunningShard};
 use crate::cluster::{Collection, NodeId, ShardPlace, SiteState, shard_of_slot};
 use crate::model::ShardId;
 use crate::model::collection::ShardKey;
@@ -74,12 +74,14 @@ impl Seat {
         match self {
             Seat::Here(running) => running.group.read_barrier().await,
             // Rare, and large.
-            Seat::There(distant) => Box::pin(async {
-                let index = distant.group.read_index().await?;
-                distant.at_least.fetch_max(index, Ordering::AcqRel);
-                Ok(())
-            })
-            .await,
+            Seat::There(distant) => {
+                Box::pin(async {
+                    let index = distant.group.read_index().await?;
+                    distant.at_least.fetch_max(index, Ordering::AcqRel);
+                    Ok(())
+                })
+                .await
+            }
         }
     }
 
@@ -155,8 +157,7 @@ impl Service {
         let mut ranked: Vec<_> = known.filter(|(_, node)| node.site.state != SiteState::Lost).map(rank).collect();
         ranked.sort_unstable();
         // Where they are stands in the address book.
-        let replicas: Vec<Peer> =
-            ranked.into_iter().map(|(.., id)| Peer { id, address: String::new() }).collect();
+        let replicas: Vec<Peer> = ranked.into_iter().map(|(.., id)| Peer { id, address: String::new() }).collect();
         if replicas.is_empty() {
             return None;
         }

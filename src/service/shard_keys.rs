@@ -1,5 +1,6 @@
 //! Shard keys of collections with custom sharding (PROTOCOL section 18).
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::collections::SHARDS_PER_COLLECTION_MAX;
@@ -14,7 +15,9 @@ pub struct NewShardKey {
     pub key: ShardKey,
     /// At least 1; absent: the collection's `shard_number`.
     pub shard_count: Option<u32>,
-    /// Nodes that are to hold the shards; empty: any.
+    /// How many replicas each of its shards has; absent: as the collection says.
+    pub replication_factor: Option<u32>,
+    /// Nodes that are to hold the shards at first, each once; empty: any.
     pub placement: Vec<u64>,
 }
 
@@ -27,8 +30,12 @@ impl Service {
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
         let _inside = self.running.gate.enter()?;
-        let NewShardKey { key, shard_count, placement } = new;
-        let nodes: Vec<u64> = placement.into_iter().filter(|node| *node != self.running.node_id).collect();
+        let NewShardKey { key, shard_count, replication_factor, mut placement } = new;
+        let mut seen = BTreeSet::new();
+        placement.retain(|node| seen.insert(*node));
+        let state = self.running.meta.state();
+        let is_known = |node: &u64| state.layout().nodes().contains_key(node);
+        let nodes: Vec<u64> = placement.iter().copied().filter(|node| !is_known(node)).collect();
         if !nodes.is_empty() {
             return Err(Error::UnknownNodes { key, nodes });
         }
@@ -38,7 +45,13 @@ impl Service {
             let what = format!("more than {SHARDS_PER_COLLECTION_MAX} shards in one collection");
             return Err(Error::Unimplemented { what });
         }
-        let command = MetaCommand::CreateShardKey { collection: collection.to_owned(), key, shard_count };
+        let command = MetaCommand::CreateShardKey {
+            collection: collection.to_owned(),
+            key,
+            shard_count,
+            replication_factor,
+            placement,
+        };
         self.change_shard_keys("creating a shard key", command, deadline).await
     }
 

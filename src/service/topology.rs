@@ -174,7 +174,8 @@ impl Topology {
         tried.retain(|id, _| wanted.contains_key(id));
         // What failed just now would only fail again, and keep all others waiting.
         let is_due = |id: &ShardId| tried.get(id).is_none_or(|at: &Instant| at.elapsed() >= RETRY_AFTER);
-        let is_missing = |id: &ShardId| !table.running.contains_key(id) && (!table.failed.contains_key(id) || is_due(id));
+        let is_missing =
+            |id: &ShardId| !table.running.contains_key(id) && (!table.failed.contains_key(id) || is_due(id));
         let missing: Vec<_> = wanted.iter().filter(|(id, _)| is_missing(id)).collect();
         tried.extend(missing.iter().map(|(id, _)| (**id, Instant::now())));
         drop(tried);
@@ -245,12 +246,7 @@ impl Topology {
     }
 
     /// The shard's group: as this node has it, or begun with those it is to begin with, or empty until it is taken in.
-    async fn open_group(
-        &self,
-        id: ShardId,
-        replica: Arc<Replica>,
-        known: &Result<(), Error>,
-    ) -> Result<Group, Error> {
+    async fn open_group(&self, id: ShardId, replica: Arc<Replica>, known: &Result<(), Error>) -> Result<Group, Error> {
         if self.logs.shards().contains(&id) {
             return self.node.start_group(id, replica).await.map_err(from_start);
         }

@@ -131,11 +131,7 @@ impl Service {
     }
 
     /// Proposes `commands` in order; the last one's log index and all ids that were missing.
-    pub(super) async fn propose(
-        &self,
-        shard: &Seat,
-        commands: Vec<Vec<u8>>,
-    ) -> Result<(u64, Vec<PointId>), Error> {
+    pub(super) async fn propose(&self, shard: &Seat, commands: Vec<Vec<u8>>) -> Result<(u64, Vec<PointId>), Error> {
         let (mut index, mut missing) = (0, Vec::new());
         for command in commands {
             let result = shard.propose(command).await;

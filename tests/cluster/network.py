@@ -141,6 +141,18 @@ class Network:
             finally:
                 enter(back)
 
+    def sent(self, count):
+        """Bytes that the first `count` nodes have sent each other so far: all that they sent but what clients got."""
+        received, _ = self._traffic(CLIENTS)
+        return sum(self._traffic(node)[1] for node in range(1, count + 1)) - received
+
+    def _traffic(self, member):
+        """Bytes received and sent."""
+        with self.inside(member):
+            lines = pathlib.Path("/proc/thread-self/net/dev").read_text().splitlines()
+        fields = next(line.split(":")[1].split() for line in lines if line.strip().startswith("veth0:"))
+        return int(fields[0]), int(fields[8])
+
     def cut(self, source, target):
         """What `source` sends does not reach `target` any more; the other direction stays."""
         if (source, target) not in self.cuts:

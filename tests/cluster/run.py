@@ -4,7 +4,7 @@
     python tests/cluster/run.py linearizability --nodes 4 --each 6 --operations 60000 --seed 1
     python tests/cluster/run.py linearizability --nodes 1        the harness itself, without a cluster
     python tests/cluster/run.py kill-all | power | replace       the same with one kind of fault
-    python tests/cluster/run.py failover | rolling | upserts     figures
+    python tests/cluster/run.py failover | rolling | costs       figures
     python tests/cluster/run.py digest --node HOST:PORT --node HOST:PORT     are these nodes' replicas equal
 
 A seed decides which faults come when and to whom, and what each client asks for; how threads and processes interleave it does
@@ -41,7 +41,7 @@ LONG = ["leader-kill", "follower-kill", "partition", "one-way", "slow-link", "pa
 FLAWS_SHOWN = 10
 #: Longest wait of a client for the first acknowledged write after a kill.
 FAILOVER_S = 15
-UPSERT_SECONDS, UPSERT_BATCH, UPSERT_DIM = 5, 100, 128
+COST_SECONDS, COST_BATCH, COST_DIM = 4, 100, 128
 #: What ends a scenario as a flaw; anything else is a fault of the harness.
 STOPPED = (NodeError, CallError, NetworkError)
 
@@ -251,30 +251,50 @@ def max_gap(times, began, ended):
     return max(later - earlier for earlier, later in zip(inside, inside[1:])) / 1e9
 
 
-def upserts(run):
-    """Points per second from 8 clients, in batches and one by one, with one replica and with three."""
+def costs(run):
+    """What replicas and shards cost: upserts per second from 8 clients, in batches and one by one, what the nodes send each
+    other for a byte of vectors, and searches per second."""
     with run.cluster() as cluster:
-        for replicas in sorted({1, cluster.replica_count}):
-            name = f"upserts{replicas}"
-            settings = {"vectors": {"size": UPSERT_DIM, "distance": "Dot"}, "shard_number": run.arguments.shards, "replication_factor": replicas}
-            cluster.nodes[0].call("PUT", f"/collections/{name}", settings, timeout=60)
-            for batch in (UPSERT_BATCH, 1):
-                rate, times = upsert_rate(cluster.hosts, name, batch, run.random)
-                run.figures[f"{replicas} replicas, batches of {batch}"] = {"points per s": round(rate), "request, ms": spread([s * 1e3 for s in times], 1)}
+        for replicas in sorted({1, min(3, cluster.count), cluster.count}):
+            for shards in (1, 4):
+                name = f"costs{replicas}x{shards}"
+                settings = {"vectors": {"size": COST_DIM, "distance": "Dot"}, "shard_number": shards, "replication_factor": replicas}
+                cluster.nodes[0].call("PUT", f"/collections/{name}", settings, timeout=60)
+                for batch in (COST_BATCH, 1):
+                    sent = cluster.network.sent(cluster.count)
+                    count, times = upsert_rate(cluster.hosts, name, batch, run.random)
+                    sent = cluster.network.sent(cluster.count) - sent
+                    figures = {"points per s": round(count / COST_SECONDS), "request, ms": spread([s * 1e3 for s in times], 1)}
+                    figures["bytes sent per byte of vectors"] = round(sent / (count * COST_DIM * 4), 2)
+                    run.figures[f"{replicas} replicas, {shards} shards, batches of {batch}"] = figures
+                asked = [json.dumps({"query": [run.random.random() for _ in range(COST_DIM)], "limit": 10}).encode() for _ in range(50)]
+                times = ask_all(cluster.hosts, "POST", f"/collections/{name}/points/query", asked)
+                run.figures[f"{replicas} replicas, {shards} shards, searches"] = {
+                    "per s": round(len(times) / COST_SECONDS),
+                    "ms": spread([s * 1e3 for s in times], 1),
+                }
+                cluster.nodes[0].call("DELETE", f"/collections/{name}", timeout=60)
 
 
 def upsert_rate(hosts, collection, batch, rng):
+    """How many points were taken, and how long each request took."""
     bodies = []
     for at in range(50):
-        points = [{"id": at * batch + i, "vector": [rng.random() for _ in range(UPSERT_DIM)]} for i in range(batch)]
+        points = [{"id": at * batch + i, "vector": [rng.random() for _ in range(COST_DIM)]} for i in range(batch)]
         bodies.append(json.dumps({"points": points}).encode())
-    until, times, refusals = time.monotonic() + UPSERT_SECONDS, [], []
+    times = ask_all(hosts, "PUT", f"/collections/{collection}/points?wait=true", bodies)
+    return len(times) * batch, times
 
-    def write(number):
+
+def ask_all(hosts, method, path, bodies):
+    """Seconds of each of the requests that 8 clients send one after the other for a while, each to one node."""
+    until, times, refusals = time.monotonic() + COST_SECONDS, [], []
+
+    def ask(number):
         wire, at = Wire(), number
         while time.monotonic() < until:
             began = time.monotonic()
-            status, answer = wire.send(hosts[number % len(hosts)], "PUT", f"/collections/{collection}/points?wait=true", bodies[at % len(bodies)], 30)
+            status, answer = wire.send(hosts[number % len(hosts)], method, path, bodies[at % len(bodies)], 30)
             if status == 200:
                 times.append(time.monotonic() - began)
             else:
@@ -282,14 +302,14 @@ def upsert_rate(hosts, collection, batch, rng):
             at += 8
         wire.close()
 
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     if refusals:
-        raise NodeError(f"{len(refusals)} upserts were refused, one with {refusals[0]}")
-    return len(times) * batch / UPSERT_SECONDS, times
+        raise NodeError(f"{len(refusals)} requests were refused, one with {refusals[0]}")
+    return times
 
 
 def compare_digests(arguments):
@@ -311,7 +331,7 @@ SCENARIOS = {
     "replace": lambda run: soak(run, ["replace"]),
     "failover": failover,
     "rolling": rolling,
-    "upserts": upserts,
+    "costs": costs,
 }
 
 
@@ -350,7 +370,7 @@ def main():
     is_long = arguments.scenario == "linearizability" and not arguments.short
     defaults = {
         "seed": secrets.randbits(32),
-        "nodes": 4 if is_long else 3,
+        "nodes": 4 if is_long else 5 if arguments.scenario == "costs" else 3,
         "shards": 2 if is_soak else 1,
         "each": 1 if arguments.short else 6,
         "operations": 60_000 if is_long and arguments.nodes != 1 else 2_000,

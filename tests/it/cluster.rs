@@ -72,7 +72,8 @@ impl Nodes {
         let cluster = self.get(node, "/collections/c/cluster");
         let own = cluster["peer_id"].as_u64().unwrap();
         let mut holders = vec![Vec::new(); cluster["shard_count"].as_u64().unwrap() as usize];
-        let (local, remote) = (cluster["local_shards"].as_array().unwrap(), cluster["remote_shards"].as_array().unwrap());
+        let (local, remote) =
+            (cluster["local_shards"].as_array().unwrap(), cluster["remote_shards"].as_array().unwrap());
         for shard in local.iter().chain(remote) {
             if shard["state"] == "Active" {
                 holders[shard["shard_id"].as_u64().unwrap() as usize].push(shard["peer_id"].as_u64().unwrap_or(own));
@@ -139,7 +140,9 @@ fn three_nodes_tell_where_everything_is_and_move_it() {
     nodes.done(1, Method::POST, CLUSTER, &body("move_shard", from, to));
     let mut moved = vec![holders[1], to];
     moved.sort_unstable();
-    until("the replica has moved", || nodes.holders(0)[0] == moved && nodes.get(0, CLUSTER)["shard_transfers"] == json!([]));
+    until("the replica has moved", || {
+        nodes.holders(0)[0] == moved && nodes.get(0, CLUSTER)["shard_transfers"] == json!([])
+    });
     // One more, and one less again.
     nodes.done(2, Method::POST, CLUSTER, &body("replicate_shard", to, from));
     until("three replicas", || nodes.holders(1)[0].len() == 3);
@@ -176,7 +179,10 @@ fn a_node_comes_is_given_its_share_is_drained_and_goes() {
 
     let status = nodes.command(1, "status");
     let table = text(&status.stdout);
-    assert!(status.status.success() && table.contains(&second.to_string()) && table.contains("leads the cluster"), "{table}");
+    assert!(
+        status.status.success() && table.contains(&second.to_string()) && table.contains("leads the cluster"),
+        "{table}"
+    );
 
     let refused = nodes.command(0, &format!("remove {second}"));
     assert_eq!(refused.status.code(), Some(2));

@@ -48,7 +48,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("parking_lot", &["index", "storage", "shard", "raft", "peer", "cluster", "service", "server"]),
     (
         "thiserror",
-        &["model", "text", "index", "storage", "shard", "raft", "peer", "cluster", "service", "api", "server", "bench", "admin"],
+        &[
+            "model", "text", "index", "storage", "shard", "raft", "peer", "cluster", "service", "api", "server",
+            "bench", "admin",
+        ],
     ),
     ("roaring", &["index", "shard"]),
     ("half", &["model", "index", "storage", "bench"]),

@@ -23,9 +23,7 @@ use crate::model::collection::{
 };
 use crate::model::datetime::Timestamp;
 use crate::model::{Metric, Payload, VectorName};
-use crate::service::{
-    Alias, CollectionReport, CollectionStatus, NewShardKey, ReplicaState, ShardLayout, WriteOptions,
-};
+use crate::service::{Alias, CollectionReport, CollectionStatus, NewShardKey, ReplicaState, ShardLayout, WriteOptions};
 
 /// A field of several messages.
 const QUANTIZATION: &str = "quantization_config";
@@ -227,19 +225,16 @@ pub(super) fn shard_key(found: &mut Findings, at: At<'_>, wire: Option<pb::Creat
         pb::ReplicaState::Active => {}
         other => return found.unimplemented(format_args!("initial_state: {}", other.as_str_name())),
     }
-    replicas?;
-    Ok(NewShardKey { key: key?, shard_count: shard_count?, placement: wire.placement })
+    let (shard_count, replication_factor) = (shard_count?, replicas?);
+    Ok(NewShardKey { key: key?, shard_count, replication_factor, placement: wire.placement })
 }
 
-/// Where a collection's shards are: all on this node.
+/// Where a collection's shards are.
 pub(super) fn wire_from_shards(layouts: Vec<ShardLayout>, node_id: u64) -> pb::CollectionClusterInfoResponse {
     let number = |layout: &ShardLayout| u32::try_from(layout.number).unwrap_or(u32::MAX);
     let key = |layout: &ShardLayout| layout.key.clone().map(wire_from_key);
-    let mut wire = pb::CollectionClusterInfoResponse {
-        peer_id: node_id,
-        shard_count: layouts.len() as u64,
-        ..Default::default()
-    };
+    let mut wire =
+        pb::CollectionClusterInfoResponse { peer_id: node_id, shard_count: layouts.len() as u64, ..Default::default() };
     for layout in &layouts {
         let transfers = layout.transfers().into_iter().map(|transfer| pb::ShardTransferInfo {
             shard_id: number(layout),

@@ -268,10 +268,10 @@ impl CreateShardKey {
         if let Some(state) = self.initial_state.filter(|state| state != "Active") {
             return found.unimplemented(format_args!("initial_state: {state}"));
         }
-        replicas.transpose()?;
         Ok(NewShardKey {
             key: self.shard_key.0,
             shard_count: shard_count.transpose()?,
+            replication_factor: replicas.transpose()?,
             placement: self.placement.unwrap_or_default(),
         })
     }

@@ -435,10 +435,17 @@ fn cluster_operations() -> Vec<Operation> {
         Operation::new(DELETE, PEER, "remove_peer", "Remove a node for good", cluster::remove_peer)
             .query(&["force", "timeout"]),
         Operation::new(POST, DRAIN, "drain_peer", "Move a node's replicas elsewhere", cluster::drain_peer).query(TIMED),
-        Operation::new(POST, RESUME, "resume_peer", "Let a node hold replicas again", cluster::resume_peer).query(TIMED),
+        Operation::new(POST, RESUME, "resume_peer", "Let a node hold replicas again", cluster::resume_peer)
+            .query(TIMED),
         Operation::new(POST, "/cluster/rebalance", "rebalance", "Spread replicas evenly", cluster::rebalance)
             .query(TIMED),
-        Operation::new(POST, "/cluster/handover", "hand_over", "Let others lead what this node leads", cluster::hand_over),
+        Operation::new(
+            POST,
+            "/cluster/handover",
+            "hand_over",
+            "Let others lead what this node leads",
+            cluster::hand_over,
+        ),
         Operation::new(GET, CLUSTER, "collection_cluster_info", "Where shards are", cluster::collection_cluster),
         Operation::new(POST, CLUSTER, "update_collection_cluster", "Change shards", cluster::update_cluster)
             .query(TIMED)

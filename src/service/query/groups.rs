@@ -442,9 +442,8 @@ fn compared(
             _ => a,
         };
         let others = points.iter().enumerate().filter(|(column, _)| *column != row);
-        let mut cells: Vec<(usize, f32)> = others
-            .filter_map(|(column, (_, b))| Some((column, found_similarity(metric, searched_by, b)?)))
-            .collect();
+        let mut cells: Vec<(usize, f32)> =
+            others.filter_map(|(column, (_, b))| Some((column, found_similarity(metric, searched_by, b)?))).collect();
         // Ties as in a search: the larger id first where larger scores are better.
         let by_id = |a: usize, b: usize| if metric.is_larger_better() { b.cmp(&a) } else { a.cmp(&b) };
         cells.sort_by(|a, b| b.1.total_cmp(&a.1).then(by_id(a.0, b.0)));

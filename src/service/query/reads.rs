@@ -368,7 +368,8 @@ impl Scattered for FormulaRead {
 
     fn merged(&self, parts: Vec<Result<Vec<Rescored>, FormulaError>>) -> Self::Merged {
         let parts: Vec<Vec<Rescored>> = parts.into_iter().collect::<Result<_, FormulaError>>()?;
-        let hit = |place: usize, Rescored { id, version, score }| ScoredHit { score, version, place, ..ScoredHit::by_id(id) };
+        let hit =
+            |place: usize, Rescored { id, version, score }| ScoredHit { score, version, place, ..ScoredHit::by_id(id) };
         let of_shard = |(place, hits): (usize, Vec<Rescored>)| hits.into_iter().map(move |one| hit(place, one));
         let mut hits: Vec<ScoredHit> = parts.into_iter().enumerate().flat_map(of_shard).collect();
         hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.id.cmp(&a.id)));

@@ -298,7 +298,13 @@ impl Service {
         let created = async {
             for (key, shard_count) in keys {
                 let collection = name.as_str().to_owned();
-                self.change_meta(&MetaCommand::CreateShardKey { collection, key, shard_count: Some(shard_count) })
+                self.change_meta(&MetaCommand::CreateShardKey {
+                    collection,
+                    key,
+                    shard_count: Some(shard_count),
+                    replication_factor: None,
+                    placement: Vec::new(),
+                })
                     .await?;
             }
             self.settle_everywhere().await?;

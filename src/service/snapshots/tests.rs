@@ -574,7 +574,7 @@ async fn s19_custom_sharding_keeps_its_keys() {
     fixture.create("c", custom).await;
     let service = &fixture.service;
     let create = async |key: ShardKey, shard_count| {
-        let new = NewShardKey { key, shard_count, placement: Vec::new() };
+        let new = NewShardKey { key, shard_count, replication_factor: None, placement: Vec::new() };
         service.create_shard_key("c", new, None).await.unwrap();
     };
     let empty = fixture.snapshot(&of("c")).await;
@@ -625,7 +625,7 @@ async fn s19_a_full_snapshot_holds_all_collections_and_aliases() {
     let custom =
         CollectionConfig { sharding_method: Some(ShardingMethod::Custom), ..config(1, &[("", 2, Metric::Dot)]) };
     fixture.create("k", custom).await;
-    let new = NewShardKey { key: key("a"), shard_count: Some(2), placement: Vec::new() };
+    let new = NewShardKey { key: key("a"), shard_count: Some(2), replication_factor: None, placement: Vec::new() };
     fixture.service.create_shard_key("k", new, None).await.unwrap();
     fixture.service.write(keyed("k", key("a")), upsert(points(0..30)), WAIT).await.unwrap();
     fixture.create("empty", config(1, &[("v", 4, Metric::Cosine)])).await;
