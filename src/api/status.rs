@@ -245,9 +245,6 @@ impl From<service::Error> for ApiError {
             E::TransferNotFound { number, from, to } => ApiError::not_found(format_args!(
                 "Shard {number} is not being transferred from peer {from} to peer {to}"
             )),
-            E::OwnNode { id } => {
-                ApiError::bad_request(format_args!("Peer {id} cannot remove itself: ask another peer"))
-            }
             E::NodeHoldsReplicas { id } => ApiError::bad_request(format_args!(
                 "Cannot remove peer {id} as there are shards on it: drain it first, or use force"
             )),

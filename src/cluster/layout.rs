@@ -103,13 +103,17 @@ impl Layout {
         self.is_uneven
     }
 
-    /// How many shards have a replica that is about to go and can: its node is there.
+    /// How many shards have a replica that is about to go, and can: its node is there, and so are those that are to have the
+    /// shard.
     pub fn moving(&self) -> usize {
         let is_there = |node: &NodeId| {
             let state = self.nodes.get(node).map(|node| node.site.state);
             matches!(state, Some(SiteState::Up | SiteState::Draining))
         };
-        self.leaving.values().filter(|nodes| nodes.iter().any(is_there)).count()
+        let can_move = |(shard, leaving): &(&ShardId, &BTreeSet<NodeId>)| {
+            leaving.iter().any(is_there) && self.replicas(**shard).iter().all(is_there)
+        };
+        self.leaving.iter().filter(can_move).count()
     }
 
     /// Whether a node should hold a replica, or a group may still count on it.

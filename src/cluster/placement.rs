@@ -95,15 +95,21 @@ impl<'a> Planner<'a> {
     /// Gives every shard as many replicas as are `wanted` of it on nodes that are up, or as many as there are of these, in
     /// place of those that are not; what nobody can take stays where it is, but for nodes that are lost. More than wanted stay.
     /// At most `moves_max` replicas come; the shards that have the fewest left come first. A shard all of whose nodes are
-    /// gone waits for them: nobody could give it to another. The shards that changed.
-    pub fn repair(&mut self, wanted: impl Fn(ShardId) -> usize, moves_max: usize) -> Vec<ShardId> {
+    /// gone waits for them, unless another node still has it (`is_held`): nobody could give it to another. The shards that
+    /// changed.
+    pub fn repair(
+        &mut self,
+        wanted: impl Fn(ShardId) -> usize,
+        is_held: impl Fn(ShardId) -> bool,
+        moves_max: usize,
+    ) -> Vec<ShardId> {
         let state = |node: &NodeId| self.sites.get(node).map_or(SiteState::Lost, |site| site.state);
         let is_there = |node: &NodeId| matches!(state(node), SiteState::Up | SiteState::Draining);
         let mut short: Vec<(usize, usize, ShardId)> = Vec::new();
         for (shard, replicas) in &self.placement {
             let up = replicas.iter().filter(|node| self.held.contains_key(node)).count();
             let wanted = wanted(*shard).max(1);
-            if (up < wanted || up < replicas.len()) && replicas.iter().any(is_there) {
+            if (up < wanted || up < replicas.len()) && (replicas.iter().any(is_there) || is_held(*shard)) {
                 short.push((up, wanted, *shard));
             }
         }
@@ -324,10 +330,10 @@ mod tests {
         sites.get_mut(&2).unwrap().state = SiteState::Lost;
         let mut planner = Planner::new(&sites, before.clone());
         let left = |shard: &ShardId| before[shard].iter().filter(|node| **node > 2).count();
-        let first = planner.repair(|_| 3, 4);
+        let first = planner.repair(|_| 3, |_| false, 4);
         let rarest = before.keys().map(left).min().unwrap();
         assert!(first.iter().all(|shard| left(shard) == rarest), "{first:?}");
-        while !planner.repair(|_| 3, 10).is_empty() {}
+        while !planner.repair(|_| 3, |_| false, 10).is_empty() {}
         let after = planner.placement().clone();
         assert!(after.values().all(|replicas| replicas.len() == 3 && replicas.iter().all(|node| *node > 2)));
         check_spread(&sites, &after, 3);
@@ -348,8 +354,11 @@ mod tests {
             sites.get_mut(node).unwrap().state = SiteState::Lost;
         }
         let mut planner = Planner::new(&sites, before.clone());
-        planner.repair(|_| 2, 100);
+        planner.repair(|_| 2, |_| false, 100);
         assert_eq!(planner.placement()[&ShardId(1)], before[&ShardId(1)]);
+        // A node that should have given it away has it still.
+        planner.repair(|_| 2, |shard| shard == ShardId(1), 100);
+        assert!(planner.placement()[&ShardId(1)].iter().all(|node| sites[node].state == SiteState::Up));
     }
 
     #[test]
@@ -380,7 +389,7 @@ mod tests {
             sites.get_mut(&lost).unwrap().state = SiteState::Lost;
         }
         let mut planner = Planner::new(&sites, placement.clone());
-        planner.repair(|_| 3, usize::MAX);
+        planner.repair(|_| 3, |_| false, usize::MAX);
         let repaired = planner.placement().clone();
         check_spread(&sites, &repaired, 3);
         let came = |before: &Placement, after: &Placement| -> usize {
@@ -393,7 +402,7 @@ mod tests {
         }
         sites.get_mut(&7).unwrap().state = SiteState::Draining;
         let mut planner = Planner::new(&sites, repaired.clone());
-        planner.repair(|_| 3, usize::MAX);
+        planner.repair(|_| 3, |_| false, usize::MAX);
         planner.rebalance(usize::MAX);
         planner.balance_leaders();
         let after = planner.placement().clone();
@@ -421,7 +430,7 @@ mod tests {
             }
             let up = sites.values().filter(|site| site.state == SiteState::Up).count();
             let mut planner = Planner::new(&sites, before.clone());
-            while !planner.repair(|_| count, moves_max.max(count)).is_empty() {}
+            while !planner.repair(|_| count, |_| false, moves_max.max(count)).is_empty() {}
             let moved = planner.rebalance(moves_max);
             prop_assert!(moved.len() <= moves_max);
             planner.balance_leaders();

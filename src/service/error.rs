@@ -109,9 +109,6 @@ pub enum Error {
     /// No replica is on its way there.
     #[error("shard {number} is not on its way from node {from} to node {to}")]
     TransferNotFound { number: u64, from: u64, to: u64 },
-    /// A node cannot remove itself.
-    #[error("node {id} cannot remove itself")]
-    OwnNode { id: u64 },
     /// It still holds replicas.
     #[error("node {id} holds replicas")]
     NodeHoldsReplicas { id: u64 },

@@ -245,7 +245,12 @@ fn plan(state: &MetaState) -> Vec<LayoutCommand> {
     let sites = layout.sites();
     let mut planner = Planner::new(&sites, layout.placement().clone());
     let room = MOVES_AT_ONCE_MAX.saturating_sub(layout.moving());
-    let mut changed = planner.repair(|shard| factors.get(&shard).copied().unwrap_or(1), room);
+    // A node that should give a shard away has it until others do.
+    let is_there = |node: &NodeId| {
+        sites.get(node).is_some_and(|site| matches!(site.state, SiteState::Up | SiteState::Draining))
+    };
+    let is_held = |shard| layout.leaving(shard).iter().any(is_there);
+    let mut changed = planner.repair(|shard| factors.get(&shard).copied().unwrap_or(1), is_held, room);
     // A node that another one took the place of, and that nobody counts on any more.
     let replaced = layout.nodes().iter().filter(|(id, node)| {
         let is_replaced = node.site.state == SiteState::Lost && node.address.is_empty();

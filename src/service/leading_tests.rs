@@ -113,7 +113,7 @@ impl World {
 
     /// Whether every majority of the group's voters has what was acknowledged.
     fn is_safe(&self, shard: ShardId, without: Option<NodeId>) -> bool {
-        let Some(group) = self.groups.get(&shard) else { return true };
+        let Some(group) = self.groups.get(&shard).filter(|group| group.acknowledged > 0) else { return true };
         let has = |node: &&NodeId| {
             Some(**node) != without && self.log(**node, shard).is_some_and(|log| log >= group.acknowledged)
         };
@@ -182,7 +182,10 @@ impl World {
             let left = group.voters.iter().filter(|voter| **voter != id && self.log(**voter, *shard).is_some()).count();
             !group.voters.contains(&id) || (left > group.voters.len() / 2 && self.is_safe(*shard, Some(id)))
         };
-        if self.groups.iter().all(is_survived) {
+        // Nor one that has not begun yet.
+        let layout = self.state.layout();
+        let begins = |shard: &ShardId| !self.groups.contains_key(shard) && !layout.founders(*shard, id).is_empty();
+        if self.groups.iter().all(is_survived) && !layout.placement().keys().any(begins) {
             self.nodes.remove(&id);
             self.gone.insert(id);
             self.join(Some(id));
@@ -384,8 +387,18 @@ impl World {
     }
 
     fn check(&self) {
-        for shard in self.groups.keys() {
-            assert!(self.is_safe(*shard, None), "seed {}: shard {shard} may lose what was acknowledged", self.seed);
+        for (shard, group) in &self.groups {
+            let logs: Vec<_> = group.voters.iter().map(|voter| (*voter, self.log(*voter, *shard))).collect();
+            let layout = self.state.layout();
+            assert!(
+                self.is_safe(*shard, None),
+                "seed {}, look {}: shard {shard} may lose {}: voters have {logs:?}, {:?} wanted, {:?} leaving",
+                self.seed,
+                self.now,
+                group.acknowledged,
+                layout.replicas(*shard),
+                layout.leaving(*shard),
+            );
         }
     }
 

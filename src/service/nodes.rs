@@ -345,16 +345,13 @@ impl Service {
         .await
     }
 
-    /// Removes a node from the cluster for good. One that holds replicas only if it `is_forced`: what it held is replaced from
+    /// Removes a node from the cluster for good; one that leads hands over. One that holds replicas only if it `is_forced`: what it held is replaced from
     /// the others, and a shard that had no other replica stays lost.
     pub async fn remove_node(&self, id: NodeId, is_forced: bool, deadline: Option<Instant>) -> Result<(), Error> {
         let _inside = self.running.gate.enter()?;
         before(deadline, "removing a node", async {
             self.know_now().await?;
             let from = self.node_state(id)?;
-            if id == self.running.node_id {
-                return Err(Error::OwnNode { id });
-            }
             if is_forced {
                 self.change_layout(LayoutCommand::SetState { id, from, state: SiteState::Lost }).await?;
             }
