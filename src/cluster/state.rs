@@ -58,9 +58,10 @@ impl Collection {
 
     /// How many replicas a shard should have.
     pub fn replication_factor(&self, shard: ShardId) -> usize {
-        let own = self.key_factors.iter().find(|(key, _)| {
-            self.shard_keys.get(*key).is_some_and(|shards| shards.contains(&shard))
-        });
+        let own = self
+            .key_factors
+            .iter()
+            .find(|(key, _)| self.shard_keys.get(*key).is_some_and(|shards| shards.contains(&shard)));
         own.map_or(self.config.replication_factor, |(_, factor)| *factor) as usize
     }
 
@@ -429,7 +430,8 @@ impl MetaState {
         if !placement.is_empty() {
             let factor = replication_factor.unwrap_or(collection.config.replication_factor) as usize;
             let of_shard = |at: usize| placement.iter().cycle().skip(at).take(factor.min(placement.len())).copied();
-            let places = shards.iter().enumerate().map(|(at, shard)| (*shard, of_shard(at % placement.len()).collect()));
+            let places =
+                shards.iter().enumerate().map(|(at, shard)| (*shard, of_shard(at % placement.len()).collect()));
             Arc::make_mut(&mut self.layout).apply(LayoutCommand::Begin { places: places.collect() })?;
         }
         self.collections.insert(collection.name.clone(), Arc::new(collection));

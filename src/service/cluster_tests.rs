@@ -141,10 +141,8 @@ async fn any_node_answers_for_all_shards_and_takes_any_write() {
 async fn shards_of_a_key_are_where_its_placement_says() {
     let members = three().await;
     let ids: Vec<u64> = members.iter().map(|member| member.service.node_id()).collect();
-    let custom = CollectionConfig {
-        sharding_method: Some(ShardingMethod::Custom),
-        ..config(1, &[("", 2, Metric::Dot)])
-    };
+    let custom =
+        CollectionConfig { sharding_method: Some(ShardingMethod::Custom), ..config(1, &[("", 2, Metric::Dot)]) };
     members[0].service.create_collection(name_of("c"), custom, None).await.unwrap();
     let new = |key: &str, placement: &[u64]| NewShardKey {
         key: ShardKey::Keyword(key.to_owned()),

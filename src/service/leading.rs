@@ -246,9 +246,8 @@ fn plan(state: &MetaState) -> Vec<LayoutCommand> {
     let mut planner = Planner::new(&sites, layout.placement().clone());
     let room = MOVES_AT_ONCE_MAX.saturating_sub(layout.moving());
     // A node that should give a shard away has it until others do.
-    let is_there = |node: &NodeId| {
-        sites.get(node).is_some_and(|site| matches!(site.state, SiteState::Up | SiteState::Draining))
-    };
+    let is_there =
+        |node: &NodeId| sites.get(node).is_some_and(|site| matches!(site.state, SiteState::Up | SiteState::Draining));
     let is_held = |shard| layout.leaving(shard).iter().any(is_there);
     let mut changed = planner.repair(|shard| factors.get(&shard).copied().unwrap_or(1), is_held, room);
     // A node that another one took the place of, and that nobody counts on any more.

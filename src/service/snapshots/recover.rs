@@ -305,7 +305,7 @@ impl Service {
                     replication_factor: None,
                     placement: Vec::new(),
                 })
-                    .await?;
+                .await?;
             }
             self.settle_everywhere().await?;
             self.view(name.as_str()).await.map(|_| ())
