@@ -1,6 +1,5 @@
 //! Work in the background, watched until it is done.
 
-use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -26,7 +25,7 @@ pub(super) fn until_empty(client: &Client, node: u64) -> Result<(), Failure> {
             bar.finish_and_clear();
             return Ok(());
         }
-        thread::sleep(LOOK_INTERVAL);
+        pause();
     }
 }
 
@@ -43,10 +42,16 @@ pub(super) fn until_still(client: &Client) -> Result<(), Failure> {
         bar.set_position(total.saturating_sub(on_their_way.len() as u64));
         still_looks = if now == last && on_their_way.is_empty() { still_looks + 1 } else { 0 };
         last = now;
-        thread::sleep(LOOK_INTERVAL);
+        pause();
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+/// Nobody calls when it is done: it is asked again.
+#[expect(clippy::disallowed_methods, reason = "a program that only waits may sleep")]
+fn pause() {
+    std::thread::sleep(LOOK_INTERVAL);
 }
 
 /// Drawn only if stderr is a terminal.

@@ -13,6 +13,7 @@ use futures::{Stream, StreamExt};
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::metadata::MetadataValue;
+use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
@@ -77,12 +78,18 @@ where
 fn gate(
     doorkeeper: Arc<dyn Doorkeeper>,
     credentials: Credentials,
-) -> InterceptedService<
-    GateServer<GateRpc>,
-    impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone + Send + Sync + 'static,
-> {
-    let checked = move |request: Request<()>| check_key(&credentials, request);
-    InterceptedService::new(GateServer::new(GateRpc { doorkeeper }), checked)
+) -> InterceptedService<GateServer<GateRpc>, KeyCheck> {
+    InterceptedService::new(GateServer::new(GateRpc { doorkeeper }), KeyCheck(credentials))
+}
+
+/// Lets those pass that show a key.
+#[derive(Clone)]
+struct KeyCheck(Credentials);
+
+impl Interceptor for KeyCheck {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        check_key(&self.0, request)
+    }
 }
 
 /// Answers what is no group's affair.

@@ -68,7 +68,7 @@ impl Leading {
     /// Never ends. Dropping it leaves what is under way for the next leader to end.
     pub(super) async fn run(self: Arc<Leading>) {
         let mut changes = self.meta.changes();
-        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        let mut looks = tokio::time::interval_at(tokio::time::Instant::now(), LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // One group that does not answer keeps no other waiting.
         let mut busy: BTreeSet<Job> = BTreeSet::new();

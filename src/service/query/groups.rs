@@ -4,6 +4,7 @@
 //! those that are not full is then found by a filter on the field, again by more and more. A query with prefetches is
 //! asked once: its candidates are bounded.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -404,11 +405,11 @@ impl Scattered for KeysRead {
             Some(groups_of(&self.path, &payload.0)).filter(|groups| !groups.is_empty())
         };
         let keyed = self.hits.iter().filter_map(|hit| {
-            let place = (hit.place, hit.id);
-            if !known.contains_key(&place) {
-                known.insert(place, groups(hit)?);
-            }
-            Some((*hit, known.get(&place)?.clone()))
+            let groups = match known.entry((hit.place, hit.id)) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(new) => new.insert(groups(hit)?).clone(),
+            };
+            Some((*hit, groups))
         });
         Ok(keyed.collect())
     }
