@@ -422,8 +422,8 @@ def test_absurd_bytes(own_server, unharmed, case, port):
 
 UNBUILT = {
     "partial snapshots": ("GET", "/collections/one/shards/0/snapshot/partial/manifest", None),
-    "moving shards": ("POST", "/collections/one/cluster", {"move_shard": {"shard_id": 0, "from_peer_id": 1, "to_peer_id": 2}}),
-    "cluster": ("POST", "/cluster/recover", None),
+    "resharding": ("POST", "/collections/one/cluster", {"start_resharding": {"direction": "up"}}),
+    "cluster": ("GET", "/cluster/telemetry", None),
 }
 
 

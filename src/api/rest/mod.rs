@@ -433,10 +433,14 @@ fn cluster_operations() -> Vec<Operation> {
         Operation::new(POST, "/cluster/recover", "recover_current_peer", "Catch up with the cluster", cluster::recover)
             .query(TIMED),
         Operation::new(DELETE, PEER, "remove_peer", "Remove a node for good", cluster::remove_peer)
-            .query(&["force", "timeout"]),
-        Operation::new(POST, DRAIN, "drain_peer", "Move a node's replicas elsewhere", cluster::drain_peer).query(TIMED),
+            .query(&["force", "timeout"])
+            .statuses(&[404]),
+        Operation::new(POST, DRAIN, "drain_peer", "Move a node's replicas elsewhere", cluster::drain_peer)
+            .query(TIMED)
+            .statuses(&[404]),
         Operation::new(POST, RESUME, "resume_peer", "Let a node hold replicas again", cluster::resume_peer)
-            .query(TIMED),
+            .query(TIMED)
+            .statuses(&[404]),
         Operation::new(POST, "/cluster/rebalance", "rebalance", "Spread replicas evenly", cluster::rebalance)
             .query(TIMED),
         Operation::new(
