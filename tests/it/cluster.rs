@@ -113,7 +113,10 @@ fn three_nodes_tell_where_everything_is_and_move_it() {
     assert_eq!(cluster["status"], "enabled");
     assert_eq!(cluster["peers"].as_object().unwrap().len(), 3, "{cluster}");
     assert_eq!(cluster["raft_info"]["leader"], ids[0]);
-    assert_eq!((&cluster["raft_info"]["role"], &cluster["raft_info"]["is_voter"]), (&json!("Follower"), &json!(true)));
+    until("the others have a vote", || {
+        let raft = nodes.get(1, "/cluster")["raft_info"].take();
+        raft["role"] == "Follower" && raft["is_voter"] == true
+    });
     assert_eq!(cluster["consensus_thread_status"]["consensus_thread_status"], "working");
 
     let config = json!({"vectors": {"size": 2, "distance": "Dot"}, "shard_number": 2, "replication_factor": 2});

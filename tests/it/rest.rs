@@ -590,7 +590,7 @@ async fn clients_3_5_query_parameters() {
 async fn clients_1_1_routes_not_built_and_routes_that_are_nowhere() {
     let api = Api::new().await;
     for (method, path, operation) in [
-        ("POST", "/cluster/recover", "recover current peer"),
+        ("GET", "/cluster/telemetry", "cluster telemetry"),
         ("GET", "/collections/c/shards/0/snapshot/partial/manifest", "get partial shard snapshot manifest"),
         ("GET", "/dashboard/index.html", "dashboard"),
     ] {
