@@ -103,15 +103,18 @@ impl Layout {
         self.is_uneven
     }
 
-    /// How many shards have a replica that is about to go, and can: its node is there, and so are those that are to have the
-    /// shard.
+    /// How many shards have a replica that is about to go, and can: those that are to have the shard are there, and so is a
+    /// majority of all that count.
     pub fn moving(&self) -> usize {
-        let is_there = |node: &NodeId| {
+        let is_there = |node: &&NodeId| {
             let state = self.nodes.get(node).map(|node| node.site.state);
             matches!(state, Some(SiteState::Up | SiteState::Draining))
         };
         let can_move = |(shard, leaving): &(&ShardId, &BTreeSet<NodeId>)| {
-            leaving.iter().any(is_there) && self.replicas(**shard).iter().all(is_there)
+            let replicas = self.replicas(**shard);
+            let counted = replicas.len() + leaving.len();
+            let there = replicas.iter().chain(*leaving).filter(is_there).count();
+            !leaving.is_empty() && replicas.iter().all(|node| is_there(&node)) && 2 * there > counted
         };
         self.leaving.iter().filter(can_move).count()
     }

@@ -281,7 +281,10 @@ impl Group {
         }
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
+        let is_only_voter = || metrics.membership_config.membership().voter_ids().eq([self.node_id]);
         match metrics.state.is_leader() {
+            // It needs nobody's word, and openraft notes only that of others.
+            true if is_only_voter() => Some(Duration::ZERO),
             true => metrics.last_quorum_acked.map(|at| at.elapsed()),
             false => self.heard.lock().map(|at| at.elapsed()),
         }

@@ -33,6 +33,8 @@ const STEP_MAX: Duration = Duration::from_secs(30);
 const MOVES_AT_ONCE_MAX: usize = 8;
 /// A node that has not been heard of for this long gets no new shards for now.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// How long a new leader waits for the first sign of a node: a few heartbeats.
+const FIRST_HEARD_MAX: Duration = Duration::from_millis(600);
 /// A node that was away is back when it has been heard of within this time.
 const BACK_WITHIN: Duration = Duration::from_secs(3);
 
@@ -50,8 +52,10 @@ pub(super) struct Leading {
 /// What the leader of the `meta` group remembers between two looks.
 #[derive(Default)]
 pub(super) struct Planned {
-    /// Since when this node leads that group, in which term.
-    led_since: Option<(u64, Instant)>,
+    /// In which it leads that group.
+    term: Option<u64>,
+    /// Since when it knows of each node in that term.
+    known_since: BTreeMap<NodeId, Instant>,
     /// The state in which there was nothing to plan.
     nothing_in: Option<Arc<MetaState>>,
 }
@@ -185,8 +189,13 @@ impl Leading {
             return Ok(());
         }
         // New shards do not begin on nodes that do not answer, while there are others.
-        let silent = self.silent();
-        let answers = |id: NodeId| id == self.id || silent(id) < ANSWERS_WITHIN;
+        let hearing = self.hearing();
+        let is_unplaced = |shard: &ShardId| state.layout().replicas(*shard).is_empty();
+        let has_new = state.collections().flat_map(|one| &one.shards).any(is_unplaced);
+        if has_new && state.layout().nodes().keys().any(|id| hearing.is_open(*id)) {
+            return Ok(());
+        }
+        let answers = |id: NodeId| hearing.answers(id, ANSWERS_WITHIN);
         if place(&state, &self.meta_group, &answers).await? {
             return Ok(());
         }
@@ -203,13 +212,13 @@ impl Leading {
 
     /// Says which nodes have not been heard of for long, and which are back.
     async fn note_presence(&self) -> Result<(), Error> {
-        let silent = self.silent();
+        let hearing = self.hearing();
         let state = self.meta.state();
         for (id, node) in state.layout().nodes().iter().filter(|(id, _)| **id != self.id) {
-            let silent = silent(*id);
+            let silent = hearing.silent(*id);
             let (from, now) = match node.site.state {
                 SiteState::Up if silent > self.replace_after => (SiteState::Up, SiteState::Away),
-                SiteState::Away if silent < BACK_WITHIN => (SiteState::Away, SiteState::Up),
+                SiteState::Away if hearing.answers(*id, BACK_WITHIN) => (SiteState::Away, SiteState::Up),
                 _ => continue,
             };
             tracing::warn!(node = id, silent_s = silent.as_secs(), state = ?now, "a node is seen otherwise");
@@ -219,19 +228,48 @@ impl Leading {
         Ok(())
     }
 
-    /// How long each other node has been silent, as far as this one can know since it leads.
-    fn silent(&self) -> impl Fn(NodeId) -> Duration {
+    /// What this node has heard of the others since it leads.
+    fn hearing(&self) -> Hearing {
         let term = self.meta_group.status().term;
         let mut planned = self.planned.lock();
-        let led_for = match planned.led_since {
-            Some((led, since)) if led == term => since.elapsed(),
-            _ => {
-                planned.led_since = Some((term, Instant::now()));
-                Duration::ZERO
-            }
-        };
-        let heard = self.meta_group.members().heard;
-        move |id| heard.get(&id).copied().unwrap_or(led_for)
+        if planned.term != Some(term) {
+            *planned = Planned { term: Some(term), ..Planned::default() };
+        }
+        let state = self.meta.state();
+        let nodes = state.layout().nodes();
+        planned.known_since.retain(|id, _| nodes.contains_key(id));
+        for id in nodes.keys() {
+            planned.known_since.entry(*id).or_insert_with(Instant::now);
+        }
+        let known_for = planned.known_since.iter().map(|(id, since)| (*id, since.elapsed())).collect();
+        Hearing { own: self.id, heard: self.meta_group.members().heard, known_for }
+    }
+}
+
+/// What a leader has heard of the other nodes since it leads.
+struct Hearing {
+    own: NodeId,
+    /// How long ago.
+    heard: BTreeMap<NodeId, Duration>,
+    /// For how long this leader has known that they are there.
+    known_for: BTreeMap<NodeId, Duration>,
+}
+
+impl Hearing {
+    /// How long a node has been silent, as far as this leader can know.
+    fn silent(&self, id: NodeId) -> Duration {
+        let known_for = || self.known_for.get(&id).copied().unwrap_or_default();
+        self.heard.get(&id).copied().unwrap_or_else(known_for)
+    }
+
+    /// Whether a node was heard of within this time.
+    fn answers(&self, id: NodeId, within: Duration) -> bool {
+        id == self.own || self.heard.get(&id).is_some_and(|ago| *ago < within)
+    }
+
+    /// Whether it is too early to tell whether a node answers.
+    fn is_open(&self, id: NodeId) -> bool {
+        id != self.own && !self.heard.contains_key(&id) && self.silent(id) < FIRST_HEARD_MAX
     }
 }
 

@@ -91,7 +91,7 @@ impl Service {
         let commands = std::mem::take(&mut plan.commands);
         let apply = async {
             for place in commands.keys() {
-                // Whoever leads the shard waits for its own.
+                // The leader of a shard elsewhere refuses while its index is behind.
                 if let Some(shard) = view.shards.get(*place).and_then(Seat::here) {
                     self.wait_for_index(shard, options.deadline).await?;
                 }
