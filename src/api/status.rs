@@ -242,6 +242,18 @@ impl From<service::Error> for ApiError {
             E::LastReplica { number } => {
                 ApiError::bad_request(format_args!("Shard {number} must have at least one replica"))
             }
+            E::ReshardingUnderWay { name } => {
+                ApiError::bad_request(format_args!("Collection {name} is being resharded already"))
+            }
+            E::NoResharding => ApiError::bad_request("No resharding is in progress"),
+            E::ReshardingKey { is_custom: true } => {
+                ApiError::bad_request("Shard key must be specified: the collection has custom sharding")
+            }
+            E::ReshardingKey { is_custom: false } => {
+                ApiError::bad_request("Shard key must not be specified: the collection has no custom sharding")
+            }
+            E::ShardsAsWanted { count } => ApiError::bad_request(format_args!("There are {count} shards already")),
+            E::NoShardsLeft => ApiError::bad_request("The last shard cannot be removed"),
             E::TransferNotFound { number, from, to } => ApiError::not_found(format_args!(
                 "Shard {number} is not being transferred from peer {from} to peer {to}"
             )),

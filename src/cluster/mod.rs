@@ -5,7 +5,6 @@
 //!   Every check that such a race can spoil is made in [`MetaState::apply`], which is pure.
 //! - A shard id is never given out twice, so data of a deleted collection can never be taken for a new one's.
 //! - Readers of the state never wait for a writer.
-//!
 //! - Where replicas should be is part of the state ([`Layout`]); plans ([`Planner`]) are pure, and what was planned from
 //!   an older state is refused.
 //!
@@ -15,6 +14,7 @@ mod layout;
 mod meta;
 mod placement;
 mod reconcile;
+mod resharding;
 mod routing;
 mod state;
 
@@ -22,6 +22,7 @@ pub use layout::{ClusterNode, Layout, LayoutCommand};
 pub use meta::{Meta, outcome_from_reply};
 pub use placement::{Move, NodeId, Placement, Planner, Site, SiteState};
 pub use reconcile::{GroupView, Step, next_step};
+pub use resharding::{Resharding, ReshardingCommand};
 pub use routing::{shard_of, shard_of_slot};
 pub use state::{Collection, MetaChange, MetaCommand, MetaOutcome, MetaState, Refusal, ShardPlace};
 

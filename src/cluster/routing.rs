@@ -1,7 +1,7 @@
 //! Which shard an id belongs to.
 
 use crate::model::PointId;
-use crate::model::ids::HASH_SLOT_COUNT;
+use crate::model::ids::range_of_slot;
 
 /// The place in a collection's list of shards that owns `id`; 0 for an empty list.
 ///
@@ -13,13 +13,13 @@ pub fn shard_of(id: PointId, shard_count: usize) -> usize {
 
 /// As [`shard_of`], for an id of this hash slot.
 pub fn shard_of_slot(hash_slot: u64, shard_count: usize) -> usize {
-    // At most 16,383 times the count of shards, which is a u32: no overflow.
-    (hash_slot * shard_count as u64 / HASH_SLOT_COUNT) as usize
+    range_of_slot(hash_slot, shard_count)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ids::HASH_SLOT_COUNT;
 
     #[test]
     fn one_shard_owns_everything() {

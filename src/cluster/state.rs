@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::{Layout, LayoutCommand};
 use super::placement::NodeId;
+use super::resharding::{Resharding, ReshardingCommand};
 use crate::model::collection::{
     AliasAction, CollectionConfig, CollectionConfigDiff, CollectionName, NewVector, ShardKey, ShardingMethod,
     VectorClash,
@@ -36,6 +37,8 @@ pub struct Collection {
     pub created_index: u64,
     /// By the clock of the node that was asked.
     pub created_at: Timestamp,
+    /// Shards that are to take the place of others.
+    pub resharding: Option<Resharding>,
 }
 
 /// What a shard holds of its collection: of the ids that are written under `key`, if there are keys, those of one range
@@ -56,12 +59,16 @@ impl Collection {
         self.config.sharding_method == Some(ShardingMethod::Custom)
     }
 
+    /// Its shards, and those that are to take the place of some.
+    pub fn all_shards(&self) -> impl Iterator<Item = ShardId> {
+        let children = self.resharding.iter().flat_map(|resharding| &resharding.children);
+        self.shards.iter().chain(children).copied()
+    }
+
     /// How many replicas a shard should have.
     pub fn replication_factor(&self, shard: ShardId) -> usize {
-        let own = self
-            .key_factors
-            .iter()
-            .find(|(key, _)| self.shard_keys.get(*key).is_some_and(|shards| shards.contains(&shard)));
+        let key = self.place(shard).and_then(|place| place.key);
+        let own = self.key_factors.iter().find(|(of, _)| Some(*of) == key.as_ref());
         own.map_or(self.config.replication_factor, |(_, factor)| *factor) as usize
     }
 
@@ -87,9 +94,27 @@ impl Collection {
         collection
     }
 
-    /// What `shard` holds. `None`: it is not one of this collection.
+    /// Lets the children of the resharding take the place of the parents.
+    fn replace_parents(&mut self) {
+        let Some(Resharding { key, parents, children, .. }) = self.resharding.take() else { return };
+        self.taken_numbers.retain(|shard, _| !parents.contains(shard));
+        self.shards.retain(|shard| !parents.contains(shard));
+        self.shards.extend(&children);
+        match key {
+            // At most `SHARDS_PER_COLLECTION_MAX`.
+            None => self.config.shard_number = children.len() as u32,
+            Some(key) => _ = self.shard_keys.insert(key, children),
+        }
+    }
+
+    /// What `shard` holds, or is to hold. `None`: it is not one of this collection.
     pub fn place(&self, shard: ShardId) -> Option<ShardPlace> {
         let range_of = |shards: &[ShardId]| shards.iter().position(|id| *id == shard);
+        if let Some(Resharding { key, children, .. }) = &self.resharding
+            && let Some(range) = range_of(children)
+        {
+            return Some(ShardPlace { key: key.clone(), range, range_count: children.len() });
+        }
         if !self.is_custom_sharded() {
             let range = range_of(&self.shards)?;
             return Some(ShardPlace { key: None, range, range_count: self.shards.len() });
@@ -179,6 +204,8 @@ pub enum MetaCommand {
     },
     /// Of the nodes and the places of replicas.
     Layout(LayoutCommand),
+    /// Of a collection's number of shards.
+    Reshard(ReshardingCommand),
 }
 
 /// What a command did.
@@ -194,6 +221,9 @@ pub enum MetaChange {
     ShardKeyCreated,
     ShardKeyDeleted,
     LayoutChanged,
+    ReshardingChanged,
+    /// Under this id.
+    ReshardingStarted(u64),
 }
 
 /// Why a command changed nothing.
@@ -256,6 +286,22 @@ pub enum Refusal {
     /// The shard's replicas are not where they were when it was planned.
     PlanOutdated {
         shard: ShardId,
+    },
+    /// One at a time.
+    ReshardingUnderWay {
+        name: String,
+    },
+    /// With custom sharding the shards of one key are resharded, without none is named.
+    ReshardingKey {
+        is_custom: bool,
+    },
+    /// There are so many shards already.
+    ShardsAsWanted {
+        count: u32,
+    },
+    /// It is over, or in another round.
+    ReshardingChanged {
+        id: u64,
     },
 }
 
@@ -326,11 +372,12 @@ impl MetaState {
                 | MetaCommand::CreateShardKey { .. }
                 | MetaCommand::DeleteShardKey { .. }
                 | MetaCommand::ReplaceShard { .. }
+                | MetaCommand::Reshard(_)
                 | MetaCommand::Layout(LayoutCommand::Begin { .. })
         );
         let outcome = self.change(index, command);
         if may_change_shards && outcome.is_ok() {
-            let shards = self.collections.values().flat_map(|collection| collection.shards.iter().copied()).collect();
+            let shards = self.collections.values().flat_map(|collection| collection.all_shards()).collect();
             Arc::make_mut(&mut self.layout).follow(&shards);
         }
         outcome
@@ -373,7 +420,73 @@ impl MetaState {
                 self.layout = Arc::new(layout);
                 Ok(MetaChange::LayoutChanged)
             }
+            MetaCommand::Reshard(ReshardingCommand::Start { collection, key, shard_count }) => {
+                self.start_resharding(&collection, key, shard_count, index)
+            }
+            MetaCommand::Reshard(command) => self.change_resharding(&command),
         }
+    }
+
+    /// The children begin where the parents are whose place they take.
+    fn start_resharding(&mut self, name: &str, key: Option<ShardKey>, shard_count: u32, index: u64) -> MetaOutcome {
+        let Some(collection) = self.collection(name) else {
+            return Err(Refusal::CollectionNotFound { name: name.to_owned() });
+        };
+        let mut collection = Collection::clone(collection);
+        if collection.resharding.is_some() {
+            return Err(Refusal::ReshardingUnderWay { name: collection.name });
+        }
+        let is_custom = collection.is_custom_sharded();
+        let parents = match &key {
+            None if !is_custom => collection.shards.clone(),
+            Some(named) if is_custom => match collection.shard_keys.get(named) {
+                Some(shards) => shards.clone(),
+                None => return Err(Refusal::ShardKeyNotFound { key: named.clone() }),
+            },
+            _ => return Err(Refusal::ReshardingKey { is_custom }),
+        };
+        if parents.len() == shard_count as usize {
+            return Err(Refusal::ShardsAsWanted { count: shard_count });
+        }
+        let children = self.new_shards(shard_count);
+        let beside = |number: usize| {
+            let parent = parents.get(number * parents.len() / children.len().max(1));
+            parent.map(|parent| self.layout.replicas(*parent).to_vec()).filter(|replicas| !replicas.is_empty())
+        };
+        let places = children.iter().enumerate().filter_map(|(number, child)| Some((*child, beside(number)?)));
+        let places = places.collect();
+        Arc::make_mut(&mut self.layout).apply(LayoutCommand::Begin { places })?;
+        let (round, ready, passed_on) = (0, Default::default(), Default::default());
+        collection.resharding = Some(Resharding { id: index, key, parents, children, round, ready, passed_on });
+        self.collections.insert(collection.name.clone(), Arc::new(collection));
+        Ok(MetaChange::ReshardingStarted(index))
+    }
+
+    fn change_resharding(&mut self, command: &ReshardingCommand) -> MetaOutcome {
+        use ReshardingCommand as Command;
+        let id = match command {
+            Command::Start { .. } => 0,
+            Command::Restart { id, .. }
+            | Command::Ready { id, .. }
+            | Command::PassedOn { id, .. }
+            | Command::Abort { id } => *id,
+        };
+        let is_meant = |one: &Resharding| one.id == id;
+        let found = self.collections.values().find(|one| one.resharding.as_ref().is_some_and(is_meant));
+        let changed = Refusal::ReshardingChanged { id };
+        let Some(mut collection) = found.map(|one| Collection::clone(one)) else { return Err(changed) };
+        let Some(resharding) = &mut collection.resharding else { return Err(changed) };
+        if matches!(command, Command::Abort { .. }) {
+            collection.resharding = None;
+        } else {
+            resharding.change(command)?;
+            if resharding.is_over() {
+                collection.replace_parents();
+                Arc::make_mut(&mut self.layout).apply(LayoutCommand::Uneven)?;
+            }
+        }
+        self.collections.insert(collection.name.clone(), Arc::new(collection));
+        Ok(MetaChange::ReshardingChanged)
     }
 
     fn create(&mut self, name: &str, config: CollectionConfig, index: u64, created_at: Timestamp) -> MetaOutcome {
@@ -393,6 +506,7 @@ impl MetaState {
             taken_numbers: BTreeMap::new(),
             created_index: index,
             created_at,
+            resharding: None,
         };
         // With custom sharding, shards come with their keys.
         if !collection.is_custom_sharded() {
@@ -444,6 +558,7 @@ impl MetaState {
             return Err(Refusal::ShardKeyNotFound { key });
         };
         collection.shards.retain(|shard| !shards.contains(shard));
+        collection.resharding.take_if(|resharding| resharding.key.as_ref() == Some(&key));
         collection.key_factors.remove(&key);
         collection.taken_numbers.retain(|shard, _| !shards.contains(shard));
         self.collections.insert(collection.name.clone(), Arc::new(collection));
@@ -534,7 +649,9 @@ impl MetaState {
             return Err(Refusal::CollectionNotFound { name: from.to_owned() });
         };
         let replaced = self.collections.get(&to).filter(|_| from != to).and_then(|target| {
-            let place = target.place(shard)?;
+            // What is on its way to other shards must not be replaced beside it.
+            let is_still = |one: &Collection| one.resharding.is_none();
+            let place = target.place(shard).filter(|_| is_still(target) && is_still(source))?;
             let new = source.shards.iter().copied().find(|new| source.place(*new).as_ref() == Some(&place))?;
             let is_meant = target.created_index == created_index
                 && target.config.has_same_vectors(&source.config)
@@ -596,7 +713,13 @@ impl MetaState {
             if numbers.len() != collection.shards.len() || collection.taken_numbers.keys().any(is_stray) {
                 return Err(format!("shards of {name} have no numbers of their own: {collection:?}"));
             }
-            for shard in &collection.shards {
+            if let Some(one) = &collection.resharding {
+                let known = |shard: &ShardId| one.parents.contains(shard) && collection.shards.contains(shard);
+                if one.is_over() || !one.parents.iter().chain(&one.ready).chain(&one.passed_on).all(known) {
+                    return Err(format!("{one:?} is no resharding of {collection:?}"));
+                }
+            }
+            for shard in &collection.all_shards().collect::<Vec<_>>() {
                 if !seen.insert(*shard) || shard.0 >= self.next_shard_id || *shard == super::META_GROUP {
                     return Err(format!("shard {shard} of {name} was given out twice or never"));
                 }
@@ -900,8 +1023,86 @@ mod tests {
         assert_eq!(state.apply(12, replace(created_index, 1)), changed);
     }
 
+    fn start(collection: &str, key: Option<ShardKey>, shard_count: u32) -> MetaCommand {
+        MetaCommand::Reshard(ReshardingCommand::Start { collection: collection.to_owned(), key, shard_count })
+    }
+
+    fn reshard(command: ReshardingCommand) -> MetaCommand {
+        MetaCommand::Reshard(command)
+    }
+
+    #[test]
+    fn shards_are_replaced_by_others_once_all_have_been_passed_on() {
+        use ReshardingCommand::{Abort, PassedOn, Ready, Restart};
+        let (mut state, _) = run(vec![create("a", 2)]);
+        assert_eq!(state.apply(5, start("a", None, 4)), Ok(MetaChange::ReshardingStarted(5)));
+        let (id, first, second) = (5, ShardId(1), ShardId(2));
+        let under_way = Err(Refusal::ReshardingUnderWay { name: "a".into() });
+        assert_eq!(state.apply(6, start("a", None, 3)), under_way);
+        let collection = state.collection("a").unwrap();
+        assert_eq!(collection.shards, [first, second], "until the end");
+        assert_eq!(collection.place(ShardId(4)), Some(ShardPlace { key: None, range: 1, range_count: 4 }));
+        let changed = Err(Refusal::ReshardingChanged { id });
+        let fine = Ok(MetaChange::ReshardingChanged);
+        let step = |state: &mut MetaState, command| {
+            let outcome = state.apply(9, reshard(command));
+            state.validate().unwrap();
+            outcome
+        };
+        assert_eq!(step(&mut state, Ready { id, round: 0, parent: first }), fine);
+        assert_eq!(step(&mut state, PassedOn { id, round: 0, parent: first }), changed, "the other one is not ready");
+        assert_eq!(step(&mut state, Ready { id, round: 0, parent: second }), fine);
+        assert_eq!(step(&mut state, PassedOn { id, round: 0, parent: first }), fine);
+        assert_eq!(step(&mut state, Restart { id, round: 0, parent: second }), fine);
+        assert_eq!(step(&mut state, PassedOn { id, round: 0, parent: second }), changed, "of an earlier round");
+        assert_eq!(step(&mut state, Restart { id, round: 0, parent: second }), changed, "once is enough");
+        assert_eq!(step(&mut state, Ready { id, round: 1, parent: ShardId(3) }), changed, "no parent");
+        assert_eq!(step(&mut state, Ready { id, round: 1, parent: second }), fine);
+        assert_eq!(step(&mut state, PassedOn { id, round: 1, parent: second }), fine);
+        assert_eq!(state.collection("a").unwrap().shards, [first, second], "the first was opened again");
+        assert_eq!(step(&mut state, PassedOn { id, round: 1, parent: first }), fine);
+        let collection = state.collection("a").unwrap();
+        assert_eq!(collection.shards, [3, 4, 5, 6].map(ShardId));
+        assert_eq!((collection.config.shard_number, &collection.resharding), (4, &None));
+        assert_eq!(step(&mut state, Abort { id }), changed, "it is over");
+        // And given up.
+        assert_eq!(state.apply(20, start("a", None, 1)), Ok(MetaChange::ReshardingStarted(20)));
+        assert_eq!(step(&mut state, Abort { id: 20 }), fine);
+        assert_eq!(state.collection("a").unwrap().shards.len(), 4);
+        assert_eq!(state.apply(21, start("a", None, 4)), Err(Refusal::ShardsAsWanted { count: 4 }));
+        assert_eq!(state.apply(21, start("a", Some(key("k")), 3)), Err(Refusal::ReshardingKey { is_custom: false }));
+    }
+
+    #[test]
+    fn the_shards_of_one_key_are_replaced_alone() {
+        let (mut state, _) = run(vec![custom("a", 1), create_key("a", key("k"), None), create_key("a", key("l"), None)]);
+        assert_eq!(state.apply(10, start("a", None, 3)), Err(Refusal::ReshardingKey { is_custom: true }));
+        assert_eq!(state.apply(10, start("a", Some(key("m")), 3)), Err(Refusal::ShardKeyNotFound { key: key("m") }));
+        state.apply(10, start("a", Some(key("k")), 3)).unwrap();
+        let (id, round, parent) = (10, 0, ShardId(1));
+        state.apply(11, reshard(ReshardingCommand::Ready { id, round, parent })).unwrap();
+        let mut deleted = state.clone();
+        state.apply(12, reshard(ReshardingCommand::PassedOn { id, round, parent })).unwrap();
+        state.validate().unwrap();
+        let collection = state.collection("a").unwrap();
+        assert_eq!(collection.shard_keys[&key("k")], [3, 4, 5].map(ShardId));
+        assert_eq!((collection.shards.len(), collection.config.shard_number), (4, 1));
+        deleted.apply(12, delete_key("a", key("k"))).unwrap();
+        deleted.validate().unwrap();
+        assert_eq!(deleted.collection("a").unwrap().all_shards().count(), 1);
+    }
+
     fn any_command() -> impl Strategy<Value = MetaCommand> {
         let name = prop::sample::select(vec!["a", "b", "c"]);
+        let step = (0..4, 0..40_u64, 0..2_u32, 1..9_u64).prop_map(|(kind, id, round, parent)| {
+            let parent = ShardId(parent);
+            reshard(match kind {
+                0 => ReshardingCommand::Restart { id, round, parent },
+                1 => ReshardingCommand::Ready { id, round, parent },
+                2 => ReshardingCommand::PassedOn { id, round, parent },
+                _ => ReshardingCommand::Abort { id },
+            })
+        });
         let action = (0..3, name.clone(), name.clone()).prop_map(|(kind, one, other)| match kind {
             0 => alias(one, other),
             1 => AliasAction::Delete { alias: one.to_owned() },
@@ -915,6 +1116,9 @@ mod tests {
             (name.clone(), name.clone(), 1..9_u64, 0..40_u64).prop_map(|(from, to, shard, created_index)| {
                 MetaCommand::ReplaceShard { from: from.into(), to: to.into(), created_index, shard: ShardId(shard) }
             }),
+            (name.clone(), 1..4_u32).prop_map(|(name, shards)| start(name, None, shards)),
+            (name.clone(), 1..4_u32).prop_map(|(name, shards)| start(name, Some(key("a")), shards)),
+            step,
             name.prop_map(delete),
             prop::collection::vec(action, 1..4).prop_map(|actions| MetaCommand::UpdateAliases { actions }),
         ]

@@ -52,6 +52,42 @@ impl PointId {
     }
 }
 
+/// Which of `count` ranges of nearly equal length a hash slot is in; 0 without ranges.
+///
+/// The ranges are contiguous and their lengths differ by one at most, so that splitting or merging neighbouring ones moves
+/// no other id.
+pub fn range_of_slot(hash_slot: u64, count: usize) -> usize {
+    // At most 16,383 times the count of shards, which is a u32: no overflow.
+    (hash_slot * count as u64 / HASH_SLOT_COUNT) as usize
+}
+
+/// One of the ranges that the hash slots are cut into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotRange {
+    /// From 0.
+    pub number: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl SlotRange {
+    /// Whether the range holds this id's hash slot.
+    pub fn owns(&self, id: PointId) -> bool {
+        range_of_slot(id.hash_slot(), self.count as usize) == self.number as usize
+    }
+
+    /// Whether any hash slot is in both.
+    pub fn overlaps(&self, other: &SlotRange) -> bool {
+        let (own, others) = (self.slots(), other.slots());
+        own.start.max(others.start) < own.end.min(others.end)
+    }
+
+    fn slots(&self) -> std::ops::Range<u64> {
+        let start = |number: u32| (u64::from(number) * HASH_SLOT_COUNT).div_ceil(u64::from(self.count.max(1)));
+        start(self.number)..start(self.number.saturating_add(1)).min(HASH_SLOT_COUNT)
+    }
+}
+
 impl FromStr for PointId {
     type Err = PointIdError;
 
@@ -103,6 +139,24 @@ pub type PointVersion = u64;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_overlap_where_a_slot_is_in_both() {
+        for (count, other_count) in [(1, 2), (2, 4), (2, 3), (3, 5), (7, 7), (5, 3)] {
+            for (number, other) in (0..count).flat_map(|one| (0..other_count).map(move |other| (one, other))) {
+                let (one, other) = (SlotRange { number, count }, SlotRange { number: other, count: other_count });
+                let is_in =
+                    |range: &SlotRange, slot| range_of_slot(slot, range.count as usize) == range.number as usize;
+                let meets = (0..HASH_SLOT_COUNT).any(|slot| is_in(&one, slot) && is_in(&other, slot));
+                assert_eq!(one.overlaps(&other), meets, "{one:?} {other:?}");
+                assert_eq!(one.slots(), {
+                    let mut slots = (0..HASH_SLOT_COUNT).filter(|slot| is_in(&one, *slot));
+                    let first = slots.next().unwrap();
+                    first..slots.last().unwrap() + 1
+                });
+            }
+        }
+    }
 
     #[test]
     fn order_puts_numbers_before_uuids() {

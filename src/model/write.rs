@@ -60,6 +60,48 @@ pub enum PointOp {
 }
 
 impl PointOp {
+    /// How the points are selected; `None`: they are given.
+    fn selector_mut(&mut self) -> Option<&mut PointSelector> {
+        match self {
+            PointOp::Upsert { .. } | PointOp::UpdateVectors { .. } => None,
+            PointOp::Delete { select }
+            | PointOp::DeleteVectors { select, .. }
+            | PointOp::SetPayload { select, .. }
+            | PointOp::OverwritePayload { select, .. }
+            | PointOp::DeletePayload { select, .. }
+            | PointOp::ClearPayload { select } => Some(select),
+        }
+    }
+
+    /// The change of those of the named points alone that are meant, if there are any. A change of all points that match a
+    /// filter stays as it is.
+    pub fn part(mut self, is_meant: impl Fn(PointId) -> bool) -> Option<PointOp> {
+        let is_left = match &mut self {
+            PointOp::Upsert { points, .. } => {
+                points.retain(|point| is_meant(point.id));
+                !points.is_empty()
+            }
+            PointOp::UpdateVectors { points, .. } => {
+                points.retain(|point| is_meant(point.id));
+                !points.is_empty()
+            }
+            other => match other.selector_mut() {
+                Some(PointSelector::Ids(ids)) => {
+                    ids.retain(|id| is_meant(*id));
+                    !ids.is_empty()
+                }
+                _ => true,
+            },
+        };
+        is_left.then_some(self)
+    }
+
+    /// Whether a filter selects the points.
+    pub fn is_by_filter(&self) -> bool {
+        let is_given = matches!(self, PointOp::Upsert { .. } | PointOp::UpdateVectors { .. });
+        !is_given && self.filter().is_some()
+    }
+
     /// What decides which points are changed, unless their ids do.
     pub fn filter(&self) -> Option<&Filter> {
         match self {

@@ -253,7 +253,7 @@ impl Service {
         let is_placed = || {
             let state = meta.state();
             let layout = state.layout();
-            state.collections().flat_map(|one| &one.shards).all(|shard| !layout.replicas(*shard).is_empty())
+            state.collections().flat_map(|one| one.all_shards()).all(|shard| !layout.replicas(shard).is_empty())
         };
         if !self.running.membership.is_alone() {
             let mut changes = meta.changes();

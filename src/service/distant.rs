@@ -223,6 +223,7 @@ impl Service {
                 let answer = async {
                     self.keep_up(meta_index).await?;
                     let replica = self.replica(shard, at_least).await?;
+                    self.check_not_replaced([&replica].into_iter()).await?;
                     let parts = self.answer_reads(replica.shard(), kind, &body, until).await?;
                     Ok::<_, Error>((replica.group.applied_index(), parts))
                 };

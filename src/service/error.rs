@@ -106,6 +106,21 @@ pub enum Error {
     /// Without it the shard's points would be gone.
     #[error("shard {number} has one replica")]
     LastReplica { number: u64 },
+    /// One at a time.
+    #[error("collection {name} is being resharded")]
+    ReshardingUnderWay { name: String },
+    /// None is under way, or it was given up.
+    #[error("no resharding is under way")]
+    NoResharding,
+    /// A key where there are none, or none where there are.
+    #[error("resharding needs a shard key with custom sharding, and none otherwise")]
+    ReshardingKey { is_custom: bool },
+    /// There is nothing to do.
+    #[error("there are {count} shards already")]
+    ShardsAsWanted { count: u32 },
+    /// A collection has one shard at least.
+    #[error("no shard would be left")]
+    NoShardsLeft,
     /// No replica is on its way there.
     #[error("shard {number} is not on its way from node {from} to node {to}")]
     TransferNotFound { number: u64, from: u64, to: u64 },

@@ -67,6 +67,10 @@ pub(super) fn from_refusal(refusal: Refusal) -> Error {
         Refusal::NodeChanged { id } => {
             Error::Unavailable { why: format!("the state of node {id} was changed meanwhile; try again") }
         }
+        Refusal::ReshardingUnderWay { name } => Error::ReshardingUnderWay { name },
+        Refusal::ReshardingKey { is_custom } => Error::ReshardingKey { is_custom },
+        Refusal::ShardsAsWanted { count } => Error::ShardsAsWanted { count },
+        Refusal::ReshardingChanged { .. } => Error::NoResharding,
         Refusal::PlanOutdated { shard } => {
             Error::Unavailable { why: format!("the replicas of shard {shard} were moved meanwhile; try again") }
         }

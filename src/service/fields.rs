@@ -152,13 +152,17 @@ impl Service {
         options: ReadOptions,
     ) -> Result<Vec<FacetHit>, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into(), options).await?;
-        self.admit_facet(&view, &request, options)?;
-        self.barrier(&view, options).await?;
-        // A value that is rare in every shard may be frequent in all; one shard knows the whole.
-        let values_max = if view.shards.len() == 1 { request.limit } else { usize::MAX };
-        let FacetRequest { key, filter, limit } = request;
-        self.gather_one(&view, Facets { asked: Arc::new(Facet { key, filter, values_max }), limit }, options).await
+        let scope = &scope.into();
+        self.current(&scope.collection, || async {
+            let view = self.read_view(scope.clone(), options).await?;
+            self.admit_facet(&view, &request, options)?;
+            self.barrier(&view, options).await?;
+            // A value that is rare in every shard may be frequent in all; one shard knows the whole.
+            let values_max = if view.shards.len() == 1 { request.limit } else { usize::MAX };
+            let FacetRequest { key, filter, limit } = request.clone();
+            self.gather_one(&view, Facets { asked: Arc::new(Facet { key, filter, values_max }), limit }, options).await
+        })
+        .await
     }
 }
 

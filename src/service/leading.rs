@@ -191,7 +191,7 @@ impl Leading {
         // New shards do not begin on nodes that do not answer, while there are others.
         let hearing = self.hearing();
         let is_unplaced = |shard: &ShardId| state.layout().replicas(*shard).is_empty();
-        let has_new = state.collections().flat_map(|one| &one.shards).any(is_unplaced);
+        let has_new = state.collections().flat_map(|one| one.all_shards()).any(|shard| is_unplaced(&shard));
         if has_new && state.layout().nodes().keys().any(|id| hearing.is_open(*id)) {
             return Ok(());
         }
@@ -278,7 +278,7 @@ fn plan(state: &MetaState) -> Vec<LayoutCommand> {
     let layout = state.layout();
     let factors: BTreeMap<ShardId, usize> = state
         .collections()
-        .flat_map(|one| one.shards.iter().map(move |shard| (*shard, one.replication_factor(*shard))))
+        .flat_map(|one| one.all_shards().map(move |shard| (shard, one.replication_factor(shard))))
         .collect();
     let sites = layout.sites();
     let mut planner = Planner::new(&sites, layout.placement().clone());
@@ -326,7 +326,7 @@ pub(super) async fn place(
     answers: &(dyn Fn(NodeId) -> bool + Sync),
 ) -> Result<bool, Error> {
     let shards = state.collections().flat_map(|collection| {
-        collection.shards.iter().map(move |shard| (*shard, collection.replication_factor(*shard)))
+        collection.all_shards().map(move |shard| (shard, collection.replication_factor(shard)))
     });
     let places = state.layout().plan(shards, answers);
     if places.is_empty() {

@@ -26,6 +26,7 @@ mod nodes;
 mod pool;
 mod query;
 mod read;
+mod resharding;
 mod scatter;
 mod scope;
 mod seat;
@@ -47,6 +48,7 @@ pub use nodes::{ClusterReport, LocalReplica, NodeReport, ReplicaReport, ReplicaS
 pub use query::FormulaError;
 #[cfg(any(test, fuzzing))]
 pub(crate) use query::{Candidate, evaluate, needs_payload};
+pub use resharding::{ReshardingReport, ShardCount};
 pub use scope::Scope;
 pub use seen::with_applied_indexes;
 pub use settings::{OpenError, ServiceSettings};
@@ -367,6 +369,7 @@ impl Service {
         service.running.membership.open_desk(&service);
         service.settle().await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?;
         service.running.membership.follow(&service.running.shards, &service.running.topology);
+        service.follow_reshardings();
         if let Err(error) = service.sweep_recoveries().await {
             tracing::warn!(%error, "what a recovery that was cut off left behind is still there; the next start removes it");
         }

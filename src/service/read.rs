@@ -28,10 +28,15 @@ impl Service {
         options: ReadOptions,
     ) -> Result<Vec<Record>, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into(), options).await?;
-        self.admit_retrieve(&view, ids.len(), options)?;
-        self.barrier(&view, options).await?;
-        self.gather_one(&view, RecordsRead { ids, with_payload, with_vectors }, options).await
+        let scope = &scope.into();
+        let read = RecordsRead { ids, with_payload, with_vectors };
+        self.current(&scope.collection, || async {
+            let view = self.read_view(scope.clone(), options).await?;
+            self.admit_retrieve(&view, read.ids.len(), options)?;
+            self.barrier(&view, options).await?;
+            self.gather_one(&view, read.clone(), options).await
+        })
+        .await
     }
 
     /// One page in ascending id order.
@@ -42,10 +47,14 @@ impl Service {
         options: ReadOptions,
     ) -> Result<ScrollPage, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into(), options).await?;
-        self.admit_scroll(&view, &request, options)?;
-        self.barrier(&view, options).await?;
-        self.gather_one(&view, request, options).await
+        let scope = &scope.into();
+        self.current(&scope.collection, || async {
+            let view = self.read_view(scope.clone(), options).await?;
+            self.admit_scroll(&view, &request, options)?;
+            self.barrier(&view, options).await?;
+            self.gather_one(&view, request.clone(), options).await
+        })
+        .await
     }
 
     /// Exact, always.
@@ -56,10 +65,15 @@ impl Service {
         options: ReadOptions,
     ) -> Result<u64, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into(), options).await?;
-        self.admit_count(&view, filter.as_ref(), options)?;
-        self.barrier(&view, options).await?;
-        self.gather_one(&view, Count { filter }, options).await
+        let scope = &scope.into();
+        let read = Count { filter };
+        self.current(&scope.collection, || async {
+            let view = self.read_view(scope.clone(), options).await?;
+            self.admit_count(&view, read.filter.as_ref(), options)?;
+            self.barrier(&view, options).await?;
+            self.gather_one(&view, read.clone(), options).await
+        })
+        .await
     }
 
     /// The shards one read goes to.
@@ -88,12 +102,14 @@ impl Service {
             }
             other => other,
         })?;
+        self.check_not_replaced(view.here()).await?;
         seen::note(view);
         Ok(())
     }
 }
 
 /// Records by id; duplicates and unknown ids left out.
+#[derive(Clone)]
 pub(super) struct RecordsRead {
     pub(super) ids: Vec<PointId>,
     pub(super) with_payload: PayloadSelector,
@@ -236,7 +252,7 @@ impl Scattered for ScrollRequest {
 }
 
 /// Points that match.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Count {
     pub(super) filter: Option<Filter>,
 }

@@ -117,20 +117,22 @@ impl View {
 impl Service {
     /// The shards of `collection`, in its order.
     pub(super) fn seats(&self, collection: &Collection) -> Result<Arc<[Seat]>, NotRunning> {
+        collection.shards.iter().map(|id| self.seat(collection, *id)).collect()
+    }
+
+    /// One shard of `collection`, which may be one that is to take another's place.
+    pub(super) fn seat(&self, collection: &Collection, id: ShardId) -> Result<Seat, NotRunning> {
         let table = self.running.shards.table();
-        let seat = |id: &ShardId| {
-            let running = table.running.get(id);
-            if let Some(running) = running.filter(|running| running.group.counts()) {
-                return Ok(Seat::Here(Arc::clone(running)));
-            }
-            match (self.distant(collection, *id), running, table.failed.get(id)) {
-                (Some(distant), ..) => Ok(Seat::There(Arc::new(distant))),
-                (None, Some(running), _) => Ok(Seat::Here(Arc::clone(running))),
-                (None, None, Some(error)) => Err(NotRunning::Failed(error.clone())),
-                (None, None, None) => Err(NotRunning::NotStarted),
-            }
-        };
-        collection.shards.iter().map(seat).collect()
+        let running = table.running.get(&id);
+        if let Some(running) = running.filter(|running| running.group.counts()) {
+            return Ok(Seat::Here(Arc::clone(running)));
+        }
+        match (self.distant(collection, id), running, table.failed.get(&id)) {
+            (Some(distant), ..) => Ok(Seat::There(Arc::new(distant))),
+            (None, Some(running), _) => Ok(Seat::Here(Arc::clone(running))),
+            (None, None, Some(error)) => Err(NotRunning::Failed(error.clone())),
+            (None, None, None) => Err(NotRunning::NotStarted),
+        }
     }
 
     fn leader_hint(&self, id: ShardId) -> LeaderHint {

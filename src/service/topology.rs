@@ -37,6 +37,9 @@ const OPEN_AT_ONCE_MAX: usize = 4;
 const TELL_DROPS_MAX: Duration = Duration::from_secs(10);
 /// A shard that could not be started is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(4);
+/// How long calls that hold a shard which is to be removed are waited for.
+const READERS_MAX: Duration = Duration::from_secs(2);
+const READERS_LOOK: Duration = Duration::from_millis(2);
 /// Requests that may wait for the thread; senders beyond wait.
 const REQUESTS_MAX: usize = 1_024;
 
@@ -124,7 +127,7 @@ impl Topology {
     fn settle(&self) {
         let index = self.meta_group.applied_index();
         let state = self.meta.state();
-        let all = || state.collections().flat_map(|one| one.shards.iter().map(move |id| (*id, Arc::clone(one))));
+        let all = || state.collections().flat_map(|one| one.all_shards().map(move |id| (id, Arc::clone(one))));
         let layout = state.layout();
         // What has no place yet is nobody's to remove.
         let kept =
@@ -163,7 +166,10 @@ impl Topology {
         self.runtime.block_on(self.node.remove_group(id))?;
         let delete = || Replica::delete_all(&self.points.shard(id), &self.index_folder(id));
         match running {
-            Some(shard) => shard.remove_with(delete),
+            Some(shard) => {
+                self.runtime.block_on(wait_for_readers(shard));
+                shard.remove_with(delete)
+            }
             None => delete(),
         }
     }
@@ -300,6 +306,16 @@ impl Topology {
 
     fn index_folder(&self, id: ShardId) -> PathBuf {
         self.storage_path.join(INDEX_FOLDER).join(id.to_string())
+    }
+}
+
+/// Waits until no call holds the shard any more, whose group has stopped: a read that began while it counted must not find
+/// half of its points.
+async fn wait_for_readers(shard: &Arc<RunningShard>) {
+    let until = tokio::time::Instant::now() + READERS_MAX;
+    // The caller's own, and no other.
+    while Arc::strong_count(shard) > 1 && tokio::time::Instant::now() < until {
+        tokio::time::sleep(READERS_LOOK).await;
     }
 }
 

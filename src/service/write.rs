@@ -26,6 +26,17 @@ struct Applied {
     missing: HashSet<PointId>,
 }
 
+/// What proposing some commands to one shard came to.
+#[derive(Default)]
+pub(super) struct ProposedAll {
+    /// How many were applied.
+    pub(super) count: usize,
+    /// Log index of the last of them.
+    index: u64,
+    /// Ids that were missing.
+    missing: Vec<PointId>,
+}
+
 impl Service {
     /// Applies one change. Cancel safe, as [`Service::write_batch`].
     pub async fn write(&self, scope: impl Into<Scope>, op: PointOp, options: WriteOptions) -> Result<WriteAck, Error> {
@@ -96,15 +107,29 @@ impl Service {
                     self.wait_for_index(shard, options.deadline).await?;
                 }
             }
-            let proposals = commands
-                .into_iter()
-                .filter_map(|(place, commands)| view.shards.get(place).map(|shard| self.propose(shard, commands)));
-            // All are awaited: what has been proposed to the other shards is not left half told.
+            let seat = |place: usize| view.shards.get(place).cloned();
+            let mut parts: Vec<(Seat, Vec<Vec<u8>>)> =
+                commands.into_iter().filter_map(|(place, commands)| Some((seat(place)?, commands))).collect();
             let mut applied = Applied { operation_id: 0, missing: HashSet::new() };
-            for result in futures::future::join_all(proposals).await {
-                let (index, missing) = result?;
-                applied.operation_id = index;
-                applied.missing.extend(missing);
+            // More than once only if shards are being replaced by others.
+            while !parts.is_empty() {
+                let proposals = parts.iter().map(|(seat, commands)| self.propose(seat, commands));
+                // All are awaited: what has been proposed to the other shards is not left half told.
+                let results = futures::future::join_all(proposals).await;
+                let mut refused = Vec::new();
+                for ((seat, mut commands), result) in parts.into_iter().zip(results) {
+                    let done = result?;
+                    applied.operation_id = if done.count > 0 { done.index } else { applied.operation_id };
+                    applied.missing.extend(done.missing);
+                    commands.drain(..done.count.min(commands.len()));
+                    if !commands.is_empty() {
+                        refused.push((seat, commands));
+                    }
+                }
+                parts = Vec::new();
+                for (seat, commands) in refused {
+                    parts.extend(self.after_closed(view, &seat, commands).await?);
+                }
             }
             Ok(applied)
         };
@@ -130,20 +155,24 @@ impl Service {
         }
     }
 
-    /// Proposes `commands` in order; the last one's log index and all ids that were missing.
-    pub(super) async fn propose(&self, shard: &Seat, commands: Vec<Vec<u8>>) -> Result<(u64, Vec<PointId>), Error> {
-        let (mut index, mut missing) = (0, Vec::new());
+    /// Proposes `commands` in order, up to the first that the shard refuses because it is being replaced.
+    pub(super) async fn propose(&self, shard: &Seat, commands: &[Vec<u8>]) -> Result<ProposedAll, Error> {
+        let mut all = ProposedAll::default();
         for command in commands {
-            let result = shard.propose(command).await;
+            let result = shard.propose(command.clone()).await;
             let outcome = if result.is_ok() { "applied" } else { "failed" };
             metrics::counter!("quiver_proposals_total", "outcome" => outcome).increment(1);
             let proposed = result.map_err(from_propose)?;
             let outcome = Outcome::decode(&proposed.reply)
                 .ok_or_else(|| Error::OutcomeUnknown { why: "the shard's reply is not readable".to_owned() })?;
-            index = proposed.index;
-            missing.extend(outcome.missing);
+            if outcome.refused.is_some() {
+                break;
+            }
+            all.index = proposed.index;
+            all.missing.extend(outcome.missing);
+            all.count += 1;
         }
-        Ok((index, missing))
+        Ok(all)
     }
 
     /// Back-pressure: waits while more vectors wait for the shard's graphs than memory and search times allow for.

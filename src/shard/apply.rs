@@ -13,14 +13,16 @@ use super::command::{Command, TextIndexes, decode};
 use super::dropped::{DROPPED_ENTRY, Dropped};
 use super::field_set::FieldChange;
 use super::filter::{CompiledFilter, PointView, TextFields, has_words, needs_vectors};
+use super::transit::{Feed, Refused, TRANSIT_ENTRY, Transit, TransitCommand, refused};
 use super::{Outcome, Place, ReadError, Shard};
 use crate::index::payload::FieldSpec;
 use crate::index::{Pin, SLOT_COUNT_MAX, Stop};
 use crate::model::field_index::FieldIndexKind;
+use crate::model::ids::SlotRange;
 use crate::model::payload::Path;
 use crate::model::write::{PointVectors, UpsertMode};
 use crate::model::{
-    Filter, NamedVectors, Payload, Point, PointId, PointOp, PointSelector, PointVersion, Slot, VectorName,
+    Filter, NamedVectors, Payload, Point, PointId, PointOp, PointSelector, PointVersion, ShardId, Slot, VectorName,
 };
 use crate::storage::{PointHead, StorageError};
 
@@ -57,6 +59,8 @@ impl Shard {
             pending: BTreeMap::new(),
             dropped: self.dropped.read().clone(),
             has_drops: false,
+            transit: self.transit.read().clone(),
+            within: None,
             is_settled: self.is_settled(),
         };
         let mut outcomes = Vec::with_capacity(entries.len());
@@ -65,8 +69,10 @@ impl Shard {
                 outcomes.push(match decode(command).map_err(|what| self.damaged_entry(entry.index, &what))? {
                     Command::Points(op, texts) => {
                         edit.texts = fields_of(texts);
-                        edit.apply(op, entry.index)?
+                        edit.apply_if_open(op, entry.index)?
                     }
+                    Command::Transit(command) => edit.pass(command, entry.index)?,
+                    Command::Feed(source, token, feed) => edit.feed(source, token, feed, entry.index)?,
                     Command::Dropped(counts) => {
                         for (name, count) in counts {
                             let is_news = edit.dropped.raise(&name, count);
@@ -102,6 +108,10 @@ struct Edit<'a> {
     dropped: Dropped,
     /// Whether this run has changed `dropped`.
     has_drops: bool,
+    /// As of the entries applied so far.
+    transit: Transit,
+    /// A filter selects points of this range only.
+    within: Option<SlotRange>,
     /// Whether the columns tell what the store would: which vectors a point has, and what they are. Otherwise the store is
     /// asked, so that the result depends on the log alone.
     is_settled: bool,
@@ -127,6 +137,83 @@ impl Edit<'_> {
         vectors.retain(|stored, _| self.dropped.is_live(stored));
     }
 
+    fn apply_if_open(&mut self, op: PointOp, version: PointVersion) -> Result<Outcome, StorageError> {
+        match self.transit.closed {
+            None => self.apply(op, version),
+            Some(_) => Ok(refused(Refused::Closed)),
+        }
+    }
+
+    fn pass(&mut self, command: TransitCommand, version: PointVersion) -> Result<Outcome, StorageError> {
+        match command {
+            TransitCommand::Close(by) => self.transit.close(by),
+            TransitCommand::Open(by) => self.transit.open(by),
+            TransitCommand::Attach { source, share, round, token, after } => {
+                let mut transit = std::mem::take(&mut self.transit);
+                let outcome =
+                    transit.attach((source, share), (round, token, after), || !self.has_any(|id| share.owns(id)));
+                self.transit = transit;
+                return Ok(outcome);
+            }
+            TransitCommand::Within(range, texts, op) => {
+                self.texts = fields_of(texts);
+                self.within = Some(range);
+                let outcome = self.apply_if_open(op, version);
+                self.within = None;
+                return outcome;
+            }
+        }
+        Ok(Outcome::default())
+    }
+
+    /// What another shard had becomes this one's.
+    fn feed(
+        &mut self,
+        source: ShardId,
+        token: u64,
+        feed: Feed,
+        version: PointVersion,
+    ) -> Result<Outcome, StorageError> {
+        if feed == Feed::Seal {
+            return Ok(self.transit.seal(source, token));
+        }
+        let (share, began_empty) = match self.transit.fed_by(source, token) {
+            Ok(known) => known,
+            Err(outcome) => return Ok(outcome),
+        };
+        let (points, gone) = match feed {
+            Feed::Changes(points, gone) => (points, gone),
+            Feed::Span { after, upto, points } => {
+                let brought: BTreeSet<PointId> = points.iter().map(|point| point.id).collect();
+                let is_stale = |id: &PointId| {
+                    after.is_none_or(|after| *id > after)
+                        && upto.is_none_or(|upto| *id <= upto)
+                        && share.owns(*id)
+                        && !brought.contains(id)
+                };
+                // Each span's points are looked for among all there are: only if somebody brought some before.
+                let stale = if began_empty { Vec::new() } else { self.all_ids().filter(is_stale).collect() };
+                (points, stale)
+            }
+            Feed::Seal => (Vec::new(), Vec::new()),
+        };
+        self.pending.extend(gone.into_iter().map(|id| (id, Pending::Deleted)));
+        self.upsert(points, UpsertMode::Upsert, None, version)
+    }
+
+    fn has_any(&self, is_meant: impl Fn(PointId) -> bool) -> bool {
+        self.all_ids().any(is_meant)
+    }
+
+    /// In no order.
+    fn all_ids(&self) -> impl Iterator<Item = PointId> + use<> {
+        let stored: Vec<PointId> =
+            self.shard.ids.read().keys().copied().filter(|id| !self.pending.contains_key(id)).collect();
+        let pending = self.pending.iter().filter(|(_, pending)| matches!(pending, Pending::Live(_)));
+        let pending: Vec<PointId> = pending.map(|(id, _)| *id).collect();
+        stored.into_iter().chain(pending)
+    }
+
     fn apply(&mut self, op: PointOp, version: PointVersion) -> Result<Outcome, StorageError> {
         match op {
             PointOp::Upsert { points, mode, update_filter } => {
@@ -138,7 +225,7 @@ impl Edit<'_> {
                 for id in selected.present {
                     self.pending.insert(id, Pending::Deleted);
                 }
-                Ok(Outcome { missing: Vec::new(), changed })
+                Ok(Outcome { changed, ..Outcome::default() })
             }
             PointOp::UpdateVectors { points, update_filter } => {
                 self.update_vectors(points, update_filter.as_ref(), version)
@@ -236,7 +323,7 @@ impl Edit<'_> {
                 changed += 1;
             }
         }
-        Ok(Outcome { missing: selected.missing, changed })
+        Ok(Outcome { missing: selected.missing, changed, refused: None })
     }
 
     fn edit_payload(
@@ -252,7 +339,7 @@ impl Edit<'_> {
             edit(&mut payload);
             self.change(id, version).payload = Some(payload);
         }
-        Ok(Outcome { missing: selected.missing, changed })
+        Ok(Outcome { missing: selected.missing, changed, refused: None })
     }
 
     /// The pending state of an existing point, for a change at `version`.
@@ -331,7 +418,13 @@ impl Edit<'_> {
                 let (present, missing) = ids.iter().filter(|id| seen.insert(**id)).partition(|id| self.exists(id));
                 Ok(Selected { present, missing })
             }
-            PointSelector::Filter(filter) => Ok(Selected { present: self.matching(filter)?, missing: Vec::new() }),
+            PointSelector::Filter(filter) => {
+                let mut present = self.matching(filter)?;
+                if let Some(range) = self.within {
+                    present.retain(|id| range.owns(*id));
+                }
+                Ok(Selected { present, missing: Vec::new() })
+            }
         }
     }
 
@@ -412,6 +505,7 @@ impl Edit<'_> {
         let (shard, pending) = (self.shard, std::mem::take(&mut self.pending));
         shard.check_slots(pending.len())?;
         let pin = shard.slots.pin();
+        let changed = if shard.watched.lock().is_on() { pending.keys().copied().collect() } else { Vec::new() };
         let mut batch = shard.store.batch();
         let mut follow = Vec::with_capacity(pending.len());
         for (id, pending) in pending {
@@ -465,6 +559,10 @@ impl Edit<'_> {
         if self.has_drops {
             batch.put_entry(DROPPED_ENTRY, &self.dropped.encode());
         }
+        let has_passed = *shard.transit.read() != self.transit;
+        if has_passed {
+            batch.put_entry(TRANSIT_ENTRY, &self.transit.encode());
+        }
         batch.set_position(position);
         let changing = (!follow.is_empty()).then(|| Changing::begin(&shard.change_clock));
         shard.store.commit(batch)?;
@@ -472,6 +570,10 @@ impl Edit<'_> {
         drop(changing);
         if self.has_drops {
             shard.adopt_drops(self.dropped);
+        }
+        shard.watched.lock().note(changed);
+        if has_passed {
+            *shard.transit.write() = self.transit;
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use super::column::{Column, VectorSettings};
 use super::dropped::{Dropped, Sweep};
 use super::field_set::FieldSet;
+use super::transit::Transit;
 use super::{Place, Replaced, Shard, ShardSettings};
 use crate::index::payload::{FieldIndex, FieldSpec, FieldWriter, PIECE_SLOTS, RestoringField};
 use crate::index::{
@@ -135,6 +136,7 @@ impl Shard {
             fields.push(restored.unwrap_or_else(|| RestoringField::new(spec)));
         }
         let dropped = Dropped::load(&store)?;
+        let transit = Transit::load(&store)?;
         let Placed { ids, applied_index, unplaced, sweep, payloads_read } =
             place_all(&store, &slots, &mut opening, &dropped, &mut fields)?;
         let fields: Vec<FieldIndex> = fields.into_iter().map(RestoringField::finish).collect();
@@ -151,6 +153,8 @@ impl Shard {
             slots,
             columns: RwLock::new(columns),
             dropped: RwLock::new(dropped),
+            transit: RwLock::new(transit),
+            watched: Mutex::default(),
             unplaced: Mutex::new(unplaced),
             sweep: Mutex::new(sweep),
             fields: RwLock::new(FieldSet::new(present, fields)),

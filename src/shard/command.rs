@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::field_index::TextParams;
 use crate::model::payload::Path;
 use crate::model::vector::Incarnation;
-use crate::model::{Point, PointId, PointOp, VectorName};
+use crate::model::ids::SlotRange;
+use crate::model::{Point, PointId, PointOp, ShardId, VectorName};
 use crate::shard::filter::has_words;
+use crate::shard::transit::{Feed, Refused, TransitCommand};
 
 /// A change of points, in the newest format this program writes and reads.
 const COMMAND_FORMAT: u8 = 1;
@@ -20,6 +22,11 @@ const DROPPED_FORMAT: u8 = 2;
 
 /// A change of points whose filter is about words, with the text indexes it follows, in the newest format.
 const WORDS_FORMAT: u8 = 3;
+
+/// Something about points on their way between shards, in the newest format.
+const TRANSIT_FORMAT: u8 = 4;
+/// Points that come from another shard, in the newest format.
+const FEED_FORMAT: u8 = 5;
 
 /// The fields with a text index and how each is tokenised, ascending by path.
 pub type TextIndexes = Vec<(Path, TextParams)>;
@@ -30,6 +37,9 @@ pub(super) enum Command {
     Points(PointOp, TextIndexes),
     /// At least so many vectors of these names have been dropped.
     Dropped(BTreeMap<VectorName, Incarnation>),
+    Transit(TransitCommand),
+    /// What somebody brings from a shard, under its token.
+    Feed(ShardId, u64, Feed),
 }
 
 /// What applying a command did.
@@ -39,6 +49,8 @@ pub struct Outcome {
     pub missing: Vec<PointId>,
     /// Points changed.
     pub changed: u64,
+    /// Why nothing was done.
+    pub refused: Option<Refused>,
 }
 
 impl Outcome {
@@ -78,6 +90,38 @@ pub fn encode_dropped(dropped: &BTreeMap<VectorName, Incarnation>) -> Vec<u8> {
     postcard::to_extend(dropped, vec![DROPPED_FORMAT]).unwrap_or_default()
 }
 
+/// The bytes to propose for a change of what is known of points on their way.
+pub fn encode_transit(command: &TransitCommand) -> Vec<u8> {
+    // As above: cannot fail.
+    postcard::to_extend(command, vec![TRANSIT_FORMAT]).unwrap_or_default()
+}
+
+/// The bytes to propose for what is brought from `source` by who attached itself with `token`.
+pub fn encode_feed(source: ShardId, token: u64, feed: &Feed) -> Vec<u8> {
+    // As above: cannot fail.
+    postcard::to_extend(&(source, token, feed), vec![FEED_FORMAT]).unwrap_or_default()
+}
+
+/// A change of points that was refused by the shard of the range `from`, as the shards of these ranges, which have taken its
+/// place, are to do it: each by its place in `to`. The text says why it cannot be.
+pub fn rerouted(command: &[u8], from: SlotRange, to: &[SlotRange]) -> Result<Vec<(usize, Vec<u8>)>, String> {
+    let (share, texts, op) = match decode(command)? {
+        Command::Points(op, texts) => (from, texts, op),
+        Command::Transit(TransitCommand::Within(share, texts, op)) => (share, texts, op),
+        _ => return Err("no change of points".to_owned()),
+    };
+    let overlapping = to.iter().enumerate().filter(|(_, range)| range.overlaps(&share));
+    let part = |(place, range): (usize, &SlotRange)| {
+        let command = match op.is_by_filter() {
+            // Of the new shard's points only those that the old one had.
+            true => encode_transit(&TransitCommand::Within(share, texts.clone(), op.clone())),
+            false => encode_command_with_texts(&op.clone().part(|id| range.owns(id) && share.owns(id))?, &texts),
+        };
+        Some((place, command))
+    };
+    Ok(overlapping.filter_map(part).collect())
+}
+
 /// Reads a proposed command; the text says what is wrong with it.
 pub(super) fn decode(bytes: &[u8]) -> Result<Command, String> {
     match bytes.split_first() {
@@ -88,6 +132,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Command, String> {
             postcard::from_bytes(rest).map(|(texts, op)| Command::Points(op, texts)).map_err(|e| e.to_string())
         }
         Some((&DROPPED_FORMAT, rest)) => postcard::from_bytes(rest).map(Command::Dropped).map_err(|e| e.to_string()),
+        Some((&TRANSIT_FORMAT, rest)) => postcard::from_bytes(rest).map(Command::Transit).map_err(|e| e.to_string()),
+        Some((&FEED_FORMAT, rest)) => postcard::from_bytes(rest)
+            .map(|(source, token, feed)| Command::Feed(source, token, feed))
+            .map_err(|e| e.to_string()),
         Some((format, _)) => Err(format!("command format {format} is unknown")),
         None => Err("an empty command".to_owned()),
     }
@@ -98,7 +146,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Command, String> {
 pub(crate) fn decode_command(bytes: &[u8]) -> Result<PointOp, String> {
     match decode(bytes)? {
         Command::Points(op, _) => Ok(op),
-        Command::Dropped(_) => Err("a command that changes no points".to_owned()),
+        _ => Err("a command that is none of a client's".to_owned()),
     }
 }
 

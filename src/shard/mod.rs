@@ -29,6 +29,7 @@ mod read;
 mod replaced;
 mod replica;
 mod score;
+mod transit;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ use column::Column;
 use dropped::{Dropped, Sweep};
 use field_set::FieldSet;
 use replaced::Replaced;
+use transit::{Transit, Watched};
 
 pub use crate::index::payload::WordStats as TextStats;
 pub use apply::Entry;
@@ -54,10 +56,13 @@ pub use column::VectorSettings;
 #[cfg(any(test, fuzzing))]
 pub(crate) use command::decode_command;
 pub(crate) use command::decode_plain_upsert;
-pub use command::{Outcome, TextIndexes, encode_command, encode_command_with_texts, encode_dropped};
+pub use command::{
+    Outcome, TextIndexes, encode_command, encode_command_with_texts, encode_dropped, encode_feed, encode_transit, rerouted,
+};
 pub use fields::TextSearch;
 pub use read::{Found, Hit, Nearest, ReadError, sort_hits};
 pub use replica::Replica;
+pub use transit::{Closed, Feed, Refused, TransitCommand};
 pub use score::{Among, Inspected, Rank, Scoring, similarity};
 
 /// How a shard is set up.
@@ -103,6 +108,10 @@ pub struct Shard {
     /// Stored names of vectors that are stored, live, and in no column: the log is ahead of the settings, which have not
     /// named them yet or do not any more. Changed under `writer` only.
     unplaced: Mutex<BTreeSet<VectorName>>,
+    /// As of the last applied command. Changed under `writer` only.
+    transit: RwLock<Transit>,
+    /// Held for moments only; changed under `writer`, but by its watcher.
+    watched: Mutex<Watched>,
     /// Held for a step of some hundred keys.
     sweep: Mutex<Sweep>,
     /// Read for the evaluation of a filter's indexed conditions, written for a batch's changes or a step of building:

@@ -56,11 +56,21 @@ impl Service {
     pub async fn query_groups(
         &self,
         scope: impl Into<Scope>,
-        mut request: GroupsRequest,
+        request: GroupsRequest,
         options: ReadOptions,
     ) -> Result<Vec<Group>, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into(), options).await?;
+        let scope = &scope.into();
+        self.current(&scope.collection, || self.groups_once(scope, request.clone(), options)).await
+    }
+
+    async fn groups_once(
+        &self,
+        scope: &Scope,
+        mut request: GroupsRequest,
+        options: ReadOptions,
+    ) -> Result<Vec<Group>, Error> {
+        let view = self.read_view(scope.clone(), options).await?;
         self.admit_groups(&view, &request, options)?;
         let lookup = match &request.with_lookup {
             Some(lookup) => Some((self.view_for(&lookup.collection, options).await?, lookup.clone())),
@@ -186,7 +196,12 @@ impl Service {
         options: ReadOptions,
     ) -> Result<Matrix, Error> {
         let _inside = self.running.gate.enter()?;
-        let view = self.read_view(scope.into(), options).await?;
+        let scope = &scope.into();
+        self.current(&scope.collection, || self.matrix_once(scope, request.clone(), options)).await
+    }
+
+    async fn matrix_once(&self, scope: &Scope, request: MatrixRequest, options: ReadOptions) -> Result<Matrix, Error> {
+        let view = self.read_view(scope.clone(), options).await?;
         check_name(&view, &request.using)?;
         self.admit_matrix(&view, &request, options)?;
         self.barrier(&view, options).await?;

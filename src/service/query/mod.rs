@@ -54,7 +54,16 @@ impl Service {
         options: ReadOptions,
     ) -> Result<Vec<Vec<ScoredPoint>>, Error> {
         let _inside = self.running.gate.enter()?;
-        let scope = scope.into();
+        let scope = &scope.into();
+        self.current(&scope.collection, || self.query_once(scope, requests.clone(), options)).await
+    }
+
+    async fn query_once(
+        &self,
+        scope: &Scope,
+        requests: Vec<QueryRequest>,
+        options: ReadOptions,
+    ) -> Result<Vec<Vec<ScoredPoint>>, Error> {
         let view = self.view_for(&scope.collection, options).await?;
         self.admit_queries(&view, &requests, options)?;
         let mut requests: Vec<Option<QueryRequest>> = requests.into_iter().map(Some).collect();

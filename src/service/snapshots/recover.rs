@@ -378,7 +378,10 @@ impl Service {
                     if let Some(running) = shard.here() {
                         self.wait_long_for_index(running).await?;
                     }
-                    self.propose(shard, vec![command]).await?;
+                    let done = self.propose(shard, &[command]).await?;
+                    if done.count == 0 {
+                        return Err(Error::Unavailable { why: format!("shard {} is being replaced", shard.id()) });
+                    }
                 }
             }
         }
