@@ -8,6 +8,7 @@ use reqwest::blocking;
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Value, json};
 
 use super::Failure;
 
@@ -74,6 +75,17 @@ struct Named {
 #[derive(Deserialize)]
 struct CollectionCluster {
     shard_transfers: Vec<Transfer>,
+    #[serde(default)]
+    resharding_operations: Vec<Resharding>,
+}
+
+/// How far a collection is on its way to another number of shards.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Resharding {
+    pub(super) from_shards: u64,
+    pub(super) to_shards: u64,
+    pub(super) copied_shards: u64,
+    pub(super) closed_shards: u64,
 }
 
 #[derive(Deserialize)]
@@ -114,15 +126,34 @@ impl Client {
         let mut lines = Vec::new();
         for Named { name } in collections {
             let at = self.at(&format!("collections/{name}/cluster"));
-            let CollectionCluster { shard_transfers } = match self.answer(self.http.get(at)) {
+            let CollectionCluster { shard_transfers, resharding_operations } = match self.answer(self.http.get(at)) {
                 // Deleted meanwhile.
                 Err(Failure::Refused(_)) => continue,
                 answer => answer?,
             };
             let line = |one: Transfer| format!("shard {} of {name}: from {} to {}", one.shard_id, one.from, one.to);
             lines.extend(shard_transfers.into_iter().map(line));
+            let line = |one: Resharding| format!("{name}: from {} to {} shards", one.from_shards, one.to_shards);
+            lines.extend(resharding_operations.into_iter().map(line));
         }
         Ok(lines)
+    }
+
+    /// Lets a collection come to have so many shards.
+    pub(super) fn split(&self, collection: &str, shards: u32, key: Option<&str>) -> Result<(), Failure> {
+        let mut start = json!({ "shard_number": shards });
+        if let Some(key) = key {
+            start["shard_key"] = key.parse::<u64>().map_or_else(|_| Value::from(key), Value::from);
+        }
+        let at = self.at(&format!("collections/{collection}/cluster"));
+        self.answer::<IgnoredAny>(self.http.post(at).json(&json!({ "start_resharding": start }))).map(|_| ())
+    }
+
+    /// The collection's resharding that is under way.
+    pub(super) fn resharding(&self, collection: &str) -> Result<Option<Resharding>, Failure> {
+        let at = self.at(&format!("collections/{collection}/cluster"));
+        let info: CollectionCluster = self.answer(self.http.get(at))?;
+        Ok(info.resharding_operations.into_iter().next())
     }
 
     pub(super) fn hand_over(&self) -> Result<u64, Failure> {

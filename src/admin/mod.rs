@@ -64,6 +64,20 @@ enum Command {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Split or merge a collection's shards until there are as many as wanted, while it is read and written
+    Split {
+        /// Its name
+        collection: String,
+        /// How many shards there are to be
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        shards: u32,
+        /// The shard key whose shards they are, of a collection with custom sharding; a number is a number
+        #[arg(long)]
+        shard_key: Option<String>,
+        /// Do not wait until that is done
+        #[arg(long)]
+        no_wait: bool,
+    },
     /// Let other nodes lead what the asked node leads, until it is started again
     Handover,
 }
@@ -104,17 +118,17 @@ impl Failure {
 pub fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), Failure> {
     let key = flags.api_key.clone().or_else(|| std::env::var(KEY_VARIABLE).ok());
     let client = Client::new(&flags.url, key.as_deref(), Duration::from_secs(flags.timeout))?;
-    match flags.command {
+    match &flags.command {
         Command::Status => {
             let cluster = enabled(&client)?;
             out.write_all(table(&cluster, &client.transfers()?).as_bytes())?;
         }
         Command::Drain { node, no_wait } => {
             client.post(&format!("cluster/peer/{node}/drain"))?;
-            if no_wait {
+            if *no_wait {
                 writeln!(out, "node {node} is being drained")?;
             } else {
-                watch::until_empty(&client, node)?;
+                watch::until_empty(&client, *node)?;
                 writeln!(out, "node {node} holds no replicas; `remove {node}` removes it")?;
             }
         }
@@ -128,11 +142,20 @@ pub fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), Failure> {
         }
         Command::Rebalance { no_wait } => {
             client.post("cluster/rebalance")?;
-            if no_wait {
+            if *no_wait {
                 writeln!(out, "replicas are being spread")?;
             } else {
                 watch::until_still(&client)?;
                 writeln!(out, "replicas are spread evenly")?;
+            }
+        }
+        Command::Split { collection, shards, shard_key, no_wait } => {
+            client.split(collection, *shards, shard_key.as_deref())?;
+            if *no_wait {
+                writeln!(out, "{collection} is on its way to {shards} shards")?;
+            } else {
+                watch::until_split(&client, collection)?;
+                writeln!(out, "{collection} has the shards it was to have: {shards}")?;
             }
         }
         Command::Handover => match client.hand_over()? {

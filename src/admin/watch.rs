@@ -29,6 +29,20 @@ pub(super) fn until_empty(client: &Client, node: u64) -> Result<(), Failure> {
     }
 }
 
+/// Until a collection has the shards it was to have.
+pub(super) fn until_split(client: &Client, collection: &str) -> Result<(), Failure> {
+    let mut shown: Option<ProgressBar> = None;
+    while let Some(now) = client.resharding(collection)? {
+        let bar = shown.get_or_insert_with(|| bar("shards copied and closed", 2 * now.from_shards));
+        bar.set_position(now.copied_shards + now.closed_shards);
+        pause();
+    }
+    if let Some(bar) = shown {
+        bar.finish_and_clear();
+    }
+    Ok(())
+}
+
 /// Until replicas stay where they are and nothing is on its way.
 pub(super) fn until_still(client: &Client) -> Result<(), Failure> {
     let places = |cluster: &Enabled| -> Vec<(String, u64)> {

@@ -462,6 +462,8 @@ async fn before<T>(
 #[cfg(test)]
 mod cluster_tests;
 #[cfg(test)]
+mod resharding_tests;
+#[cfg(test)]
 mod stalled_tests;
 #[cfg(test)]
 mod tests;

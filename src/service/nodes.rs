@@ -39,7 +39,7 @@ pub struct NodeReport {
     pub zone: Option<String>,
     /// Whether it may hold replicas.
     pub state: SiteState,
-    /// Replicas it should hold.
+    /// Replicas it should hold, and those that go away from it but still count.
     pub replica_count: usize,
     /// Shards it should lead.
     pub led_count: usize,
@@ -130,7 +130,7 @@ impl Service {
         let state = self.running.meta.state();
         let layout = state.layout();
         let (status, members) = (self.running.meta_group.status(), self.running.meta_group.members());
-        let held = |id: NodeId| layout.placement().values().filter(|replicas| replicas.contains(&id)).count();
+        let held = |id: NodeId| layout.placement().keys().filter(|shard| layout.keeps(**shard, id)).count();
         let led = |id: NodeId| layout.placement().values().filter(|replicas| replicas.first() == Some(&id)).count();
         let nodes = layout.nodes().iter().map(|(id, node)| NodeReport {
             id: *id,

@@ -51,6 +51,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 const CLOSED_LOOK: Duration = Duration::from_millis(10);
 /// How long a write without a deadline waits for shards that are being replaced.
 const CLOSED_MAX: Duration = Duration::from_secs(60);
+/// How long a read that failed waits to learn whether its shards have been replaced.
+const KNOW_MAX: Duration = Duration::from_secs(1);
 /// How often a read is begun anew because its shards have been replaced.
 const READ_AGAIN_MAX: usize = 8;
 
@@ -188,8 +190,8 @@ impl Service {
             match read().await {
                 Err(error @ (Error::Unavailable { .. } | Error::CollectionNotFound { .. })) => {
                     // Another node may have seen it first.
-                    let is_known = self.running.meta_group.read_barrier().await.is_ok();
-                    if !is_known || are_same(&before, &known()) {
+                    let barrier = tokio::time::timeout(KNOW_MAX, self.running.meta_group.read_barrier());
+                    if !matches!(barrier.await, Ok(Ok(()))) || are_same(&before, &known()) {
                         return Err(error);
                     }
                     self.settle().await?;
@@ -230,7 +232,8 @@ impl Service {
     ) -> Result<Vec<(Seat, Vec<Vec<u8>>)>, Error> {
         let until = Instant::now() + CLOSED_MAX;
         loop {
-            tokio::time::sleep(CLOSED_LOOK).await;
+            // Whether a shard elsewhere is open again shows by asking it, which costs an entry of its log.
+            tokio::time::sleep(if seat.here().is_some() { CLOSED_LOOK } else { AGAIN_AFTER }).await;
             let state = self.running.meta.state();
             let same = |one: &&Arc<Collection>| one.created_index == view.collection.created_index;
             let Some(collection) = state.collections().find(same) else {

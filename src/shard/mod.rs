@@ -325,3 +325,5 @@ mod field_tests;
 mod replica_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transit_tests;

@@ -119,7 +119,7 @@ fn color_is(color: &str) -> Filter {
 
 /// The obvious implementation.
 #[derive(Default)]
-pub(super) struct Reference(BTreeMap<PointId, Point>);
+pub(super) struct Reference(pub(super) BTreeMap<PointId, Point>);
 
 impl Reference {
     fn is_red(point: &Point, color: &str) -> bool {

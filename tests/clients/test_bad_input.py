@@ -422,7 +422,7 @@ def test_absurd_bytes(own_server, unharmed, case, port):
 
 UNBUILT = {
     "partial snapshots": ("GET", "/collections/one/shards/0/snapshot/partial/manifest", None),
-    "resharding": ("POST", "/collections/one/cluster", {"start_resharding": {"direction": "up"}}),
+    "points between shard keys": ("POST", "/collections/one/cluster", {"replicate_points": {}}),
     "cluster": ("GET", "/cluster/telemetry", None),
 }
 

@@ -142,11 +142,29 @@ class Cluster:
                 told[node] = state["peer_id"], state["local_shards"], state["remote_shards"]
         return told
 
-    def leader(self, shard=0):
-        """The node that most nodes take for the shard's leader; `None` if there is none."""
+    def shard_numbers(self):
+        """Of the shards that there are, ascending: not from 0 any more once shards have been split or merged."""
+        for node in self.running:
+            with contextlib.suppress(CallError):
+                state = node.call("GET", f"/collections/{COLLECTION}/cluster", timeout=5)
+                return sorted({shard["shard_id"] for shard in state["local_shards"] + state["remote_shards"]})
+        raise NodeError("no node tells which shards there are")
+
+    def resharding(self):
+        """What the first node that answers says of a resharding under way, or `None`."""
+        for node in self.running:
+            with contextlib.suppress(CallError):
+                state = node.call("GET", f"/collections/{COLLECTION}/cluster", timeout=5)
+                return next(iter(state.get("resharding_operations", [])), None)
+        raise NodeError("no node tells whether shards are being replaced")
+
+    def leader(self, shard=None):
+        """The node that most nodes take for the leader of the shard, the first by default; `None` if there is none."""
         if self.count == 1:
             return self.nodes[0] if self.nodes[0] in self.running else None
         told = self.shards()
+        if shard is None:
+            shard = min((local["shard_id"] for _, shards, _ in told.values() for local in shards), default=0)
         votes = collections.Counter(
             local["leader"]
             for _, shards, _ in told.values()
@@ -156,7 +174,7 @@ class Cluster:
         by_peer = {peer: node for node, (peer, _, _) in told.items()}
         return by_peer.get(votes.most_common(1)[0][0]) if votes else None
 
-    def wait_leader(self, shard=0, other_than=None):
+    def wait_leader(self, shard=None, other_than=None):
         until = time.monotonic() + LEADER_S
         while time.monotonic() < until:
             leader = self.leader(shard)

@@ -42,7 +42,7 @@ class Faults:
         time.sleep(self.random.uniform(*span))
 
     def some_shard(self):
-        return self.random.randrange(self.cluster.shard_count)
+        return self.random.choice(self.cluster.shard_numbers())
 
     def some_node(self):
         """A leader as often as not."""
@@ -200,6 +200,40 @@ class Faults:
         spare.wipe()
         self.cluster.wait_placed()
         return f"{spare} added as {peer}, given shard {shard}, removed"
+
+    def reshard(self):
+        """Twice as many shards, or half as many. Once alone, once with a leader killed, once given up half way and done again."""
+        return self.split(self.turn("undisturbed", "with a leader killed", "given up first"))
+
+    def split(self, how="undisturbed"):
+        before = self.cluster.shard_count
+        after = before * 2 if before <= 2 else before // 2
+        began = time.monotonic()
+        self.change("start_resharding", {"shard_number": after})
+        if how == "given up first":
+            self.hold((0.0, 0.5))
+            try:
+                self.change("abort_resharding", {})
+            except CallError as error:
+                # It was over already.
+                if error.status != 400:
+                    raise
+            if self.cluster.resharding() is not None:
+                raise NodeError("the resharding goes on although it was given up")
+            if len(self.cluster.shard_numbers()) == before:
+                self.change("start_resharding", {"shard_number": after})
+        killed = None
+        if how == "with a leader killed":
+            self.hold((0.0, 0.3))
+            killed = self.cluster.wait_leader(self.some_shard())
+            killed.kill()
+        self.cluster.wait_until(f"{after} shards", lambda: self.cluster.resharding() is None)
+        seconds = time.monotonic() - began
+        if killed:
+            self.cluster.start([killed])
+        self.cluster.shard_count = after
+        self.cluster.wait_until("the shards known everywhere", lambda: len(self.cluster.shard_numbers()) == after)
+        return f"{before} shards became {after} in {seconds:.2f} s, {how}"
 
     def forget(self, peer):
         """Asks until the cluster has let it go: its replicas may have to be elsewhere first."""

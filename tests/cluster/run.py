@@ -4,6 +4,7 @@
     python tests/cluster/run.py linearizability --nodes 4 --each 6 --operations 60000 --seed 1
     python tests/cluster/run.py linearizability --nodes 1        the harness itself, without a cluster
     python tests/cluster/run.py kill-all | power | replace       the same with one kind of fault
+    python tests/cluster/run.py split                            the same, and no request may fail for good
     python tests/cluster/run.py failover | rolling | costs       figures
     python tests/cluster/run.py digest --node HOST:PORT --node HOST:PORT     are these nodes' replicas equal
 
@@ -30,14 +31,14 @@ from collections import Counter
 import checker
 from cluster import Cluster, digest, read_replica
 from faults import Faults
-from history import COLLECTION, OK, READ, Clients, Load, Op, Wire, save
+from history import COLLECTION, OK, READ, UNKNOWN, Clients, Load, Op, Wire, save
 from network import NetworkError
 from node import CallError, NodeError
 
 CALM_S = (1.0, 2.0)
 ONE_NODE = ["kill-all", "pause", "clock"]
-SHORT = ["leader-kill", "partition", "pause", "kill-all"]
-LONG = ["leader-kill", "follower-kill", "partition", "one-way", "slow-link", "pause", "clock", "membership", "catch-up", "kill-all", "replace"]
+SHORT = ["leader-kill", "partition", "pause", "reshard", "kill-all"]
+LONG = ["leader-kill", "follower-kill", "partition", "one-way", "slow-link", "pause", "clock", "membership", "catch-up", "reshard", "kill-all", "replace"]
 FLAWS_SHOWN = 10
 #: Longest wait of a client for the first acknowledged write after a kill.
 FAILOVER_S = 15
@@ -174,6 +175,27 @@ def soak(run, kinds, **options):
             run.flaw(f"{kind} came {coverage[kind]} of {run.arguments.each} times")
     run.figures["faults"] = dict(coverage)
     run.figures["all nodes take writes after a fault, s"] = spread(recoveries)
+
+
+def split(run):
+    """Twice as many shards and half as many again, under clients none of which may be left without an answer."""
+    seconds = []
+    with run.cluster() as cluster, run.clients(cluster, timeouts_s=(10,)) as clients:
+        faults = Faults(cluster, run.random, clients.load)
+        for at in range(2 * run.arguments.each):
+            time.sleep(run.random.uniform(*CALM_S))
+            began = time.monotonic()
+            told = faults.split()
+            seconds.append(time.monotonic() - began)
+            run.note(f"{at + 1}/{2 * run.arguments.each}: {told}; {clients.acknowledged()} operations")
+    open_ended = [op for op in run.ops if op.outcome == UNKNOWN]
+    for op in open_ended[:FLAWS_SHOWN]:
+        run.flaw(f"client {op.client} does not know what became of a {op.kind} of {op.key}: {op.note}")
+    if clients.reads_lost:
+        run.flaw(f"{clients.reads_lost} reads were answered by no node")
+    run.figures["to twice or half as many shards, s"] = spread(seconds)
+    pauses = [max_gap([op.returned for op in client.ops if op.kind != READ and op.outcome == OK], client.ops[0].invoked, client.ops[-1].returned) for client in clients.clients]
+    run.figures["longest pause of a client's writes, s"] = spread(pauses)
 
 
 def spread(values, digits=3):
@@ -329,6 +351,7 @@ SCENARIOS = {
     "kill-all": lambda run: soak(run, ["kill-all"]),
     "power": lambda run: soak(run, ["power-all"] + ["power-one"] * (run.arguments.nodes > 1), with_disks=True),
     "replace": lambda run: soak(run, ["replace"]),
+    "split": split,
     "failover": failover,
     "rolling": rolling,
     "costs": costs,
@@ -366,7 +389,7 @@ def main():
         parser.error("network namespaces need root")
     if not arguments.binary:
         parser.error("set QUIVER_BINARY, or give --binary")
-    is_soak = arguments.scenario in ("linearizability", "kill-all", "power", "replace")
+    is_soak = arguments.scenario in ("linearizability", "kill-all", "power", "replace", "split")
     is_long = arguments.scenario == "linearizability" and not arguments.short
     defaults = {
         "seed": secrets.randbits(32),

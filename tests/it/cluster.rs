@@ -163,9 +163,48 @@ fn three_nodes_tell_where_everything_is_and_move_it() {
     refused(&body("move_shard", from, 5), 404, "Peer 5 not found");
     refused(&body("abort_transfer", from, to), 404, "is not being transferred");
     refused(&json!({"move_shard": {"shard_id": 7, "from_peer_id": from, "to_peer_id": to}}), 404, "Shard 7 not found");
-    refused(&json!({"start_resharding": {"direction": "up"}}), 501, "start_resharding");
+    refused(&json!({"replicate_points": {}}), 501, "replicate_points");
     let (status, answer) = nodes.call(0, Method::DELETE, &format!("/cluster/peer/{from}"), &json!(null));
     assert!(status == 400 && answer["status"]["error"].as_str().unwrap().contains("peer"), "{answer}");
+}
+
+#[test]
+fn a_collection_gets_more_shards_and_fewer() {
+    let nodes = Nodes::start(2);
+    let config = json!({"vectors": {"size": 2, "distance": "Dot"}, "shard_number": 1});
+    nodes.done(0, Method::PUT, "/collections/c", &config);
+    nodes.done(0, Method::PUT, WRITE, &points(0..500));
+    let shards = |node: usize| nodes.get(node, CLUSTER)["shard_count"].as_u64().unwrap();
+    let split = nodes.command(1, "split c --shards 4");
+    assert!(split.status.success() && text(&split.stdout).contains("has the shards"), "{}", text(&split.stderr));
+    assert_eq!((shards(1), nodes.count(1)), (4, json!(500)));
+    until("the other node knows", || shards(0) == 4);
+    assert_eq!(nodes.count(0), 500);
+    // As the protocol has it: one at a time.
+    for (direction, want) in [("up", 5), ("down", 4), ("down", 3)] {
+        nodes.done(0, Method::POST, CLUSTER, &json!({"start_resharding": {"direction": direction}}));
+        until("it is over", || nodes.get(0, CLUSTER).get("resharding_operations").is_none());
+        assert_eq!(shards(0), want);
+    }
+    nodes.done(1, Method::PUT, WRITE, &points(500..600));
+    assert_eq!((nodes.count(0), nodes.count(1)), (json!(600), json!(600)));
+    assert_eq!(nodes.get(0, "/collections/c")["config"]["params"]["shard_number"], 3);
+
+    let refused = |op: Value, status: u16, why: &str| {
+        let (got, answer) = nodes.call(0, Method::POST, CLUSTER, &op);
+        let told = answer["status"]["error"].as_str().unwrap();
+        assert!(got == status && told.contains(why), "{op}: {got} {told}");
+    };
+    refused(json!({"finish_resharding": {}}), 400, "No resharding is in progress");
+    refused(json!({"abort_resharding": {}}), 400, "No resharding is in progress");
+    refused(json!({"start_resharding": {"shard_number": 3}}), 400, "There are 3 shards already");
+    refused(json!({"start_resharding": {"shard_number": 0}}), 400, "The last shard cannot be removed");
+    refused(json!({"start_resharding": {}}), 400, "either direction or shard_number");
+    refused(json!({"start_resharding": {"direction": "up", "peer_id": 1}}), 501, "peer_id");
+    refused(json!({"start_resharding": {"direction": "up", "shard_key": "k"}}), 404, "Shard key");
+    let failed = nodes.command(0, "split c --shards 3");
+    assert_eq!(failed.status.code(), Some(2));
+    assert!(text(&failed.stderr).contains("There are 3 shards already"), "{}", text(&failed.stderr));
 }
 
 #[test]

@@ -549,8 +549,8 @@ async fn s18_shard_keys_are_created_listed_and_deleted_over_both_transports() {
     assert_eq!(node.post("/collections/c/cluster", through_cluster).await.result(), json!(true));
     let answer = node.post("/collections/c/cluster", json!({"drop_replica": {"shard_id": 0, "peer_id": 1}})).await;
     assert_eq!(answer.failure(), (404, "Not found: Shard 0 not found".to_owned()));
-    let answer = node.post("/collections/c/cluster", json!({"start_resharding": {"direction": "up"}})).await;
-    assert_eq!(answer.failure(), (501, "Not implemented: update collection cluster: start_resharding".to_owned()));
+    let answer = node.post("/collections/c/cluster", json!({"replicate_points": {}})).await;
+    assert_eq!(answer.failure(), (501, "Not implemented: update collection cluster: replicate_points".to_owned()));
 
     let unknown_node = json!({"shard_key": "f", "placement": [12]});
     let text = "Bad request: Shard Key \"f\" placement contains unknown peers: [12]".to_owned();

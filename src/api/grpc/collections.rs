@@ -127,8 +127,10 @@ impl Collections for CollectionsRpc {
         request: Request<pb::CollectionClusterInfoRequest>,
     ) -> Result<Response<pb::CollectionClusterInfoResponse>, Status> {
         let call = self.calls.begin()?;
-        let layouts = self.service.shard_layouts(&request.get_ref().collection_name).await.map_err(failed)?;
-        let answer = config::wire_from_shards(layouts, self.service.node_id());
+        let name = request.get_ref().collection_name.as_str();
+        let layouts = self.service.shard_layouts(name).await.map_err(failed)?;
+        let resharding = self.service.resharding(name).map_err(failed)?;
+        let answer = config::wire_from_shards(layouts, resharding, self.service.node_id());
         Ok(Response::new(pb::CollectionClusterInfoResponse { time: call.elapsed_s(), ..answer }))
     }
 

@@ -23,7 +23,9 @@ use crate::model::collection::{
 };
 use crate::model::datetime::Timestamp;
 use crate::model::{Metric, Payload, VectorName};
-use crate::service::{Alias, CollectionReport, CollectionStatus, NewShardKey, ReplicaState, ShardLayout, WriteOptions};
+use crate::service::{
+    Alias, CollectionReport, CollectionStatus, NewShardKey, ReplicaState, ReshardingReport, ShardLayout, WriteOptions,
+};
 
 /// A field of several messages.
 const QUANTIZATION: &str = "quantization_config";
@@ -230,11 +232,24 @@ pub(super) fn shard_key(found: &mut Findings, at: At<'_>, wire: Option<pb::Creat
 }
 
 /// Where a collection's shards are.
-pub(super) fn wire_from_shards(layouts: Vec<ShardLayout>, node_id: u64) -> pb::CollectionClusterInfoResponse {
+pub(super) fn wire_from_shards(
+    layouts: Vec<ShardLayout>,
+    resharding: Option<ReshardingReport>,
+    node_id: u64,
+) -> pb::CollectionClusterInfoResponse {
     let number = |layout: &ShardLayout| u32::try_from(layout.number).unwrap_or(u32::MAX);
     let key = |layout: &ShardLayout| layout.key.clone().map(wire_from_key);
     let mut wire =
         pb::CollectionClusterInfoResponse { peer_id: node_id, shard_count: layouts.len() as u64, ..Default::default() };
+    wire.resharding_operations.extend(resharding.map(|report| pb::ReshardingInfo {
+        shard_id: report.to.first().map_or(0, |number| u32::try_from(*number).unwrap_or(u32::MAX)),
+        peer_id: report.node.unwrap_or(node_id),
+        direction: match report.to.len() > report.from {
+            true => pb::ReshardingDirection::Up.into(),
+            false => pb::ReshardingDirection::Down.into(),
+        },
+        shard_key: report.key.map(wire_from_key),
+    }));
     for layout in &layouts {
         let transfers = layout.transfers().into_iter().map(|transfer| pb::ShardTransferInfo {
             shard_id: number(layout),

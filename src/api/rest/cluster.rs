@@ -13,7 +13,7 @@ use super::shapes::{Key, KeyOut};
 use crate::api::checks::{self, At, Checked, Findings};
 use crate::api::status::ApiError;
 use crate::model::collection::ShardKey;
-use crate::service::{ClusterReport, NewShardKey, NodeReport, ReplicaState, SiteState};
+use crate::service::{ClusterReport, NewShardKey, NodeReport, ReplicaState, ReshardingReport, ShardCount, SiteState};
 
 /// A server that runs alone says so: clients know that answer.
 pub(super) async fn status(call: Call<()>) -> Envelope<ClusterStatus> {
@@ -134,6 +134,8 @@ pub(super) struct CollectionClusterInfo {
     local_shards: Vec<LocalShard>,
     remote_shards: Vec<RemoteShard>,
     shard_transfers: Vec<ShardTransfer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resharding_operations: Vec<ReshardingInfo>,
 }
 
 /// A replica on the asked node. Beside what the protocol says: who leads the shard, and up to where it has its log.
@@ -196,6 +198,45 @@ enum TransferMethod {
     WalDelta,
 }
 
+/// A resharding that is under way. `shard_id` is the first of those that are to be there, which `peer_id` should lead. Beside
+/// what the protocol says: how many shards there are and are to be, of how many the content has been copied, and how many
+/// have been closed, after which the new ones take their place.
+#[derive(Serialize, JsonSchema)]
+struct ReshardingInfo {
+    direction: ReshardingDirection,
+    shard_id: u64,
+    peer_id: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard_key: Option<KeyOut>,
+    from_shards: usize,
+    to_shards: usize,
+    copied_shards: usize,
+    closed_shards: usize,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ReshardingDirection {
+    Up,
+    Down,
+}
+
+impl ReshardingInfo {
+    fn new(own: u64, report: ReshardingReport) -> ReshardingInfo {
+        let is_up = report.to.len() > report.from;
+        ReshardingInfo {
+            direction: if is_up { ReshardingDirection::Up } else { ReshardingDirection::Down },
+            shard_id: report.to.first().copied().unwrap_or_default(),
+            peer_id: report.node.unwrap_or(own),
+            shard_key: report.key.map(KeyOut),
+            from_shards: report.from,
+            to_shards: report.to.len(),
+            copied_shards: report.copied,
+            closed_shards: report.passed_on,
+        }
+    }
+}
+
 pub(super) async fn collection_cluster(call: Call<String>) -> Envelope<CollectionClusterInfo> {
     let own = call.rest.service.node_id();
     let layouts = call.rest.service.shard_layouts(&call.path).await?;
@@ -205,7 +246,10 @@ pub(super) async fn collection_cluster(call: Call<String>) -> Envelope<Collectio
         local_shards: Vec::new(),
         remote_shards: Vec::new(),
         shard_transfers: Vec::new(),
+        resharding_operations: Vec::new(),
     };
+    let resharding = call.rest.service.resharding(&call.path)?;
+    info.resharding_operations.extend(resharding.map(|report| ReshardingInfo::new(own, report)));
     for layout in layouts {
         let transfers = layout.transfers().into_iter().map(|transfer| ShardTransfer {
             shard_id: layout.number,
@@ -316,7 +360,7 @@ pub(super) enum ClusterOperation {
     AbortTransfer(Transfer),
     DropReplica(Replica),
     RestartTransfer(Transfer),
-    StartResharding(#[schemars(with = "Value")] IgnoredAny),
+    StartResharding(StartResharding),
     FinishResharding(#[schemars(with = "Value")] IgnoredAny),
     AbortResharding(#[schemars(with = "Value")] IgnoredAny),
     ReplicatePoints(#[schemars(with = "Value")] IgnoredAny),
@@ -350,6 +394,32 @@ pub(super) struct Replica {
     peer_id: u64,
 }
 
+/// One shard more or less; beside what the protocol says: `shard_number`, as many as there are to be.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct StartResharding {
+    #[serde(rename = "uuid")]
+    _uuid: Option<String>,
+    direction: Option<ReshardingDirection>,
+    shard_number: Option<u32>,
+    peer_id: Option<u64>,
+    shard_key: Option<Key>,
+}
+
+impl StartResharding {
+    fn count(&self) -> Result<ShardCount, ApiError> {
+        if self.peer_id.is_some() {
+            // New shards begin where the old ones are, and are spread afterwards.
+            return Err(ApiError::unimplemented("start_resharding: peer_id"));
+        }
+        match (self.direction, self.shard_number) {
+            (None, Some(count)) => Ok(ShardCount::To(count)),
+            (Some(ReshardingDirection::Up), None) => Ok(ShardCount::Up),
+            (Some(ReshardingDirection::Down), None) => Ok(ShardCount::Down),
+            _ => Err(ApiError::bad_request("start_resharding needs either direction or shard_number")),
+        }
+    }
+}
+
 pub(super) async fn update_cluster(BodyCall { call, body }: BodyCall<String, ClusterOperation>) -> Envelope<bool> {
     use ClusterOperation as Op;
     let root = At::Root;
@@ -379,9 +449,20 @@ pub(super) async fn update_cluster(BodyCall { call, body }: BodyCall<String, Clu
             service.drop_replica(name, body.shard_id, body.peer_id, call.deadline()?).await?;
             return answer(call.started, true);
         }
-        Op::StartResharding(_) => "start_resharding",
-        Op::FinishResharding(_) => "finish_resharding",
-        Op::AbortResharding(_) => "abort_resharding",
+        Op::StartResharding(body) => {
+            let count = body.count()?;
+            service.start_resharding(name, body.shard_key.map(|key| key.0), count, call.deadline()?).await?;
+            return answer(call.started, true);
+        }
+        // It ends by itself: this waits for that.
+        Op::FinishResharding(_) => {
+            service.finish_resharding(name, call.deadline()?).await?;
+            return answer(call.started, true);
+        }
+        Op::AbortResharding(_) => {
+            service.abort_resharding(name, call.deadline()?).await?;
+            return answer(call.started, true);
+        }
         Op::ReplicatePoints(_) => "replicate_points",
     };
     Err(ApiError::unimplemented(format_args!("update collection cluster: {what}")))
