@@ -280,8 +280,9 @@ impl Membership {
         changes.mark_changed();
         self.spawn(async move {
             loop {
-                // What failed is tried again.
-                let wait = if table.table().failed.is_empty() { Duration::MAX } else { RETRY_INTERVAL };
+                // What failed is tried again, and what is to go goes after a while.
+                let is_still = table.table().failed.is_empty() && !table.is_retiring();
+                let wait = if is_still { Duration::MAX } else { RETRY_INTERVAL };
                 let is_over = matches!(tokio::time::timeout(wait, changes.changed()).await, Ok(Err(_)));
                 if is_over || topology.settle().await.is_err() {
                     return;

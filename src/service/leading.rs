@@ -128,6 +128,10 @@ impl Leading {
         let state = self.meta.state();
         let layout = state.layout();
         let mut wanted = layout.replicas(shard.id).to_vec();
+        if wanted.is_empty() {
+            // Others have taken its place.
+            return Job::Shard(shard.id);
+        }
         wanted.sort_by_key(|id| layout.is_resting(*id));
         self.step(&shard.group, &wanted, usize::MAX).await;
         self.report_left(shard.id, &shard.group).await;

@@ -341,6 +341,7 @@ impl Service {
             background: Arc::clone(&background),
             tail_vectors_max: settings.tail_vectors_max,
             tried: Mutex::default(),
+            retired: Mutex::default(),
         })
         .map_err(OpenError::Thread)?;
         let pool = SearchPool::new(settings.search_threads, settings.search_queue_max).map_err(OpenError::Thread)?;

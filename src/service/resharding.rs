@@ -25,7 +25,7 @@ use super::errors::from_propose;
 use super::seat::{Seat, View};
 use super::shards::RunningShard;
 use super::{Error, Service, before};
-use crate::cluster::{Collection, MetaChange, MetaCommand, Resharding, ReshardingCommand, ShardPlace};
+use crate::cluster::{Collection, MetaChange, MetaCommand, MetaState, Resharding, ReshardingCommand, ShardPlace};
 use crate::model::collection::ShardKey;
 use crate::model::ids::SlotRange;
 use crate::model::{PointId, ShardId};
@@ -51,10 +51,10 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 const CLOSED_LOOK: Duration = Duration::from_millis(10);
 /// How long a write without a deadline waits for shards that are being replaced.
 const CLOSED_MAX: Duration = Duration::from_secs(60);
-/// How long a read that failed waits to learn whether its shards have been replaced.
+/// How long a call that failed waits to learn whether its shards are elsewhere by now.
 const KNOW_MAX: Duration = Duration::from_secs(1);
-/// How often a read is begun anew because its shards have been replaced.
-const READ_AGAIN_MAX: usize = 8;
+/// For how long calls are begun anew whose shards are elsewhere by now.
+pub(super) const AGAIN_MAX: Duration = Duration::from_secs(5);
 
 /// How many shards there are to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,22 +176,19 @@ impl Service {
         }))
     }
 
-    /// Runs a read, and again if the collection's shards were replaced meanwhile.
+    /// Runs a read, and again if it failed and the cluster's state had changed meanwhile: shards may have been replaced, or
+    /// have gone to other nodes.
     pub(super) async fn current<T, F>(&self, collection: &str, read: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let known = || self.running.meta.state().collection(collection).cloned();
-        let are_same = |one: &Collection, other: &Option<Arc<Collection>>| {
-            other.as_ref().is_some_and(|other| other.created_index == one.created_index && other.shards == one.shards)
-        };
-        for _ in 0..READ_AGAIN_MAX {
-            let Some(before) = known() else { return read().await };
+        let until = Instant::now() + AGAIN_MAX;
+        loop {
+            let before = self.running.meta.state();
             match read().await {
-                Err(error @ (Error::Unavailable { .. } | Error::CollectionNotFound { .. })) => {
-                    // Another node may have seen it first.
-                    let barrier = tokio::time::timeout(KNOW_MAX, self.running.meta_group.read_barrier());
-                    if !matches!(barrier.await, Ok(Ok(()))) || are_same(&before, &known()) {
+                Err(error @ Error::Unavailable { .. }) => {
+                    let is_known = before.collection(collection).is_some() && self.has_moved_on(&before).await;
+                    if !is_known || Instant::now() >= until {
                         return Err(error);
                     }
                     self.settle().await?;
@@ -199,7 +196,12 @@ impl Service {
                 answer => return answer,
             }
         }
-        read().await
+    }
+
+    /// Whether the cluster's state is not that any more. Another node may have seen it first.
+    async fn has_moved_on(&self, before: &Arc<MetaState>) -> bool {
+        let barrier = tokio::time::timeout(KNOW_MAX, self.running.meta_group.read_barrier());
+        matches!(barrier.await, Ok(Ok(()))) && !Arc::ptr_eq(before, &self.running.meta.state())
     }
 
     /// Makes sure that these shards, if they are closed, were still the collection's when this was called: then nothing that
@@ -250,6 +252,29 @@ impl Service {
                 return Err(Error::Unavailable { why: format!("shard {} is being replaced", seat.id()) });
             }
         }
+    }
+
+    /// Where commands go that certainly have not been applied, for this reason: to the same shard where it is by now, or to
+    /// those that took its place. `before`: the cluster's state when they were sent.
+    pub(super) async fn after_failure(
+        &self,
+        view: &View,
+        (seat, commands): (&Seat, Vec<Vec<u8>>),
+        before: &Arc<MetaState>,
+        why: Error,
+    ) -> Result<Vec<(Seat, Vec<Vec<u8>>)>, Error> {
+        if !self.has_moved_on(before).await {
+            return Err(why);
+        }
+        self.settle().await?;
+        let state = self.running.meta.state();
+        let same = |one: &&Arc<Collection>| one.created_index == view.collection.created_index;
+        let Some(collection) = state.collections().find(same) else { return Err(why) };
+        if !collection.shards.contains(&seat.id()) {
+            return self.instead_of(collection, seat, &commands).await;
+        }
+        let again = self.seat(collection, seat.id()).map_err(|_| why)?;
+        Ok(vec![(again, commands)])
     }
 
     async fn instead_of(

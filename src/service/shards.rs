@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -133,6 +133,8 @@ pub(super) struct ShardTable {
 pub(super) struct Shards {
     table: ArcSwap<ShardTable>,
     settled_index: AtomicU64,
+    /// Some of what runs is to be removed soon.
+    is_retiring: AtomicBool,
 }
 
 /// A shard of a collection does not run.
@@ -149,6 +151,15 @@ impl Shards {
 
     pub(super) fn publish(&self, table: ShardTable) {
         self.table.store(Arc::new(table));
+    }
+
+    /// Whether some of what runs is to be removed soon.
+    pub(super) fn is_retiring(&self) -> bool {
+        self.is_retiring.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_retiring(&self, is_retiring: bool) {
+        self.is_retiring.store(is_retiring, Ordering::Release);
     }
 
     /// The index of the `meta` group's state that was followed last.

@@ -37,6 +37,8 @@ const OPEN_AT_ONCE_MAX: usize = 4;
 const TELL_DROPS_MAX: Duration = Duration::from_secs(10);
 /// A shard that could not be started is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(4);
+/// How long a shard answers whose place others have taken.
+const RETIRED_FOR: Duration = Duration::from_secs(2);
 /// How long calls that hold a shard which is to be removed are waited for.
 const READERS_MAX: Duration = Duration::from_secs(2);
 const READERS_LOOK: Duration = Duration::from_millis(2);
@@ -66,6 +68,8 @@ pub(super) struct Topology {
     pub(super) tail_vectors_max: u64,
     /// When shards were last tried to be started.
     pub(super) tried: Mutex<BTreeMap<ShardId, Instant>>,
+    /// Since when shards are there that others have taken the place of.
+    pub(super) retired: Mutex<BTreeMap<ShardId, Instant>>,
 }
 
 /// Asks the thread; it ends when the last of these is dropped.
@@ -132,11 +136,28 @@ impl Topology {
         // What has no place yet is nobody's to remove.
         let kept =
             all().map(|(id, _)| id).filter(|id| layout.replicas(*id).is_empty() || layout.keeps(*id, self.node_id));
-        self.remove_orphans(&kept.collect());
+        let mut kept: BTreeSet<ShardId> = kept.collect();
+        kept.extend(self.retiring(&kept));
+        self.remove_orphans(&kept);
         let wanted = all().filter(|(id, _)| layout.keeps(*id, self.node_id)).collect();
         self.start_missing(&wanted);
         self.reconfigure(&wanted);
         self.shards.set_settled_index(index);
+    }
+
+    /// Shards that others have taken the place of just now: they go on refusing what still comes for them.
+    fn retiring(&self, kept: &BTreeSet<ShardId>) -> BTreeSet<ShardId> {
+        let table = self.shards.table();
+        let is_replaced = |(id, running): &(&ShardId, &Arc<RunningShard>)| {
+            !kept.contains(*id) && running.shard().closed().is_some()
+        };
+        let replaced: BTreeSet<ShardId> = table.running.iter().filter(is_replaced).map(|(id, _)| *id).collect();
+        let mut retired = self.retired.lock();
+        retired.retain(|id, _| replaced.contains(id));
+        let is_new = |id: &ShardId| retired.entry(*id).or_insert_with(Instant::now).elapsed() < RETIRED_FOR;
+        let retiring: BTreeSet<ShardId> = replaced.into_iter().filter(is_new).collect();
+        self.shards.set_retiring(!retiring.is_empty());
+        retiring
     }
 
     fn remove_orphans(&self, kept: &BTreeSet<ShardId>) {
@@ -167,7 +188,7 @@ impl Topology {
         let delete = || Replica::delete_all(&self.points.shard(id), &self.index_folder(id));
         match running {
             Some(shard) => {
-                self.runtime.block_on(wait_for_readers(shard));
+                wait_for_readers(shard);
                 shard.remove_with(delete)
             }
             None => delete(),
@@ -311,11 +332,11 @@ impl Topology {
 
 /// Waits until no call holds the shard any more, whose group has stopped: a read that began while it counted must not find
 /// half of its points.
-async fn wait_for_readers(shard: &Arc<RunningShard>) {
-    let until = tokio::time::Instant::now() + READERS_MAX;
+fn wait_for_readers(shard: &Arc<RunningShard>) {
+    let until = Instant::now() + READERS_MAX;
     // The caller's own, and no other.
-    while Arc::strong_count(shard) > 1 && tokio::time::Instant::now() < until {
-        tokio::time::sleep(READERS_LOOK).await;
+    while Arc::strong_count(shard) > 1 && Instant::now() < until {
+        std::thread::park_timeout(READERS_LOOK);
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::checks::WritePlan;
 use super::errors::from_propose;
+use super::resharding::AGAIN_MAX;
 use super::seat::{Seat, View};
 use super::shards::RunningShard;
 use super::{Error, Scope, Service, WriteAck, WriteOptions, WriteStatus, before};
@@ -35,6 +36,8 @@ pub(super) struct ProposedAll {
     index: u64,
     /// Ids that were missing.
     missing: Vec<PointId>,
+    /// Why the next one was certainly not applied; `None`: the shard refuses changes.
+    pub(super) failed: Option<Error>,
 }
 
 impl Service {
@@ -111,8 +114,10 @@ impl Service {
             let mut parts: Vec<(Seat, Vec<Vec<u8>>)> =
                 commands.into_iter().filter_map(|(place, commands)| Some((seat(place)?, commands))).collect();
             let mut applied = Applied { operation_id: 0, missing: HashSet::new() };
-            // More than once only if shards are being replaced by others.
+            // More than once only if shards are being replaced by others, or go to other nodes.
+            let until = Instant::now() + AGAIN_MAX;
             while !parts.is_empty() {
+                let before = self.running.meta.state();
                 let proposals = parts.iter().map(|(seat, commands)| self.propose(seat, commands));
                 // All are awaited: what has been proposed to the other shards is not left half told.
                 let results = futures::future::join_all(proposals).await;
@@ -123,12 +128,16 @@ impl Service {
                     applied.missing.extend(done.missing);
                     commands.drain(..done.count.min(commands.len()));
                     if !commands.is_empty() {
-                        refused.push((seat, commands));
+                        refused.push((seat, commands, done.failed));
                     }
                 }
                 parts = Vec::new();
-                for (seat, commands) in refused {
-                    parts.extend(self.after_closed(view, &seat, commands).await?);
+                for (seat, commands, failed) in refused {
+                    parts.extend(match failed {
+                        None => self.after_closed(view, &seat, commands).await?,
+                        Some(why) if Instant::now() >= until => return Err(why),
+                        Some(why) => self.after_failure(view, (&seat, commands), &before, why).await?,
+                    });
                 }
             }
             Ok(applied)
@@ -155,14 +164,22 @@ impl Service {
         }
     }
 
-    /// Proposes `commands` in order, up to the first that the shard refuses because it is being replaced.
+    /// Proposes `commands` in order, up to the first that certainly is not applied: the shard is not reached, or refuses it
+    /// because it is being replaced.
     pub(super) async fn propose(&self, shard: &Seat, commands: &[Vec<u8>]) -> Result<ProposedAll, Error> {
         let mut all = ProposedAll::default();
         for command in commands {
             let result = shard.propose(command.clone()).await;
             let outcome = if result.is_ok() { "applied" } else { "failed" };
             metrics::counter!("quiver_proposals_total", "outcome" => outcome).increment(1);
-            let proposed = result.map_err(from_propose)?;
+            let proposed = match result.map_err(from_propose) {
+                Ok(proposed) => proposed,
+                Err(error @ Error::Unavailable { .. }) => {
+                    all.failed = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
             let outcome = Outcome::decode(&proposed.reply)
                 .ok_or_else(|| Error::OutcomeUnknown { why: "the shard's reply is not readable".to_owned() })?;
             if outcome.refused.is_some() {

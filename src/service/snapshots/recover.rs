@@ -379,6 +379,9 @@ impl Service {
                         self.wait_long_for_index(running).await?;
                     }
                     let done = self.propose(shard, &[command]).await?;
+                    if let Some(why) = done.failed {
+                        return Err(why);
+                    }
                     if done.count == 0 {
                         return Err(Error::Unavailable { why: format!("shard {} is being replaced", shard.id()) });
                     }
