@@ -19,20 +19,24 @@ use crate::model::ShardId;
 pub struct DistantGroup {
     shard: ShardId,
     transport: Arc<dyn Transport>,
-    members: Vec<Peer>,
+    members: Members,
     /// Who led when it was last asked.
     leader: LeaderHint,
 }
+
+/// Who belongs to a group as of now, in the order in which they are asked while none is known to lead: it may change while one
+/// of them is looked for that does.
+pub type Members = Arc<dyn Fn() -> Vec<Peer> + Send + Sync>;
 
 /// Who led a group when it was last asked; shared by all that ask.
 pub type LeaderHint = Arc<Mutex<Option<u64>>>;
 
 impl DistantGroup {
-    /// The group of `shard` on these nodes, in the order in which they are asked while none is known to lead.
+    /// The group of `shard` on these nodes.
     pub(super) fn new(
         shard: ShardId,
         transport: Arc<dyn Transport>,
-        members: Vec<Peer>,
+        members: Members,
         leader: LeaderHint,
     ) -> DistantGroup {
         DistantGroup { shard, transport, members, leader }
@@ -47,7 +51,7 @@ impl DistantGroup {
                 // Whoever does not lead may take long to say so: a question without effect finds out first.
                 None => self.find_leader(until).await?.0,
             };
-            let proposed = match self.ask(leader, Ask::Propose, command.clone(), PROPOSE_MAX).await {
+            let proposed = match self.ask(&leader, Ask::Propose, command.clone(), PROPOSE_MAX).await {
                 Ok(answer) => {
                     wire::decode_proposed(&answer, self.shard).unwrap_or_else(|error| Err(self.unknown(error)))
                 }
@@ -56,11 +60,11 @@ impl DistantGroup {
             match proposed {
                 // Certainly not taken.
                 Err(ProposeError::NoLeader { .. } | ProposeError::Unavailable { .. }) if Instant::now() < until => {
-                    self.forget(leader);
+                    self.forget(&leader);
                     tokio::time::sleep(LEADER_LOOK).await;
                 }
                 Err(error @ (ProposeError::Unknown { .. } | ProposeError::Unavailable { .. })) => {
-                    self.forget(leader);
+                    self.forget(&leader);
                     return Err(error);
                 }
                 outcome => return outcome,
@@ -71,17 +75,17 @@ impl DistantGroup {
     /// Up to where a read on any member must have applied the log to see every write acknowledged before the call.
     pub async fn read_index(&self) -> Result<u64, ProposeError> {
         if let Some(leader) = self.known_leader() {
-            match self.index_of(leader).await {
+            match self.index_of(&leader).await {
                 Ok(index) => return Ok(index),
-                Err(_) => self.forget(leader),
+                Err(_) => self.forget(&leader),
             }
         }
         Ok(self.find_leader(Instant::now() + LEADER_WAIT_MAX).await?.1)
     }
 
-    fn known_leader(&self) -> Option<&Peer> {
+    fn known_leader(&self) -> Option<Peer> {
         let leader = *self.leader.lock();
-        self.members.iter().find(|peer| Some(peer.id) == leader)
+        (self.members)().into_iter().find(|peer| Some(peer.id) == leader)
     }
 
     fn forget(&self, leader: &Peer) {
@@ -92,24 +96,27 @@ impl DistantGroup {
     }
 
     /// Asks all members at once who leads, again and again for a while; with the index a read needs.
-    async fn find_leader(&self, until: Instant) -> Result<(&Peer, u64), ProposeError> {
+    async fn find_leader(&self, until: Instant) -> Result<(Peer, u64), ProposeError> {
         loop {
-            let mut asked: FuturesUnordered<_> = self.members.iter().map(|peer| self.index_from(peer)).collect();
+            let members = (self.members)();
+            let mut asked: FuturesUnordered<_> = members.into_iter().map(|peer| self.index_from(peer)).collect();
             while let Some(answer) = asked.next().await {
                 if let Ok((peer, index)) = answer {
                     *self.leader.lock() = Some(peer.id);
                     return Ok((peer, index));
                 }
             }
-            if Instant::now() >= until {
+            // Without members here or anywhere: the group is gone, or on the asking node by now.
+            if Instant::now() >= until || (self.members)().is_empty() {
                 return Err(self.no_leader());
             }
             tokio::time::sleep(LEADER_LOOK).await;
         }
     }
 
-    async fn index_from<'a>(&self, peer: &'a Peer) -> Result<(&'a Peer, u64), ProposeError> {
-        Ok((peer, self.index_of(peer).await?))
+    async fn index_from(&self, peer: Peer) -> Result<(Peer, u64), ProposeError> {
+        let index = self.index_of(&peer).await?;
+        Ok((peer, index))
     }
 
     /// What `peer` answers as the leader.

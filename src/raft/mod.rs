@@ -35,7 +35,7 @@ mod shard_machine;
 mod transport;
 mod wire;
 
-pub use distant::{DistantGroup, LeaderHint};
+pub use distant::{DistantGroup, LeaderHint, Members};
 pub use group::{Group, GroupMembers, GroupStatus};
 pub use node::{AnswerError, Node, Settings, StartError, node_id};
 pub use transport::{Ask, Message, Peer, Transport, TransportError};

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::applier::{Applier, Progress, SnapshotData};
-use super::distant::{DistantGroup, LeaderHint};
+use super::distant::{DistantGroup, LeaderHint, Members};
 use super::encoding::{LogId, NodeId, Snapshot, SnapshotMeta, Types, decode_position};
 use super::flusher::Flusher;
 use super::group::Group;
@@ -300,8 +300,8 @@ impl Node {
         self.logs.sync()
     }
 
-    /// The group of `shard` on other nodes, which are asked in this order while none is known to lead.
-    pub fn distant_group(&self, shard: ShardId, members: Vec<Peer>, leader: LeaderHint) -> DistantGroup {
+    /// The group of `shard` on other nodes.
+    pub fn distant_group(&self, shard: ShardId, members: Members, leader: LeaderHint) -> DistantGroup {
         DistantGroup::new(shard, self.transport.clone(), members, leader)
     }
 

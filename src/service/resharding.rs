@@ -43,6 +43,8 @@ const FEEDS_AT_ONCE_MAX: usize = 4;
 const FEW_CHANGES_MAX: usize = 1_000;
 /// Copies of changes after which it is ready in any case: it is written to faster than that gets less.
 const CHANGE_COPIES_MAX: usize = 20;
+/// How long a child may take to apply what is brought: its group may have gone to other nodes.
+const FEED_MAX: Duration = Duration::from_secs(5);
 /// How long a leader waits before it looks at its parents again.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long to wait before a child that takes nothing now is asked again.
@@ -643,9 +645,11 @@ impl Passing {
             if let Ok(seat) = self.service.seat(&collection, child.id) {
                 if let Some(running) = seat.here() {
                     // The graphs of a child on another node keep up as its leader says.
-                    let _ = self.service.wait_for_index(running, None).await;
+                    let until = Some(Instant::now() + FEED_MAX);
+                    let _ = self.service.wait_for_index(running, until).await;
                 }
-                match seat.propose(command.clone()).await {
+                let proposed = tokio::time::timeout(FEED_MAX, seat.propose(command.clone()));
+                match proposed.await.unwrap_or_else(|_| Err(unknown(child.id))) {
                     Ok(proposed) => {
                         let outcome = Outcome::decode(&proposed.reply);
                         return outcome.map(Some).ok_or_else(|| Ended::Failed("an unreadable reply".to_owned()));
@@ -658,6 +662,10 @@ impl Passing {
             tokio::time::sleep(AGAIN_AFTER).await;
         }
     }
+}
+
+fn unknown(shard: ShardId) -> ProposeError {
+    ProposeError::Unknown { shard, why: "it takes long".to_owned() }
 }
 
 /// What takes back that a shard was closed before the resharding `id` came to where it is.

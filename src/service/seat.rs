@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Service;
 use super::shards::{NotRunning, RunningShard};
-use crate::cluster::{Collection, NodeId, ShardPlace, SiteState, shard_of_slot};
+use crate::cluster::{ClusterNode, Collection, MetaState, NodeId, ShardPlace, SiteState, shard_of_slot};
 use crate::model::ShardId;
 use crate::model::collection::ShardKey;
 use crate::raft::{DistantGroup, LeaderHint, Peer, ProposeError, Proposed};
@@ -127,6 +127,11 @@ impl Service {
         if let Some(running) = running.filter(|running| running.group.counts()) {
             return Ok(Seat::Here(Arc::clone(running)));
         }
+        let (own, state) = (self.running.node_id, self.running.meta.state());
+        if running.is_none() && !table.failed.contains_key(&id) && !state.layout().founders(id, own).is_empty() {
+            // It begins on this node, too, which may be the one that will lead it.
+            return Err(NotRunning::NotStarted);
+        }
         match (self.distant(collection, id), running, table.failed.get(&id)) {
             (Some(distant), ..) => Ok(Seat::There(Arc::new(distant))),
             (None, Some(running), _) => Ok(Seat::Here(Arc::clone(running))),
@@ -143,28 +148,33 @@ impl Service {
         Arc::clone(hints.entry(id).or_default())
     }
 
-    /// The shard on other nodes, if there are any that hold it: those of this node's zone first, of these any.
+    /// The shard on other nodes, if there are any that hold it.
     fn distant(&self, collection: &Collection, id: ShardId) -> Option<DistantShard> {
-        let state = self.running.meta.state();
-        let layout = state.layout();
         let own = self.running.node_id;
-        let zone = layout.nodes().get(&own).and_then(|node| node.site.zone.as_deref());
-        let leaving = layout.leaving(id);
-        let holders = layout.replicas(id).iter().chain(&leaving).filter(|node| **node != own);
-        let known = holders.filter_map(|node| layout.nodes().get(node).map(|known| (*node, known)));
-        let rank = |(id, node): (NodeId, &crate::cluster::ClusterNode)| {
-            let is_far = zone.is_some() && node.site.zone.as_deref() != zone;
-            (node.site.state == SiteState::Away, is_far, fastrand::u32(..), id)
-        };
-        let mut ranked: Vec<_> = known.filter(|(_, node)| node.site.state != SiteState::Lost).map(rank).collect();
-        ranked.sort_unstable();
-        // Where they are stands in the address book.
-        let replicas: Vec<Peer> = ranked.into_iter().map(|(.., id)| Peer { id, address: String::new() }).collect();
+        let replicas = holders(&self.running.meta.state(), id, own);
         if replicas.is_empty() {
             return None;
         }
-        let hint = self.leader_hint(id);
-        let group = self.running.node.distant_group(id, replicas.clone(), hint);
+        let meta = Arc::clone(&self.running.meta);
+        let members = Arc::new(move || holders(&meta.state(), id, own));
+        let group = self.running.node.distant_group(id, members, self.leader_hint(id));
         Some(DistantShard { id, place: collection.place(id)?, group, replicas, at_least: AtomicU64::new(0) })
     }
+}
+
+/// The other nodes that hold a shard: those of this node's zone first, of these any.
+fn holders(state: &MetaState, id: ShardId, own: NodeId) -> Vec<Peer> {
+    let layout = state.layout();
+    let zone = layout.nodes().get(&own).and_then(|node| node.site.zone.as_deref());
+    let leaving = layout.leaving(id);
+    let holders = layout.replicas(id).iter().chain(&leaving).filter(|node| **node != own);
+    let known = holders.filter_map(|node| layout.nodes().get(node).map(|known| (*node, known)));
+    let rank = |(id, node): (NodeId, &ClusterNode)| {
+        let is_far = zone.is_some() && node.site.zone.as_deref() != zone;
+        (node.site.state == SiteState::Away, is_far, fastrand::u32(..), id)
+    };
+    let mut ranked: Vec<_> = known.filter(|(_, node)| node.site.state != SiteState::Lost).map(rank).collect();
+    ranked.sort_unstable();
+    // Where they are stands in the address book.
+    ranked.into_iter().map(|(.., id)| Peer { id, address: String::new() }).collect()
 }

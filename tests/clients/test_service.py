@@ -269,3 +269,31 @@ def test_refused_keys_in_plain_text(locked):
     with grpc.insecure_channel(f"127.0.0.1:{locked.grpc_port}") as opened:
         assert b"qdrant" in opened.unary_unary("/qdrant.Qdrant/HealthCheck")(b"", timeout=10)
         assert opened.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=10) == b"\x08\x01"
+
+
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_shards_are_split_and_merged_by_the_official_client(server, name, transport):
+    rest, client = connect(server, "rest"), connect(server, transport)
+    client.create_collection(name, models.VectorParams(size=2, distance=models.Distance.DOT), shard_number=2)
+    client.upsert(name, [models.PointStruct(id=at, vector=[at, 1], payload={"n": at}) for at in range(300)], wait=True)
+
+    def start(direction):
+        operation = models.StartReshardingOperation(start_resharding=models.StartResharding(direction=direction))
+        assert rest.cluster_collection_update(name, operation)
+
+    for direction, shards in [("up", 3), ("up", 4), ("down", 3), ("down", 2), ("down", 1)]:
+        start(direction)
+        until = time.monotonic() + 30
+        while client.collection_cluster_info(name).resharding_operations:
+            assert time.monotonic() < until, "the resharding does not end"
+            assert client.count(name).count == 300
+            assert client.query_points(name, query=[1.0, 0.0], limit=1).points[0].id == 299
+        assert client.collection_cluster_info(name).shard_count == shards
+        assert client.get_collection(name).config.params.shard_number == shards
+    with pytest.raises(UnexpectedResponse, match="The last shard cannot be removed"):
+        start("down")
+    with pytest.raises(UnexpectedResponse, match="No resharding is in progress"):
+        rest.cluster_collection_update(name, models.AbortReshardingOperation(abort_resharding={}))
+    seen = client.scroll(name, limit=1000, with_vectors=True)[0]
+    assert [(point.id, point.vector, point.payload) for point in seen] == [(at, [at, 1], {"n": at}) for at in range(300)]
+    client.delete_collection(name)
