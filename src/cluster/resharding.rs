@@ -5,10 +5,12 @@
 //! each of them is closed by an entry of its own log, and what it changed last goes to the children: it is *passed on*. With
 //! the last parent the children take the parents' place, in the same log entry.
 //!
-//! Who passes a parent on may fail at any time, and with it is lost what it knew of changes that were not copied yet. Then
-//! the parent is copied again, in the next *round*; what was closed for an earlier round is opened, and closed again.
+//! Who passes a parent on claims that first. It may fail at any time, and with it is lost what it knew of changes that were not
+//! copied yet: whoever claims the parent next copies it again, and nothing that an earlier one says or sends counts any more.
+//! If parents may have been closed by then, the next *round* begins: what was closed for an earlier one is opened, and closed
+//! again. So it is, too, when closing takes long, because another parent cannot follow.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,10 @@ pub struct Resharding {
     pub children: Vec<ShardId>,
     /// From 0.
     pub round: u32,
+    /// How often a parent was claimed.
+    pub claim_count: u64,
+    /// The claim of each parent that counts: the last one, numbered from 1.
+    pub claims: BTreeMap<ShardId, u64>,
     /// Parents whose content has been copied, but for what is changing.
     pub ready: BTreeSet<ShardId>,
     /// Parents that are closed and whose content the children have whole, in this round.
@@ -41,12 +47,14 @@ pub struct Resharding {
 pub enum ReshardingCommand {
     /// `collection` may be an alias. `shard_count` is at least 1.
     Start { collection: String, key: Option<ShardKey>, shard_count: u32 },
-    /// What has been copied of `parent` is lost track of: it is copied again. Meant for this round only.
-    Restart { id: u64, round: u32, parent: ShardId },
-    /// `parent` has been copied.
-    Ready { id: u64, round: u32, parent: ShardId },
+    /// Somebody else copies `parent` from now on, from the start.
+    Claim { id: u64, parent: ShardId },
+    /// `parent` has been copied, under this claim.
+    Ready { id: u64, round: u32, parent: ShardId, claim: u64 },
     /// `parent` is closed, and the children have all of it.
-    PassedOn { id: u64, round: u32, parent: ShardId },
+    PassedOn { id: u64, round: u32, parent: ShardId, claim: u64 },
+    /// Closing takes too long: all parents are opened, and closed once all are ready again.
+    Postpone { id: u64, round: u32 },
     /// The parents stay, the children go.
     Abort { id: u64 },
 }
@@ -62,28 +70,39 @@ impl Resharding {
         self.passed_on.len() == self.parents.len()
     }
 
-    /// Applies all but a start and an abort.
-    pub(super) fn change(&mut self, command: &ReshardingCommand) -> Result<(), Refusal> {
+    /// Applies all but a start and an abort. The number of the claim, if it is one.
+    pub(super) fn change(&mut self, command: &ReshardingCommand) -> Result<Option<u64>, Refusal> {
         use ReshardingCommand as Command;
-        let (Command::Restart { round, parent, .. }
-        | Command::Ready { round, parent, .. }
-        | Command::PassedOn { round, parent, .. }) = command
-        else {
-            return Ok(());
-        };
-        if *round != self.round || !self.parents.contains(parent) {
-            return Err(Refusal::ReshardingChanged { id: self.id });
-        }
+        let changed = Err(Refusal::ReshardingChanged { id: self.id });
+        let is_claimed = |parent: &ShardId, claim: u64| self.claims.get(parent) == Some(&claim);
         match command {
-            Command::Restart { .. } => {
-                self.round += 1;
-                self.ready.remove(parent);
-                self.passed_on.clear();
+            Command::Claim { parent, .. } if self.parents.contains(parent) => {
+                self.claim_count += 1;
+                self.claims.insert(*parent, self.claim_count);
+                if self.ready.remove(parent) {
+                    self.begin_round();
+                }
+                return Ok(Some(self.claim_count));
             }
-            Command::Ready { .. } => _ = self.ready.insert(*parent),
-            _ if self.is_closing() => _ = self.passed_on.insert(*parent),
-            _ => return Err(Refusal::ReshardingChanged { id: self.id }),
+            Command::Ready { round, parent, claim, .. } if *round == self.round && is_claimed(parent, *claim) => {
+                self.ready.insert(*parent);
+            }
+            Command::PassedOn { round, parent, claim, .. }
+                if *round == self.round && is_claimed(parent, *claim) && self.is_closing() =>
+            {
+                self.passed_on.insert(*parent);
+            }
+            Command::Postpone { round, .. } if *round == self.round => {
+                self.ready.clear();
+                self.begin_round();
+            }
+            _ => return changed,
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn begin_round(&mut self) {
+        self.round += 1;
+        self.passed_on.clear();
     }
 }

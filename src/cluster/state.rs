@@ -224,6 +224,8 @@ pub enum MetaChange {
     ReshardingChanged,
     /// Under this id.
     ReshardingStarted(u64),
+    /// Under this number.
+    ReshardingClaimed(u64),
 }
 
 /// Why a command changed nothing.
@@ -456,8 +458,17 @@ impl MetaState {
         let places = children.iter().enumerate().filter_map(|(number, child)| Some((*child, beside(number)?)));
         let places = places.collect();
         Arc::make_mut(&mut self.layout).apply(LayoutCommand::Begin { places })?;
-        let (round, ready, passed_on) = (0, Default::default(), Default::default());
-        collection.resharding = Some(Resharding { id: index, key, parents, children, round, ready, passed_on });
+        collection.resharding = Some(Resharding {
+            id: index,
+            key,
+            parents,
+            children,
+            round: 0,
+            claim_count: 0,
+            claims: BTreeMap::new(),
+            ready: Default::default(),
+            passed_on: Default::default(),
+        });
         self.collections.insert(collection.name.clone(), Arc::new(collection));
         Ok(MetaChange::ReshardingStarted(index))
     }
@@ -466,7 +477,8 @@ impl MetaState {
         use ReshardingCommand as Command;
         let id = match command {
             Command::Start { .. } => 0,
-            Command::Restart { id, .. }
+            Command::Claim { id, .. }
+            | Command::Postpone { id, .. }
             | Command::Ready { id, .. }
             | Command::PassedOn { id, .. }
             | Command::Abort { id } => *id,
@@ -476,17 +488,18 @@ impl MetaState {
         let changed = Refusal::ReshardingChanged { id };
         let Some(mut collection) = found.map(|one| Collection::clone(one)) else { return Err(changed) };
         let Some(resharding) = &mut collection.resharding else { return Err(changed) };
+        let mut claim = None;
         if matches!(command, Command::Abort { .. }) {
             collection.resharding = None;
         } else {
-            resharding.change(command)?;
+            claim = resharding.change(command)?;
             if resharding.is_over() {
                 collection.replace_parents();
                 Arc::make_mut(&mut self.layout).apply(LayoutCommand::Uneven)?;
             }
         }
         self.collections.insert(collection.name.clone(), Arc::new(collection));
-        Ok(MetaChange::ReshardingChanged)
+        Ok(claim.map_or(MetaChange::ReshardingChanged, MetaChange::ReshardingClaimed))
     }
 
     fn create(&mut self, name: &str, config: CollectionConfig, index: u64, created_at: Timestamp) -> MetaOutcome {
@@ -1033,7 +1046,7 @@ mod tests {
 
     #[test]
     fn shards_are_replaced_by_others_once_all_have_been_passed_on() {
-        use ReshardingCommand::{Abort, PassedOn, Ready, Restart};
+        use ReshardingCommand::{Abort, Claim, PassedOn, Postpone, Ready};
         let (mut state, _) = run(vec![create("a", 2)]);
         assert_eq!(state.apply(5, start("a", None, 4)), Ok(MetaChange::ReshardingStarted(5)));
         let (id, first, second) = (5, ShardId(1), ShardId(2));
@@ -1049,18 +1062,31 @@ mod tests {
             state.validate().unwrap();
             outcome
         };
-        assert_eq!(step(&mut state, Ready { id, round: 0, parent: first }), fine);
-        assert_eq!(step(&mut state, PassedOn { id, round: 0, parent: first }), changed, "the other one is not ready");
-        assert_eq!(step(&mut state, Ready { id, round: 0, parent: second }), fine);
-        assert_eq!(step(&mut state, PassedOn { id, round: 0, parent: first }), fine);
-        assert_eq!(step(&mut state, Restart { id, round: 0, parent: second }), fine);
-        assert_eq!(step(&mut state, PassedOn { id, round: 0, parent: second }), changed, "of an earlier round");
-        assert_eq!(step(&mut state, Restart { id, round: 0, parent: second }), changed, "once is enough");
-        assert_eq!(step(&mut state, Ready { id, round: 1, parent: ShardId(3) }), changed, "no parent");
-        assert_eq!(step(&mut state, Ready { id, round: 1, parent: second }), fine);
-        assert_eq!(step(&mut state, PassedOn { id, round: 1, parent: second }), fine);
+        let ready = |round, parent, claim| Ready { id, round, parent, claim };
+        let passed_on = |round, parent, claim| PassedOn { id, round, parent, claim };
+        let claim = |state: &mut MetaState, parent| step(state, Claim { id, parent });
+        assert_eq!(step(&mut state, ready(0, first, 0)), changed, "nobody has claimed it");
+        assert_eq!(claim(&mut state, first), Ok(MetaChange::ReshardingClaimed(1)));
+        assert_eq!(claim(&mut state, second), Ok(MetaChange::ReshardingClaimed(2)));
+        assert_eq!(claim(&mut state, ShardId(3)), changed, "no parent");
+        assert_eq!(claim(&mut state, first), Ok(MetaChange::ReshardingClaimed(3)));
+        assert_eq!(step(&mut state, ready(0, first, 1)), changed, "another one has it by now");
+        assert_eq!(step(&mut state, ready(0, first, 3)), fine);
+        assert_eq!(step(&mut state, passed_on(0, first, 3)), changed, "the other one is not ready");
+        assert_eq!(step(&mut state, ready(0, second, 2)), fine);
+        assert_eq!(step(&mut state, passed_on(0, first, 3)), fine);
+        assert_eq!(claim(&mut state, second), Ok(MetaChange::ReshardingClaimed(4)));
+        assert_eq!(step(&mut state, passed_on(0, second, 4)), changed, "of an earlier round");
+        assert_eq!(step(&mut state, ready(1, second, 4)), fine);
+        assert_eq!(step(&mut state, passed_on(1, second, 4)), fine);
+        assert_eq!(step(&mut state, Postpone { id, round: 0 }), changed);
+        assert_eq!(step(&mut state, Postpone { id, round: 1 }), fine);
+        for (parent, claim) in [(first, 3), (second, 4)] {
+            assert_eq!(step(&mut state, ready(2, parent, claim)), fine);
+        }
+        assert_eq!(step(&mut state, passed_on(2, second, 4)), fine);
         assert_eq!(state.collection("a").unwrap().shards, [first, second], "the first was opened again");
-        assert_eq!(step(&mut state, PassedOn { id, round: 1, parent: first }), fine);
+        assert_eq!(step(&mut state, passed_on(2, first, 3)), fine);
         let collection = state.collection("a").unwrap();
         assert_eq!(collection.shards, [3, 4, 5, 6].map(ShardId));
         assert_eq!((collection.config.shard_number, &collection.resharding), (4, &None));
@@ -1079,10 +1105,11 @@ mod tests {
         assert_eq!(state.apply(10, start("a", None, 3)), Err(Refusal::ReshardingKey { is_custom: true }));
         assert_eq!(state.apply(10, start("a", Some(key("m")), 3)), Err(Refusal::ShardKeyNotFound { key: key("m") }));
         state.apply(10, start("a", Some(key("k")), 3)).unwrap();
-        let (id, round, parent) = (10, 0, ShardId(1));
-        state.apply(11, reshard(ReshardingCommand::Ready { id, round, parent })).unwrap();
+        let (id, round, parent, claim) = (10, 0, ShardId(1), 1);
+        state.apply(11, reshard(ReshardingCommand::Claim { id, parent })).unwrap();
+        state.apply(11, reshard(ReshardingCommand::Ready { id, round, parent, claim })).unwrap();
         let mut deleted = state.clone();
-        state.apply(12, reshard(ReshardingCommand::PassedOn { id, round, parent })).unwrap();
+        state.apply(12, reshard(ReshardingCommand::PassedOn { id, round, parent, claim })).unwrap();
         state.validate().unwrap();
         let collection = state.collection("a").unwrap();
         assert_eq!(collection.shard_keys[&key("k")], [3, 4, 5].map(ShardId));
@@ -1094,12 +1121,13 @@ mod tests {
 
     fn any_command() -> impl Strategy<Value = MetaCommand> {
         let name = prop::sample::select(vec!["a", "b", "c"]);
-        let step = (0..4, 0..40_u64, 0..2_u32, 1..9_u64).prop_map(|(kind, id, round, parent)| {
+        let step = (0..5, 0..40_u64, 0..2_u32, 1..9_u64, 1..4_u64).prop_map(|(kind, id, round, parent, claim)| {
             let parent = ShardId(parent);
             reshard(match kind {
-                0 => ReshardingCommand::Restart { id, round, parent },
-                1 => ReshardingCommand::Ready { id, round, parent },
-                2 => ReshardingCommand::PassedOn { id, round, parent },
+                0 => ReshardingCommand::Claim { id, parent },
+                1 => ReshardingCommand::Ready { id, round, parent, claim },
+                2 => ReshardingCommand::PassedOn { id, round, parent, claim },
+                3 => ReshardingCommand::Postpone { id, round },
                 _ => ReshardingCommand::Abort { id },
             })
         });

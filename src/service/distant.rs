@@ -223,8 +223,11 @@ impl Service {
                 let answer = async {
                     self.keep_up(meta_index).await?;
                     let replica = self.replica(shard, at_least).await?;
-                    self.check_not_replaced([&replica].into_iter()).await?;
+                    if at_least > 0 {
+                        self.check_not_replaced([&replica].into_iter()).await?;
+                    }
                     let parts = self.answer_reads(replica.shard(), kind, &body, until).await?;
+                    replica.check_there()?;
                     Ok::<_, Error>((replica.group.applied_index(), parts))
                 };
                 let answer: Answer = answer.await.map_err(Refusal::from);

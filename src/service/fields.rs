@@ -100,7 +100,8 @@ impl Service {
             tokio::pin!(progressed);
             // Registered before the shard is asked, so that no progress in between is missed.
             progressed.as_mut().enable();
-            if shard.shard().has_field_index(path, kind) {
+            // What has taken its place builds the index, too.
+            if shard.shard().has_field_index(path, kind) || shard.check_there().is_err() {
                 return Ok(());
             }
             if !self.is_field_wanted(view, path, kind)? {

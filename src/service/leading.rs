@@ -303,7 +303,9 @@ fn plan(state: &MetaState) -> Vec<LayoutCommand> {
         return vec![LayoutCommand::Forget { id: *id }];
     }
     // What makes up for a loss goes first; the rest waits until nothing moves.
-    if changed.is_empty() && layout.moving() == 0 {
+    // Whoever copies a shard's points to others would have to begin anew.
+    let is_resharding = state.collections().any(|one| one.resharding.is_some());
+    if changed.is_empty() && layout.moving() == 0 && !is_resharding {
         if layout.is_uneven() {
             changed = planner.rebalance(room).into_iter().map(|one| one.shard).collect();
             changed.sort_unstable();

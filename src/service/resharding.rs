@@ -49,10 +49,14 @@ const FEED_MAX: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long to wait before a child that takes nothing now is asked again.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// How long a write to a closed shard waits before it looks again.
-const CLOSED_LOOK: Duration = Duration::from_millis(10);
+/// How long a write to a closed shard waits before it looks again, unless the cluster's state changes.
+const CLOSED_LOOK: Duration = Duration::from_millis(20);
+/// The same where looking is asking another node, at the cost of an entry in the shard's log.
+const CLOSED_LOOK_THERE: Duration = Duration::from_millis(500);
 /// How long a write without a deadline waits for shards that are being replaced.
-const CLOSED_MAX: Duration = Duration::from_secs(60);
+pub(super) const CLOSED_MAX: Duration = Duration::from_secs(60);
+/// How long parents stay closed while others cannot follow.
+const POSTPONE_AFTER: Duration = Duration::from_secs(10);
 /// How long a call that failed waits to learn whether its shards are elsewhere by now.
 const KNOW_MAX: Duration = Duration::from_secs(1);
 /// For how long calls are begun anew whose shards are elsewhere by now.
@@ -227,17 +231,18 @@ impl Service {
     }
 
     /// Where commands go that `seat` refused because it is closed: to the same one once it is open again, or to those that
-    /// took its place.
+    /// took its place. `until` then it is waited.
     pub(super) async fn after_closed(
         &self,
         view: &View,
         seat: &Seat,
         commands: Vec<Vec<u8>>,
+        until: Instant,
     ) -> Result<Vec<(Seat, Vec<Vec<u8>>)>, Error> {
-        let until = Instant::now() + CLOSED_MAX;
+        let mut changes = self.running.meta.changes();
         loop {
-            // Whether a shard elsewhere is open again shows by asking it, which costs an entry of its log.
-            tokio::time::sleep(if seat.here().is_some() { CLOSED_LOOK } else { AGAIN_AFTER }).await;
+            let wait = if seat.here().is_some() { CLOSED_LOOK } else { CLOSED_LOOK_THERE };
+            let has_changed = tokio::time::timeout(wait, changes.changed()).await.is_ok();
             let state = self.running.meta.state();
             let same = |one: &&Arc<Collection>| one.created_index == view.collection.created_index;
             let Some(collection) = state.collections().find(same) else {
@@ -246,12 +251,16 @@ impl Service {
             if !collection.shards.contains(&seat.id()) {
                 return self.instead_of(collection, seat, &commands).await;
             }
-            let is_open = seat.here().is_none_or(|running| running.shard().closed().is_none());
-            if is_open {
-                return Ok(vec![(seat.clone(), commands)]);
-            }
             if Instant::now() >= until {
                 return Err(Error::Unavailable { why: format!("shard {} is being replaced", seat.id()) });
+            }
+            // It may be on another node by now.
+            match self.seat(collection, seat.id()) {
+                Ok(Seat::Here(running)) if running.shard().closed().is_none() => {
+                    return Ok(vec![(Seat::Here(running), commands)]);
+                }
+                Ok(Seat::There(distant)) if !has_changed => return Ok(vec![(Seat::There(distant), commands)]),
+                _ => {}
             }
         }
     }
@@ -287,6 +296,9 @@ impl Service {
     ) -> Result<Vec<(Seat, Vec<Vec<u8>>)>, Error> {
         let gone = |why: String| Error::Unavailable { why: format!("shard {}: {why}", seat.id()) };
         let view = self.view(&collection.name).await?;
+        if view.collection.created_index != collection.created_index {
+            return Err(Error::CollectionNotFound { name: collection.name.clone() });
+        }
         let of_key = view.shards.iter().filter(|other| other.place().key == seat.place().key);
         let seats: Vec<Seat> = of_key.cloned().collect();
         let ranges: Vec<SlotRange> = seats.iter().map(|seat| range(seat.place())).collect();
@@ -334,8 +346,11 @@ impl Service {
         let known = self.running.meta_group.applied_index();
         let state = self.running.meta.state();
         let mut work: Vec<(ShardId, BoxFuture<'static, ShardId>)> = Vec::new();
+        let reshardings = state.collections().filter_map(|one| one.resharding.as_ref());
+        let parents: BTreeSet<ShardId> = reshardings.flat_map(|one| one.parents.iter().copied()).collect();
         for running in self.running.shards.table().running.values() {
-            if !running.group.status().is_leader {
+            let is_concerned = parents.contains(&running.id) || running.shard().closed().is_some();
+            if !is_concerned || !running.group.status().is_leader {
                 continue;
             }
             let (id, running) = (running.id, Arc::clone(running));
@@ -371,14 +386,14 @@ impl Service {
 
     async fn pass_on(&self, id: u64, running: Arc<RunningShard>) -> Result<(), Ended> {
         let shard = running.shard();
-        let Some((collection, now)) = resharding_now(self, id) else { return Ok(()) };
         let parent = running.id;
-        if now.ready.contains(&parent) {
-            // Whoever copied it knows of changes that nobody else does.
-            let again = ReshardingCommand::Restart { id, round: now.round, parent };
-            self.change_meta(&MetaCommand::Reshard(again)).await.map_err(|error| Ended::Failed(error.to_string()))?;
-            return Ok(());
-        }
+        let claim = MetaCommand::Reshard(ReshardingCommand::Claim { id, parent });
+        let claim = match self.change_meta(&claim).await {
+            Ok((_, MetaChange::ReshardingClaimed(claim))) => claim,
+            Ok(_) => return Err(Ended::Over),
+            Err(error) => return Err(Ended::Failed(error.to_string())),
+        };
+        let Some((collection, now)) = resharding_now(self, id) else { return Ok(()) };
         let share = range(&running.place);
         let child = |shard: ShardId| Some(Child::new(shard, range(&collection.place(shard)?)));
         let children = now.children.iter().filter_map(|shard| child(*shard)).filter(|child| child.range.overlaps(&share));
@@ -391,9 +406,14 @@ impl Service {
             running,
             shard: Arc::clone(&shard),
             watcher,
+            claim,
             round: Mutex::new(now.round),
         };
-        let outcome = passing.run().await;
+        // What is waited for may never come once the resharding is over.
+        let outcome = tokio::select! {
+            outcome = passing.run() => outcome,
+            () = passing.until_over() => Err(Ended::Over),
+        };
         shard.unwatch(watcher);
         outcome
     }
@@ -455,6 +475,8 @@ struct Passing {
     share: SlotRange,
     children: Vec<Child>,
     watcher: u64,
+    /// By which all that is said and sent counts.
+    claim: u64,
     /// What the children have been told.
     round: Mutex<u32>,
 }
@@ -464,32 +486,40 @@ impl Passing {
         let (parent, id) = (self.running.id, self.id);
         tracing::info!(shard = %parent, "a shard is being passed on");
         let round = *self.round.lock();
+        self.open_again(round).await;
         for child in &self.children {
             self.attach(child, round, None).await?;
         }
         self.copy_all().await?;
         let mut copies = 0;
+        let mut closed_since: Option<(u32, Instant)> = None;
         loop {
             let now = self.now()?;
+            closed_since = closed_since.filter(|(round, _)| *round == now.round);
+            if closed_since.is_some_and(|(_, since)| since.elapsed() >= POSTPONE_AFTER) {
+                tracing::warn!(shard = %parent, "other shards cannot follow: all are opened again");
+                self.report(ReshardingCommand::Postpone { id, round: now.round }).await?;
+                tokio::time::sleep(LOOK_INTERVAL).await;
+                continue;
+            }
             if now.passed_on.contains(&parent) {
                 tokio::time::sleep(LOOK_INTERVAL).await;
                 continue;
             }
             let (round, told) = (now.round, *self.round.lock());
             if round != told {
-                // What was sealed is open again.
+                // What was sealed is open again, once it is known to be reached.
+                self.open_again(round).await;
                 for child in &self.children {
                     self.attach(child, round, Some(child.token.load(Ordering::Acquire))).await?;
                 }
                 *self.round.lock() = round;
             }
             let by = Closed { resharding: id, round };
-            match self.shard.closed() {
-                // In between a later round may have begun that this node has not heard of yet.
-                Some(closed) if closed < by => self.tell_parent(TransitCommand::Open(earlier(closed, id))).await?,
-                Some(closed) if closed > by => {}
-                None if now.is_closing() => self.tell_parent(TransitCommand::Close(by)).await?,
-                _ => {}
+            self.open_again(round).await;
+            if now.is_closing() && self.shard.closed().is_none() {
+                self.tell_parent(TransitCommand::Close(by)).await;
+                closed_since.get_or_insert((round, Instant::now()));
             }
             let is_closed = now.is_closing() && self.shard.closed() == Some(by);
             let changed = self.shard.take_changed(self.watcher).ok_or(Ended::Superseded)?;
@@ -500,9 +530,9 @@ impl Passing {
                 for child in &self.children {
                     self.feed(child, &Feed::Seal).await?;
                 }
-                self.report(ReshardingCommand::PassedOn { id, round, parent }).await?;
+                self.report(ReshardingCommand::PassedOn { id, round, parent, claim: self.claim }).await?;
             } else if !now.ready.contains(&parent) && (count <= FEW_CHANGES_MAX || copies >= CHANGE_COPIES_MAX) {
-                self.report(ReshardingCommand::Ready { id, round, parent }).await?;
+                self.report(ReshardingCommand::Ready { id, round, parent, claim: self.claim }).await?;
             } else if count <= FEW_CHANGES_MAX {
                 let mut changes = self.service.running.meta.changes();
                 let _ = tokio::time::timeout(LOOK_INTERVAL, changes.changed()).await;
@@ -518,22 +548,41 @@ impl Passing {
         now.map(|(_, resharding)| resharding).ok_or(Ended::Over)
     }
 
+    /// Returns once this leader has no more to do with it.
+    async fn until_over(&self) {
+        while self.now().is_ok() {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
     async fn report(&self, command: ReshardingCommand) -> Result<(), Ended> {
         match self.service.change_meta(&MetaCommand::Reshard(command)).await {
-            Ok((_, MetaChange::ReshardingChanged)) | Err(Error::NoResharding) => Ok(()),
+            Ok((_, MetaChange::ReshardingChanged)) => Ok(()),
             Ok(_) => Err(Ended::Over),
-            // It may have been said all the same: the state tells.
+            // It may have been said all the same, or this node's state is old: it tells in a moment.
             Err(_) => {
                 tokio::time::sleep(AGAIN_AFTER).await;
-                Ok(())
+                let now = self.now()?;
+                let counts = now.claims.get(&self.running.id) == Some(&self.claim);
+                if counts { Ok(()) } else { Err(Ended::Superseded) }
             }
         }
     }
 
-    async fn tell_parent(&self, command: TransitCommand) -> Result<(), Ended> {
-        match self.running.group.propose(encode_transit(&command)).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Ended::Failed(error.to_string())),
+    /// Opens the parent if it was closed for an earlier round, or for what was given up. A later round may have begun that this
+    /// node has not heard of yet.
+    async fn open_again(&self, round: u32) {
+        let now = Closed { resharding: self.id, round };
+        if let Some(closed) = self.shard.closed().filter(|closed| *closed < now) {
+            self.tell_parent(TransitCommand::Open(earlier(closed, self.id))).await;
+        }
+    }
+
+    /// Whether that has been done shows in the parent.
+    async fn tell_parent(&self, command: TransitCommand) {
+        if let Err(error) = self.running.group.propose(encode_transit(&command)).await {
+            tracing::warn!(shard = %self.running.id, %error, "a shard could not be closed or opened; it is tried again");
+            tokio::time::sleep(AGAIN_AFTER).await;
         }
     }
 
@@ -597,9 +646,14 @@ impl Passing {
             }
             match self.propose(child, command).await? {
                 Some(Outcome { refused: None, .. }) => {}
-                // Another part's fate was unknown meanwhile.
-                Some(_) if child.token.load(Ordering::Acquire) != token => parts.push(part),
-                Some(_) => return Err(Ended::Superseded),
+                Some(_) => {
+                    // Another part's fate may have been unknown meanwhile.
+                    let _renewing = child.renewing.lock().await;
+                    match child.token.load(Ordering::Acquire) == token {
+                        true => return Err(Ended::Superseded),
+                        false => parts.push(part),
+                    }
+                }
                 None => {
                     self.renew(child, token).await?;
                     parts.push(part);
@@ -626,7 +680,8 @@ impl Passing {
     }
 
     async fn attach_as(&self, child: &Child, round: u32, token: u64, after: Option<u64>) -> Result<(), Ended> {
-        let attach = TransitCommand::Attach { source: self.running.id, share: self.share, round, token, after };
+        let (source, share, claim) = (self.running.id, self.share, self.claim);
+        let attach = TransitCommand::Attach { source, share, claim, round, token, after };
         loop {
             match self.propose(child, encode_transit(&attach)).await? {
                 Some(Outcome { refused: None, .. }) => return Ok(()),

@@ -249,6 +249,17 @@ impl Service {
         reads: Vec<R>,
         options: ReadOptions,
     ) -> Result<Vec<R::Whole>, Error> {
+        let wholes = self.gather_all(view, reads, options).await?;
+        view.here().try_for_each(|running| running.check_there())?;
+        Ok(wholes)
+    }
+
+    async fn gather_all<R: Scattered>(
+        &self,
+        view: &View,
+        reads: Vec<R>,
+        options: ReadOptions,
+    ) -> Result<Vec<R::Whole>, Error> {
         let pool = &self.running.pool;
         let reads: Vec<Arc<R>> = reads.into_iter().map(Arc::new).collect();
         if let Some(running) = view.one_here() {
@@ -315,7 +326,9 @@ impl Service {
     ) -> Result<Vec<A::Part>, Error> {
         let asked = Arc::new(asked);
         let everywhere = (0..view.shards.len()).map(|place| (place, vec![Arc::clone(&asked)])).collect();
-        Ok(self.scatter(view, everywhere, options).await?.into_iter().flatten().collect())
+        let parts = self.scatter(view, everywhere, options).await?;
+        view.here().try_for_each(|running| running.check_there())?;
+        Ok(parts.into_iter().flatten().collect())
     }
 
     /// Asks the shards of these places; what each answers to each of its questions.

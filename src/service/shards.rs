@@ -23,6 +23,8 @@ pub(super) struct RunningShard {
     pub(super) group: Group,
     /// Shared by background work on the shard's files, taken alone by their removal. True: they are gone.
     removed: RwLock<bool>,
+    /// They are about to be.
+    is_leaving: AtomicBool,
     /// Grows with index work that may have left more to do.
     worked: AtomicU64,
     /// The value of [`RunningShard::touched`] at which index work was last found to be none.
@@ -41,6 +43,7 @@ impl RunningShard {
             replica,
             group,
             removed: RwLock::new(false),
+            is_leaving: AtomicBool::new(false),
             worked: AtomicU64::new(0),
             idle_at: AtomicU64::new(0),
             unsaved: AtomicU64::new(0),
@@ -113,8 +116,17 @@ impl RunningShard {
         if *removed { None } else { Some(removed) }
     }
 
+    /// Whether what was read until now was all there: its removal has not begun.
+    pub(super) fn check_there(&self) -> Result<(), Error> {
+        match self.is_leaving.load(Ordering::Acquire) {
+            true => Err(Error::Unavailable { why: format!("shard {} has been removed", self.id) }),
+            false => Ok(()),
+        }
+    }
+
     /// Runs `remove` when no background work uses the shard's files; none begins afterwards.
     pub(super) fn remove_with<T>(&self, remove: impl FnOnce() -> T) -> T {
+        self.is_leaving.store(true, Ordering::Release);
         let mut removed = self.removed.write();
         *removed = true;
         remove()

@@ -39,7 +39,7 @@ const TELL_DROPS_MAX: Duration = Duration::from_secs(10);
 const RETRY_AFTER: Duration = Duration::from_secs(4);
 /// How long a shard answers whose place others have taken.
 const RETIRED_FOR: Duration = Duration::from_secs(2);
-/// How long calls that hold a shard which is to be removed are waited for.
+/// How long calls that hold shards which are to be removed are waited for.
 const READERS_MAX: Duration = Duration::from_secs(2);
 const READERS_LOOK: Duration = Duration::from_millis(2);
 /// Requests that may wait for the thread; senders beyond wait.
@@ -174,8 +174,9 @@ impl Topology {
             orphans.iter().filter_map(|id| table.running.remove(id).map(|shard| (*id, shard))).collect();
         // No new call finds them from here on; those under way get the errors of a stopped group.
         self.shards.publish(table);
+        let until = Instant::now() + READERS_MAX;
         for id in orphans {
-            if let Err(error) = self.remove(id, stopped.get(&id)) {
+            if let Err(error) = self.remove(id, stopped.get(&id), until) {
                 tracing::error!(shard = id.0, %error, "a removed shard's data cannot be deleted; it is tried again later");
             } else {
                 tracing::info!(shard = id.0, "removed a shard that belongs to no collection");
@@ -183,12 +184,12 @@ impl Topology {
         }
     }
 
-    fn remove(&self, id: ShardId, running: Option<&Arc<RunningShard>>) -> Result<(), StorageError> {
+    fn remove(&self, id: ShardId, running: Option<&Arc<RunningShard>>, until: Instant) -> Result<(), StorageError> {
         self.runtime.block_on(self.node.remove_group(id))?;
         let delete = || Replica::delete_all(&self.points.shard(id), &self.index_folder(id));
         match running {
             Some(shard) => {
-                wait_for_readers(shard);
+                wait_for_readers(shard, until);
                 shard.remove_with(delete)
             }
             None => delete(),
@@ -330,10 +331,8 @@ impl Topology {
     }
 }
 
-/// Waits until no call holds the shard any more, whose group has stopped: a read that began while it counted must not find
-/// half of its points.
-fn wait_for_readers(shard: &Arc<RunningShard>) {
-    let until = Instant::now() + READERS_MAX;
+/// Waits until no call holds the shard any more, whose group has stopped: a read that finds it gone has to begin anew.
+fn wait_for_readers(shard: &Arc<RunningShard>, until: Instant) {
     // The caller's own, and no other.
     while Arc::strong_count(shard) > 1 && Instant::now() < until {
         std::thread::park_timeout(READERS_LOOK);

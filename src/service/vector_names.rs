@@ -96,7 +96,7 @@ impl Service {
             tokio::pin!(progressed);
             // Registered before the shard is asked, so that no progress in between is missed.
             progressed.as_mut().enable();
-            if !shard.shard().has_dropped_bytes() || self.is_gone(view) {
+            if !shard.shard().has_dropped_bytes() || self.is_gone(view) || shard.check_there().is_err() {
                 return Ok(());
             }
             if !self.running.gate.is_open() {

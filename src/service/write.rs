@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::checks::WritePlan;
 use super::errors::from_propose;
-use super::resharding::AGAIN_MAX;
+use super::resharding::{AGAIN_MAX, CLOSED_MAX};
 use super::seat::{Seat, View};
 use super::shards::RunningShard;
 use super::{Error, Scope, Service, WriteAck, WriteOptions, WriteStatus, before};
@@ -115,7 +115,7 @@ impl Service {
                 commands.into_iter().filter_map(|(place, commands)| Some((seat(place)?, commands))).collect();
             let mut applied = Applied { operation_id: 0, missing: HashSet::new() };
             // More than once only if shards are being replaced by others, or go to other nodes.
-            let until = Instant::now() + AGAIN_MAX;
+            let (until, closed_until) = (Instant::now() + AGAIN_MAX, Instant::now() + CLOSED_MAX);
             while !parts.is_empty() {
                 let before = self.running.meta.state();
                 let proposals = parts.iter().map(|(seat, commands)| self.propose(seat, commands));
@@ -134,7 +134,7 @@ impl Service {
                 parts = Vec::new();
                 for (seat, commands, failed) in refused {
                     parts.extend(match failed {
-                        None => self.after_closed(view, &seat, commands).await?,
+                        None => self.after_closed(view, &seat, commands, closed_until).await?,
                         Some(why) if Instant::now() >= until => return Err(why),
                         Some(why) => self.after_failure(view, (&seat, commands), &before, why).await?,
                     });

@@ -60,7 +60,7 @@ impl Shard {
             dropped: self.dropped.read().clone(),
             has_drops: false,
             transit: self.transit.read().clone(),
-            within: None,
+            within: Vec::new(),
             is_settled: self.is_settled(),
         };
         let mut outcomes = Vec::with_capacity(entries.len());
@@ -110,8 +110,8 @@ struct Edit<'a> {
     has_drops: bool,
     /// As of the entries applied so far.
     transit: Transit,
-    /// A filter selects points of this range only.
-    within: Option<SlotRange>,
+    /// A filter selects only points that are in all these ranges.
+    within: Vec<SlotRange>,
     /// Whether the columns tell what the store would: which vectors a point has, and what they are. Otherwise the store is
     /// asked, so that the result depends on the log alone.
     is_settled: bool,
@@ -148,18 +148,18 @@ impl Edit<'_> {
         match command {
             TransitCommand::Close(by) => self.transit.close(by),
             TransitCommand::Open(by) => self.transit.open(by),
-            TransitCommand::Attach { source, share, round, token, after } => {
+            TransitCommand::Attach { source, share, claim, round, token, after } => {
                 let mut transit = std::mem::take(&mut self.transit);
                 let outcome =
-                    transit.attach((source, share), (round, token, after), || !self.has_any(|id| share.owns(id)));
+                    transit.attach((source, share), claim, (round, token, after), || !self.has_any(|id| share.owns(id)));
                 self.transit = transit;
                 return Ok(outcome);
             }
-            TransitCommand::Within(range, texts, op) => {
+            TransitCommand::Within(ranges, texts, op) => {
                 self.texts = fields_of(texts);
-                self.within = Some(range);
+                self.within = ranges;
                 let outcome = self.apply_if_open(op, version);
-                self.within = None;
+                self.within = Vec::new();
                 return outcome;
             }
         }
@@ -191,14 +191,32 @@ impl Edit<'_> {
                         && share.owns(*id)
                         && !brought.contains(id)
                 };
-                // Each span's points are looked for among all there are: only if somebody brought some before.
-                let stale = if began_empty { Vec::new() } else { self.all_ids().filter(is_stale).collect() };
+                // Without anybody who brought some before there are none.
+                let stale = if began_empty {
+                    Vec::new()
+                } else {
+                    self.ids_of(after, upto)?.into_iter().filter(is_stale).collect()
+                };
                 (points, stale)
             }
             Feed::Seal => (Vec::new(), Vec::new()),
         };
         self.pending.extend(gone.into_iter().map(|id| (id, Pending::Deleted)));
         self.upsert(points, UpsertMode::Upsert, None, version)
+    }
+
+    /// The ids from `after` to `upto`, these included.
+    fn ids_of(&self, after: Option<PointId>, upto: Option<PointId>) -> Result<BTreeSet<PointId>, StorageError> {
+        let mut ids = BTreeSet::new();
+        for head in self.shard.store.view().iter_heads(after) {
+            let (id, _) = head?;
+            if upto.is_some_and(|upto| id > upto) {
+                break;
+            }
+            ids.insert(id);
+        }
+        ids.extend(self.pending.keys());
+        Ok(ids.into_iter().filter(|id| self.exists(id)).collect())
     }
 
     fn has_any(&self, is_meant: impl Fn(PointId) -> bool) -> bool {
@@ -420,9 +438,7 @@ impl Edit<'_> {
             }
             PointSelector::Filter(filter) => {
                 let mut present = self.matching(filter)?;
-                if let Some(range) = self.within {
-                    present.retain(|id| range.owns(*id));
-                }
+                present.retain(|id| self.within.iter().all(|range| range.owns(*id)));
                 Ok(Selected { present, missing: Vec::new() })
             }
         }

@@ -105,17 +105,18 @@ pub fn encode_feed(source: ShardId, token: u64, feed: &Feed) -> Vec<u8> {
 /// A change of points that was refused by the shard of the range `from`, as the shards of these ranges, which have taken its
 /// place, are to do it: each by its place in `to`. The text says why it cannot be.
 pub fn rerouted(command: &[u8], from: SlotRange, to: &[SlotRange]) -> Result<Vec<(usize, Vec<u8>)>, String> {
-    let (share, texts, op) = match decode(command)? {
-        Command::Points(op, texts) => (from, texts, op),
-        Command::Transit(TransitCommand::Within(share, texts, op)) => (share, texts, op),
+    let (mut meant, texts, op) = match decode(command)? {
+        Command::Points(op, texts) => (Vec::new(), texts, op),
+        Command::Transit(TransitCommand::Within(meant, texts, op)) => (meant, texts, op),
         _ => return Err("no change of points".to_owned()),
     };
-    let overlapping = to.iter().enumerate().filter(|(_, range)| range.overlaps(&share));
+    meant.push(from);
+    let overlapping = to.iter().enumerate().filter(|(_, range)| meant.iter().all(|one| range.overlaps(one)));
     let part = |(place, range): (usize, &SlotRange)| {
         let command = match op.is_by_filter() {
             // Of the new shard's points only those that the old one had.
-            true => encode_transit(&TransitCommand::Within(share, texts.clone(), op.clone())),
-            false => encode_command_with_texts(&op.clone().part(|id| range.owns(id) && share.owns(id))?, &texts),
+            true => encode_transit(&TransitCommand::Within(meant.clone(), texts.clone(), op.clone())),
+            false => encode_command_with_texts(&op.clone().part(|id| range.owns(id) && meant.iter().all(|one| one.owns(id)))?, &texts),
         };
         Some((place, command))
     };

@@ -49,12 +49,15 @@ pub enum TransitCommand {
     /// Takes that back, if it was said for this resharding, in this round or an earlier one.
     Open(Closed),
     /// Who brings the points of `source` from now on. With `after` only if that was the token until now, and what has been
-    /// brought stays; otherwise everything is brought again.
+    /// brought stays. Without, everything is brought again, by a later claim than any before: what was under way when a
+    /// parent was claimed anew has no effect.
     Attach {
         /// The shard they come from.
         source: ShardId,
         /// All it has.
         share: SlotRange,
+        /// That by which it is brought: later ones have higher numbers.
+        claim: u64,
         /// Of the resharding. What was sealed in an earlier one is so no more.
         round: u32,
         /// Who brings them.
@@ -62,8 +65,8 @@ pub enum TransitCommand {
         /// Who did until now.
         after: Option<u64>,
     },
-    /// A change of points, of which only those of one range are meant.
-    Within(SlotRange, TextIndexes, PointOp),
+    /// A change of points, of which only those are meant that are in all these ranges.
+    Within(Vec<SlotRange>, TextIndexes, PointOp),
 }
 
 /// What is brought.
@@ -88,6 +91,7 @@ pub enum Feed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Source {
     share: SlotRange,
+    claim: u64,
     round: u32,
     token: u64,
     /// There was no point of the share when the present bringer began.
@@ -136,21 +140,25 @@ impl Transit {
     pub(super) fn attach(
         &mut self,
         (source, share): (ShardId, SlotRange),
+        claim: u64,
         (round, token, after): (u32, u64, Option<u64>),
         is_empty: impl FnOnce() -> bool,
     ) -> Outcome {
         let known = self.sources.get_mut(&source);
         match (known, after) {
-            (Some(known), _) if round < known.round => return refused(Refused::Superseded),
+            (Some(known), _) if claim < known.claim || (claim == known.claim && round < known.round) => {
+                return refused(Refused::Superseded);
+            }
             // Once more, or under a new token.
-            (Some(known), _) if known.token == token || after == Some(known.token) => {
+            (Some(known), _) if claim == known.claim && (known.token == token || after == Some(known.token)) => {
                 known.is_sealed &= known.round == round;
                 (known.round, known.token) = (round, token);
             }
+            (Some(known), None) if claim == known.claim => return refused(Refused::Superseded),
             (_, Some(_)) => return refused(Refused::Superseded),
             (_, None) => {
                 let began_empty = is_empty();
-                self.sources.insert(source, Source { share, round, token, began_empty, is_sealed: false });
+                self.sources.insert(source, Source { share, claim, round, token, began_empty, is_sealed: false });
             }
         }
         Outcome::default()

@@ -20,8 +20,9 @@ impl Part {
         self.shard.apply(&[entry], &self.index.to_be_bytes()).unwrap().remove(0)
     }
 
-    fn attach(&mut self, from: &Part, round: u32, token: u64, after: Option<u64>) -> Outcome {
-        let attach = TransitCommand::Attach { source: from.id, share: from.range, round, token, after };
+    fn attach(&mut self, from: &Part, claim: u64, round: u32, (token, after): (u64, Option<u64>)) -> Outcome {
+        let (source, share) = (from.id, from.range);
+        let attach = TransitCommand::Attach { source, share, claim, round, token, after };
         self.propose(&encode_transit(&attach))
     }
 }
@@ -96,11 +97,11 @@ fn bring(world: &mut World, parent: usize, token: u64, feed: &dyn Fn(&Part) -> F
         .collect()
 }
 
-fn attach(world: &mut World, parent: usize, round: u32, token: u64, after: Option<u64>) {
+fn attach(world: &mut World, parent: usize, claim: u64, token: u64) {
     let World { parents, children, .. } = world;
     let from = &parents[parent];
     for child in children.iter_mut().filter(|child| child.range.overlaps(&from.range)) {
-        assert_eq!(child.attach(from, round, token, after).refused, None);
+        assert_eq!(child.attach(from, claim, 1, (token, None)).refused, None);
     }
 }
 
@@ -122,7 +123,7 @@ fn pass_on(seed: u64, from: u32, to: u32) {
     let mut late: Vec<(usize, usize, Vec<u8>)> = Vec::new();
     let (first_token, token) = (7, 8);
     for parent in 0..world.parents.len() {
-        attach(&mut world, parent, 0, first_token, None);
+        attach(&mut world, parent, 1, first_token);
         for (after, upto, ids) in spans(&world.parents[parent].shard, 3) {
             let (points, _) = world.parents[parent].shard.stored(&ids).unwrap();
             for (place, child) in world.children.iter_mut().enumerate() {
@@ -141,7 +142,7 @@ fn pass_on(seed: u64, from: u32, to: u32) {
     let mut watchers = Vec::new();
     for parent in 0..world.parents.len() {
         watchers.push(world.parents[parent].shard.watch());
-        attach(&mut world, parent, 1, token, None);
+        attach(&mut world, parent, 2, token);
         for (after, upto, ids) in spans(&world.parents[parent].shard, 4) {
             if rng.below(2) == 0 {
                 world.write(&rng.op());
@@ -236,19 +237,25 @@ fn who_brings_points_is_replaced_by_who_comes_later() {
     let World { parents, children, .. } = &mut world;
     let (parent, child) = (&parents[0], &mut children[0]);
     let refused = Some(Refused::Superseded);
-    assert_eq!(child.attach(parent, 0, 1, Some(9)).refused, refused, "nobody was there before");
-    assert_eq!(child.attach(parent, 0, 1, None).refused, None);
-    assert_eq!(child.attach(parent, 0, 2, Some(1)).refused, None);
-    assert_eq!(child.attach(parent, 0, 2, Some(1)).refused, None, "once more is no more");
-    assert_eq!(child.attach(parent, 0, 3, Some(1)).refused, refused);
+    assert_eq!(child.attach(parent, 3, 0, (1, Some(9))).refused, refused, "nobody was there before");
+    assert_eq!(child.attach(parent, 3, 0, (1, None)).refused, None);
+    assert_eq!(child.attach(parent, 3, 0, (1, None)).refused, None, "once more is no more");
+    assert_eq!(child.attach(parent, 3, 0, (2, Some(1))).refused, None);
+    assert_eq!(child.attach(parent, 3, 0, (2, Some(1))).refused, None);
+    assert_eq!(child.attach(parent, 3, 0, (3, Some(1))).refused, refused);
+    assert_eq!(child.attach(parent, 3, 0, (1, None)).refused, refused, "what comes late undoes nothing");
     let seal = |token| encode_feed(parent.id, token, &Feed::Seal);
     assert_eq!(child.propose(&seal(1)).refused, refused);
     assert_eq!(child.propose(&seal(2)).refused, None);
-    let changes = encode_feed(parent.id, 2, &Feed::Changes(Vec::new(), Vec::new()));
-    assert_eq!(child.propose(&changes).refused, refused);
-    assert_eq!(child.attach(parent, 1, 2, Some(2)).refused, None, "in the next round more is brought");
-    assert_eq!(child.propose(&changes).refused, None);
-    assert_eq!(child.attach(parent, 0, 4, None).refused, refused, "of an earlier round");
+    let changes = |token| encode_feed(parent.id, token, &Feed::Changes(Vec::new(), Vec::new()));
+    assert_eq!(child.propose(&changes(2)).refused, refused);
+    assert_eq!(child.attach(parent, 3, 1, (2, Some(2))).refused, None, "in the next round more is brought");
+    assert_eq!(child.propose(&changes(2)).refused, None);
+    assert_eq!(child.attach(parent, 3, 0, (2, Some(2))).refused, refused, "of an earlier round");
+    assert_eq!(child.attach(parent, 2, 5, (4, None)).refused, refused, "of an earlier claim");
+    assert_eq!(child.attach(parent, 4, 1, (4, Some(2))).refused, refused, "another claim goes on with nothing");
+    assert_eq!(child.attach(parent, 4, 1, (4, None)).refused, None);
+    assert_eq!(child.propose(&changes(2)).refused, refused);
 }
 
 #[test]
