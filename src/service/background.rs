@@ -132,6 +132,8 @@ fn build_indexes(signal: &Signal, shards: &Shards, number: usize) {
         if signal.is_stopping() {
             return;
         }
+        // Nobody holds a shard while there is nothing to do: its removal waits for that.
+        drop(waiting);
         if !was_busy {
             signal.wait_beyond(generation);
         }
