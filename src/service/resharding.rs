@@ -106,6 +106,10 @@ impl Service {
         let _inside = self.running.gate.enter()?;
         before(deadline, "starting a resharding", async {
             let known = self.collection_now(collection).await?;
+            let is_custom = known.is_custom_sharded();
+            if key.is_some() != is_custom {
+                return Err(Error::ReshardingKey { is_custom });
+            }
             let shards = match &key {
                 None => known.shards.len(),
                 Some(key) => known.shard_keys.get(key).ok_or(Error::ShardKeyNotFound { key: key.clone() })?.len(),
@@ -704,12 +708,16 @@ impl Passing {
                     let _ = self.service.wait_for_index(running, until).await;
                 }
                 let proposed = tokio::time::timeout(FEED_MAX, seat.propose(command.clone()));
+                tracing::debug!(shard = %child.id, is_here = seat.here().is_some(), bytes = command.len(), "bringing");
                 match proposed.await.unwrap_or_else(|_| Err(unknown(child.id))) {
                     Ok(proposed) => {
                         let outcome = Outcome::decode(&proposed.reply);
                         return outcome.map(Some).ok_or_else(|| Ended::Failed("an unreadable reply".to_owned()));
                     }
-                    Err(ProposeError::Unknown { .. }) => return Ok(None),
+                    Err(error @ ProposeError::Unknown { .. }) => {
+                        tracing::info!(shard = %child.id, %error, "what was brought is brought again");
+                        return Ok(None);
+                    }
                     // Certainly not applied.
                     Err(error) => tracing::debug!(shard = %child.id, %error, "a child takes nothing now"),
                 }

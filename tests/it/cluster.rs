@@ -201,7 +201,7 @@ fn a_collection_gets_more_shards_and_fewer() {
     refused(json!({"start_resharding": {"shard_number": 0}}), 400, "The last shard cannot be removed");
     refused(json!({"start_resharding": {}}), 400, "either direction or shard_number");
     refused(json!({"start_resharding": {"direction": "up", "peer_id": 1}}), 501, "peer_id");
-    refused(json!({"start_resharding": {"direction": "up", "shard_key": "k"}}), 404, "Shard key");
+    refused(json!({"start_resharding": {"direction": "up", "shard_key": "k"}}), 400, "Shard key must not");
     let failed = nodes.command(0, "split c --shards 3");
     assert_eq!(failed.status.code(), Some(2));
     assert!(text(&failed.stderr).contains("There are 3 shards already"), "{}", text(&failed.stderr));
