@@ -1101,7 +1101,8 @@ mod tests {
 
     #[test]
     fn the_shards_of_one_key_are_replaced_alone() {
-        let (mut state, _) = run(vec![custom("a", 1), create_key("a", key("k"), None), create_key("a", key("l"), None)]);
+        let (mut state, _) =
+            run(vec![custom("a", 1), create_key("a", key("k"), None), create_key("a", key("l"), None)]);
         assert_eq!(state.apply(10, start("a", None, 3)), Err(Refusal::ReshardingKey { is_custom: true }));
         assert_eq!(state.apply(10, start("a", Some(key("m")), 3)), Err(Refusal::ShardKeyNotFound { key: key("m") }));
         state.apply(10, start("a", Some(key("k")), 3)).unwrap();

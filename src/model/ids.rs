@@ -152,7 +152,7 @@ mod tests {
                 assert_eq!(one.slots(), {
                     let mut slots = (0..HASH_SLOT_COUNT).filter(|slot| is_in(&one, *slot));
                     let first = slots.next().unwrap();
-                    first..slots.last().unwrap() + 1
+                    first..slots.next_back().unwrap() + 1
                 });
             }
         }

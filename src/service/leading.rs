@@ -331,9 +331,9 @@ pub(super) async fn place(
     meta_group: &Group,
     answers: &(dyn Fn(NodeId) -> bool + Sync),
 ) -> Result<bool, Error> {
-    let shards = state.collections().flat_map(|collection| {
-        collection.all_shards().map(move |shard| (shard, collection.replication_factor(shard)))
-    });
+    let shards = state
+        .collections()
+        .flat_map(|collection| collection.all_shards().map(move |shard| (shard, collection.replication_factor(shard))));
     let places = state.layout().plan(shards, answers);
     if places.is_empty() {
         return Ok(false);

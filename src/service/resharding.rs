@@ -43,8 +43,10 @@ const FEEDS_AT_ONCE_MAX: usize = 4;
 const FEW_CHANGES_MAX: usize = 1_000;
 /// Copies of changes after which it is ready in any case: it is written to faster than that gets less.
 const CHANGE_COPIES_MAX: usize = 20;
-/// How long a child may take to apply what is brought: its group may have gone to other nodes.
-const FEED_MAX: Duration = Duration::from_secs(5);
+/// How long a child may take to apply what is brought, at first, and at most: each time it takes longer, twice as long is waited.
+/// Its group may have gone to other nodes, or wait for members that could not be reached when it was asked.
+const PATIENCE_MIN: Duration = Duration::from_secs(2);
+const PATIENCE_MAX: Duration = Duration::from_secs(60);
 /// How long a leader waits before it looks at its parents again.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long to wait before a child that takes nothing now is asked again.
@@ -175,7 +177,8 @@ impl Service {
     pub fn resharding(&self, collection: &str) -> Result<Option<ReshardingReport>, Error> {
         let known = self.collection(collection)?;
         let state = self.running.meta.state();
-        let node = |shards: &[ShardId]| shards.first().and_then(|first| state.layout().replicas(*first).first()).copied();
+        let node =
+            |shards: &[ShardId]| shards.first().and_then(|first| state.layout().replicas(*first).first()).copied();
         Ok(known.resharding.as_ref().map(|one| ReshardingReport {
             key: one.key.clone(),
             from: one.parents.len(),
@@ -397,10 +400,13 @@ impl Service {
             Ok(_) => return Err(Ended::Over),
             Err(error) => return Err(Ended::Failed(error.to_string())),
         };
+        // The children run on their nodes before the first entry comes.
+        self.settle_everywhere().await.map_err(|error| Ended::Failed(error.to_string()))?;
         let Some((collection, now)) = resharding_now(self, id) else { return Ok(()) };
         let share = range(&running.place);
         let child = |shard: ShardId| Some(Child::new(shard, range(&collection.place(shard)?)));
-        let children = now.children.iter().filter_map(|shard| child(*shard)).filter(|child| child.range.overlaps(&share));
+        let children =
+            now.children.iter().filter_map(|shard| child(*shard)).filter(|child| child.range.overlaps(&share));
         let watcher = shard.watch();
         let passing = Passing {
             service: self.clone(),
@@ -412,6 +418,7 @@ impl Service {
             watcher,
             claim,
             round: Mutex::new(now.round),
+            patience: Mutex::new(PATIENCE_MIN),
         };
         // What is waited for may never come once the resharding is over.
         let outcome = tokio::select! {
@@ -483,6 +490,8 @@ struct Passing {
     claim: u64,
     /// What the children have been told.
     round: Mutex<u32>,
+    /// How long a child may take.
+    patience: Mutex<Duration>,
 }
 
 impl Passing {
@@ -550,6 +559,13 @@ impl Passing {
         let is_open = self.service.running.gate.is_open();
         let now = resharding_now(&self.service, self.id).filter(|_| is_here && is_open);
         now.map(|(_, resharding)| resharding).ok_or(Ended::Over)
+    }
+
+    /// What is said of a child that takes too long; the next time it is given longer.
+    fn late(&self, shard: ShardId) -> ProposeError {
+        let mut patience = self.patience.lock();
+        *patience = patience.saturating_mul(2).min(PATIENCE_MAX);
+        ProposeError::Unknown { shard, why: "it takes long".to_owned() }
     }
 
     /// Returns once this leader has no more to do with it.
@@ -704,12 +720,13 @@ impl Passing {
             if let Ok(seat) = self.service.seat(&collection, child.id) {
                 if let Some(running) = seat.here() {
                     // The graphs of a child on another node keep up as its leader says.
-                    let until = Some(Instant::now() + FEED_MAX);
+                    let until = Some(Instant::now() + PATIENCE_MIN);
                     let _ = self.service.wait_for_index(running, until).await;
                 }
-                let proposed = tokio::time::timeout(FEED_MAX, seat.propose(command.clone()));
+                let patience = *self.patience.lock();
+                let proposed = tokio::time::timeout(patience, seat.propose(command.clone()));
                 tracing::debug!(shard = %child.id, is_here = seat.here().is_some(), bytes = command.len(), "bringing");
-                match proposed.await.unwrap_or_else(|_| Err(unknown(child.id))) {
+                match proposed.await.unwrap_or_else(|_| Err(self.late(child.id))) {
                     Ok(proposed) => {
                         let outcome = Outcome::decode(&proposed.reply);
                         return outcome.map(Some).ok_or_else(|| Ended::Failed("an unreadable reply".to_owned()));
@@ -725,10 +742,6 @@ impl Passing {
             tokio::time::sleep(AGAIN_AFTER).await;
         }
     }
-}
-
-fn unknown(shard: ShardId) -> ProposeError {
-    ProposeError::Unknown { shard, why: "it takes long".to_owned() }
 }
 
 /// What takes back that a shard was closed before the resharding `id` came to where it is.

@@ -181,7 +181,8 @@ async fn a_shard_that_was_closed_for_what_is_given_up_is_opened() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_shards_of_a_key_are_split_alone() {
     let fixture = Fixture::new().await;
-    let custom = CollectionConfig { sharding_method: Some(ShardingMethod::Custom), ..config(1, &[("", 2, Metric::Dot)]) };
+    let custom =
+        CollectionConfig { sharding_method: Some(ShardingMethod::Custom), ..config(1, &[("", 2, Metric::Dot)]) };
     fixture.create("c", custom).await;
     let service = &fixture.service;
     let key = |text: &str| ShardKey::Keyword(text.to_owned());
@@ -204,7 +205,8 @@ async fn the_shards_of_a_key_are_split_alone() {
     };
     assert_eq!((of("a").len(), of("a").iter().sum::<u64>(), of("b")), (3, 100, vec![100]));
     let scope = Scope::keyed("c", Some(ShardKeySelector::Keys(vec![key("a")])));
-    let delete = PointOp::Delete { select: PointSelector::Filter(Filter { must: vec![is("owner", 0)], ..Filter::default() }) };
+    let delete =
+        PointOp::Delete { select: PointSelector::Filter(Filter { must: vec![is("owner", 0)], ..Filter::default() }) };
     service.write(scope, delete, WAIT).await.unwrap();
     assert_eq!(service.count("c", None, READ).await.unwrap(), 175);
 }

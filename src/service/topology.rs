@@ -148,9 +148,8 @@ impl Topology {
     /// Shards that others have taken the place of just now: they go on refusing what still comes for them.
     fn retiring(&self, kept: &BTreeSet<ShardId>) -> BTreeSet<ShardId> {
         let table = self.shards.table();
-        let is_replaced = |(id, running): &(&ShardId, &Arc<RunningShard>)| {
-            !kept.contains(*id) && running.shard().closed().is_some()
-        };
+        let is_replaced =
+            |(id, running): &(&ShardId, &Arc<RunningShard>)| !kept.contains(*id) && running.shard().closed().is_some();
         let replaced: BTreeSet<ShardId> = table.running.iter().filter(is_replaced).map(|(id, _)| *id).collect();
         let mut retired = self.retired.lock();
         retired.retain(|id, _| replaced.contains(id));

@@ -150,8 +150,8 @@ impl Edit<'_> {
             TransitCommand::Open(by) => self.transit.open(by),
             TransitCommand::Attach { source, share, claim, round, token, after } => {
                 let mut transit = std::mem::take(&mut self.transit);
-                let outcome =
-                    transit.attach((source, share), claim, (round, token, after), || !self.has_any(|id| share.owns(id)));
+                let outcome = transit
+                    .attach((source, share), claim, (round, token, after), || !self.has_any(|id| share.owns(id)));
                 self.transit = transit;
                 return Ok(outcome);
             }

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::field_index::TextParams;
+use crate::model::ids::SlotRange;
 use crate::model::payload::Path;
 use crate::model::vector::Incarnation;
-use crate::model::ids::SlotRange;
 use crate::model::{Point, PointId, PointOp, ShardId, VectorName};
 use crate::shard::filter::has_words;
 use crate::shard::transit::{Feed, Refused, TransitCommand};
@@ -116,7 +116,10 @@ pub fn rerouted(command: &[u8], from: SlotRange, to: &[SlotRange]) -> Result<Vec
         let command = match op.is_by_filter() {
             // Of the new shard's points only those that the old one had.
             true => encode_transit(&TransitCommand::Within(meant.clone(), texts.clone(), op.clone())),
-            false => encode_command_with_texts(&op.clone().part(|id| range.owns(id) && meant.iter().all(|one| one.owns(id)))?, &texts),
+            false => encode_command_with_texts(
+                &op.clone().part(|id| range.owns(id) && meant.iter().all(|one| one.owns(id)))?,
+                &texts,
+            ),
         };
         Some((place, command))
     };

@@ -57,13 +57,14 @@ pub use column::VectorSettings;
 pub(crate) use command::decode_command;
 pub(crate) use command::decode_plain_upsert;
 pub use command::{
-    Outcome, TextIndexes, encode_command, encode_command_with_texts, encode_dropped, encode_feed, encode_transit, rerouted,
+    Outcome, TextIndexes, encode_command, encode_command_with_texts, encode_dropped, encode_feed, encode_transit,
+    rerouted,
 };
 pub use fields::TextSearch;
 pub use read::{Found, Hit, Nearest, ReadError, sort_hits};
 pub use replica::Replica;
-pub use transit::{Closed, Feed, Refused, TransitCommand};
 pub use score::{Among, Inspected, Rank, Scoring, similarity};
+pub use transit::{Closed, Feed, Refused, TransitCommand};
 
 /// How a shard is set up.
 #[derive(Clone, Debug, PartialEq)]

@@ -148,7 +148,8 @@ fn pass_on(seed: u64, from: u32, to: u32) {
                 world.write(&rng.op());
             }
             let (points, _) = world.parents[parent].shard.stored(&ids).unwrap();
-            let refused = bring(&mut world, parent, token, &|child| Feed::Span { after, upto, points: of(child, &points) });
+            let refused =
+                bring(&mut world, parent, token, &|child| Feed::Span { after, upto, points: of(child, &points) });
             assert!(refused.iter().all(Option::is_none));
             for (_, place, command) in late.extract_if(.., |(of, ..)| *of == parent) {
                 let changed = world.children[place].propose(&command).changed;
@@ -161,10 +162,10 @@ fn pass_on(seed: u64, from: u32, to: u32) {
         let parent = rng.below(u64::from(from)) as usize;
         bring_changes(&mut world, parent, token, watchers[parent]);
     }
-    for parent in 0..world.parents.len() {
+    for (parent, watcher) in watchers.into_iter().enumerate() {
         let close = TransitCommand::Close(Closed { resharding: 5, round: 1 });
         world.parents[parent].propose(&encode_transit(&close));
-        bring_changes(&mut world, parent, token, watchers[parent]);
+        bring_changes(&mut world, parent, token, watcher);
         bring(&mut world, parent, token, &|_| Feed::Seal);
         let after = bring(&mut world, parent, token, &|_| Feed::Changes(Vec::new(), Vec::new()));
         assert!(after.iter().all(|refused| *refused == Some(Refused::Superseded)), "it is sealed");
