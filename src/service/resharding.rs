@@ -324,7 +324,8 @@ impl Service {
     /// Passes the parents on that are led here, for as long as the service runs.
     pub(super) fn follow_reshardings(&self) {
         let weak = Arc::downgrade(&self.running);
-        let mut changes = self.running.meta.changes();
+        let (meta, shards) = (Arc::clone(&self.running.meta), Arc::clone(&self.running.shards));
+        let mut changes = meta.changes();
         self.running.membership.spawn(async move {
             let mut busy: BTreeSet<ShardId> = BTreeSet::new();
             let mut under_way: FuturesUnordered<BoxFuture<'static, ShardId>> = FuturesUnordered::new();
@@ -335,6 +336,14 @@ impl Service {
                     }
                     () = tokio::time::sleep(LOOK_INTERVAL) => {}
                     changed = changes.changed() => if changed.is_err() { return },
+                }
+                // Nearly always: then the service is not held, which its owner may want to be the last to do.
+                let state = meta.state();
+                let is_closed = |running: &Arc<RunningShard>| running.shard().closed().is_some();
+                if state.collections().all(|one| one.resharding.is_none())
+                    && !shards.table().running.values().any(is_closed)
+                {
+                    continue;
                 }
                 let Some(running) = weak.upgrade() else { return };
                 let service = Service { running };

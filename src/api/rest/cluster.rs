@@ -134,7 +134,6 @@ pub(super) struct CollectionClusterInfo {
     local_shards: Vec<LocalShard>,
     remote_shards: Vec<RemoteShard>,
     shard_transfers: Vec<ShardTransfer>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     resharding_operations: Vec<ReshardingInfo>,
 }
 
